@@ -1,0 +1,1 @@
+"""Protein structures in, tokens and classes out."""

@@ -1,0 +1,1 @@
+"""The schedule: how the learning rate moves."""
