@@ -1,0 +1,139 @@
+"""From what a table says of a chain to class numbers."""
+
+import difflib
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from partoken.errors import UserError
+from partoken.protein.backbone import Skipped
+from partoken.protein.store import ChainStore
+
+__all__ = ["Collection", "choose_classes", "encode_labels", "from_columns", "split_name"]
+
+SPLITS = ("train", "val", "test")
+_ALIASES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
+
+
+@dataclass
+class Collection:
+    """What a source found: chains, their labels by name, and what it knows of their splits."""
+
+    store: ChainStore
+    rows: list[int]
+    """The chains of the store that may be used, n of them."""
+    labels: list[tuple[str, ...]]
+    """[n]: names of the classes of each; empty where not known."""
+    splits: list[str] | None = None
+    """[n]: train, val, test or empty, where the source comes with splits."""
+    clusters: list[str] | None = None
+    """[n]: chains of one cluster are similar, where the source says so."""
+    skipped: list[Skipped] = field(default_factory=list)
+    """What was given and cannot be used."""
+    num_inputs: int = 0
+    """Files, or labels without one: of these, `num_unusable` gave nothing."""
+    num_unusable: int = 0
+    facts: dict[str, int] = field(default_factory=dict)
+    """Counts for the report: files, chains, what cleaning did."""
+
+
+def from_columns(
+    store: ChainStore, label_column: str, *, where: str, label_depth: int | None = None, multi_label: bool = False
+) -> Collection:
+    """Takes labels, splits and clusters from columns of the store's table.
+
+    Arguments:
+        store: chains with a table; columns `split` and `cluster` are read if there.
+        label_column: the column with the label; several labels of one chain are separated by semicolons.
+        where: the table's name, for messages.
+        label_depth: keep so many levels of a hierarchical label: 1 makes `3` of `3.4.21.5`; None keeps all.
+        multi_label: a chain may have several labels. Otherwise one with several different ones has none.
+
+    Raises:
+        UserError: no such column; the nearest one is named.
+    """
+    if label_column not in store.columns:
+        near = difflib.get_close_matches(label_column, store.columns, n=1, cutoff=0.4)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise UserError(
+            f"data.label_column={label_column}: no such column in {where}, which has {', '.join(store.columns)}.{hint}"
+        )
+    labels = [parse_label(text, label_depth, multi_label) for text in store.columns[label_column]]
+    splits = [split_name(s) for s in store.columns["split"]] if "split" in store.columns else None
+    clusters = list(store.columns["cluster"]) if "cluster" in store.columns else None
+    return Collection(
+        store,
+        rows=list(range(len(store))),
+        labels=labels,
+        splits=splits,
+        clusters=clusters,
+        skipped=store.skipped,
+        num_inputs=len(store) + len(store.skipped),
+        num_unusable=len(store.skipped),
+    )
+
+
+def parse_label(text: str, depth: int | None = None, multi_label: bool = False) -> tuple[str, ...]:
+    """Returns the class names in a cell of a table, sorted; none where it is empty or, for one label, ambiguous.
+
+    >>> parse_label("3.4.21.5; 3.4.21.1", depth=1), parse_label("1.1; 2.2"), parse_label("b;a", multi_label=True)
+    (('3',), (), ('a', 'b'))
+    """
+    names = {name.strip() for name in text.split(";")} - {"", "-"}
+    if depth is not None:
+        names = {".".join(name.split(".")[:depth]) for name in names}
+    return tuple(sorted(names)) if multi_label or len(names) == 1 else ()
+
+
+def split_name(text: str) -> str:
+    """Returns train, val or test for what a table calls a split, and nothing for what is none of them.
+
+    >>> split_name("Validation"), split_name("none")
+    ('val', '')
+    """
+    name = text.strip().lower()
+    name = _ALIASES.get(name, name)
+    return name if name in SPLITS else ""
+
+
+def choose_classes(
+    labels: Sequence[tuple[str, ...]], classes: Sequence[str] | None = None, min_class_size: int = 1
+) -> tuple[list[str], Counter[str]]:
+    """Returns the classes to learn, sorted by name, and how many chains of each other class are left out.
+
+    Arguments:
+        labels: class names of each chain.
+        classes: learn these only; None learns all.
+        min_class_size: leave out classes with fewer chains.
+
+    Raises:
+        UserError: a class of `classes` that no chain has, or fewer than two classes.
+    """
+    counts = Counter(name for names in labels for name in names)
+    wanted = sorted(counts) if classes is None else [str(c) for c in classes]
+    if unknown := [c for c in wanted if c not in counts]:
+        raise UserError(f"data.classes: no chain is labelled {', '.join(unknown)}; found {', '.join(sorted(counts))}")
+    kept = sorted(c for c in set(wanted) if counts[c] >= min_class_size)
+    if len(kept) < 2:
+        found = ", ".join(f"{name} ({count})" for name, count in counts.most_common(10)) or "no label at all"
+        raise UserError(
+            f"at least two classes of data.min_class_size={min_class_size} chains are needed; found {found}"
+        )
+    return kept, Counter({c: n for c, n in counts.items() if c not in kept})
+
+
+def encode_labels(labels: Sequence[tuple[str, ...]], classes: Sequence[str], multi_label: bool) -> np.ndarray:
+    """Returns labels as the loss takes them: int64 [n], or float32 [n, C] zeros and ones if `multi_label`.
+
+    >>> encode_labels([("b",), ("a",)], ["a", "b"], multi_label=False).tolist()
+    [1, 0]
+    """
+    number = {name: i for i, name in enumerate(classes)}
+    if not multi_label:
+        return np.array([number[name] for (name,) in labels], dtype=np.int64)
+    encoded = np.zeros((len(labels), len(classes)), dtype=np.float32)
+    for row, names in enumerate(labels):
+        encoded[row, [number[name] for name in names]] = 1.0
+    return encoded
