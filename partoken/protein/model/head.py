@@ -1,0 +1,125 @@
+"""The classifier: reads a chain and its substructures, and says how much each substructure mattered."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from partoken.protein.graph import ResidueGraph
+from partoken.protein.model.partition import Partition
+
+__all__ = ["POOLINGS", "ChainPooling", "Head"]
+
+POOLINGS = ("sum", "mean", "max", "attention")
+# A sum over this many residues has the size of a mean, which keeps the first layer's inputs near one.
+_TYPICAL_LENGTH = 100.0
+
+
+class ChainPooling(nn.Module):
+    """Creates the summary `[B, dim]` of each chain's residues `[N, dim]`.
+
+    Arguments:
+        dim: Channels of a residue.
+        pooling: `"sum"` (in units of 100 residues), `"mean"`, `"max"` or `"attention"` (learned weights of sum 1).
+    """
+
+    def __init__(self, dim: int, pooling: str):
+        super().__init__()
+        self.pooling = pooling
+        self.score = nn.Linear(dim, 1, bias=False) if pooling == "attention" else None
+
+    def forward(self, h: Tensor, graph: ResidueGraph) -> Tensor:
+        present = graph.mask.to(h.dtype)
+        total = h.new_zeros(graph.num_chains, h.shape[1])
+        if self.pooling == "max":
+            # The encoder's features are not negative, so that zero is the least.
+            index = graph.chain[:, None].expand_as(h)
+            return total.scatter_reduce(0, index, h * present[:, None], "amax")
+        if self.pooling == "sum":
+            weight = present / _TYPICAL_LENGTH
+        else:
+            weight = present
+            if self.score is not None:
+                weight = weight * self.score(h).squeeze(-1).clamp(-30, 30).exp()
+            norm = weight.new_zeros(graph.num_chains).index_add(0, graph.chain, weight)
+            weight = weight / norm.clamp(min=torch.finfo(h.dtype).tiny).index_select(0, graph.chain)
+        return total.index_add(0, graph.chain, h * weight[:, None])
+
+
+class Head(nn.Module):
+    """Creates the classifier of chains with substructures.
+
+    Substructures that touch exchange messages by attention, each keeping its own feature as a residual. The chain's
+    summary then asks them, and the weights of the answer are the importance scores. A gate fuses answer and summary.
+
+    Arguments:
+        dim: Channels of residues and substructures.
+        num_classes: Number of classes C.
+        pooling: How a chain is summarised, see `ChainPooling`.
+        drop_rate: Dropout rate.
+        substructures: Whether there are substructures at all, or the chain's summary is classified alone.
+    """
+
+    def __init__(self, dim: int, num_classes: int, *, pooling: str, drop_rate: float, substructures: bool = True):
+        super().__init__()
+        self.pool = ChainPooling(dim, pooling)
+        self.drop = nn.Dropout(drop_rate)
+        if substructures:
+            self.before = nn.LayerNorm(dim)
+            self.exchange = nn.Linear(dim, 3 * dim)
+            self.exchanged = nn.Linear(dim, dim)
+            self.query = nn.Linear(dim, dim)
+            self.key = nn.Linear(dim, dim, bias=False)
+            self.gate = nn.Linear(2 * dim, dim)
+        self.classify = nn.Sequential(
+            nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(drop_rate), nn.Linear(dim, num_classes)
+        )
+
+    def forward(
+        self, h: Tensor, graph: ResidueGraph, tokens: Tensor | None = None, partition: Partition | None = None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Classifies chains.
+
+        Arguments:
+            h: Residue features, `[N, dim]`.
+            graph: The batch of chains.
+            tokens: What is read of each substructure, `[B, K, dim]`.
+            partition: The substructures.
+
+        Returns:
+            Logits `[B, C]`, and importance scores `[B, K]`.
+        """
+        summary = self.pool(h, graph)
+        if tokens is None:
+            return self.classify(self.drop(summary)), None
+        tokens = self._exchange(tokens, partition, graph)
+        scores = torch.einsum("bd,bkd->bk", self.query(summary), self.key(tokens)) / tokens.shape[-1] ** 0.5
+        importance = _masked_softmax(scores, partition.mask)
+        answer = torch.einsum("bk,bkd->bd", importance, tokens)
+        gate = self.gate(torch.cat([summary, answer], dim=-1)).sigmoid()
+        return self.classify(self.drop(gate * summary + (1 - gate) * answer)), importance
+
+    def _exchange(self, tokens: Tensor, partition: Partition, graph: ResidueGraph) -> Tensor:
+        query, key, value = self.exchange(self.before(tokens)).chunk(3, dim=-1)
+        scores = query @ key.transpose(1, 2) / tokens.shape[-1] ** 0.5
+        message = _masked_softmax(scores, touching(partition, graph)) @ value
+        return tokens + self.drop(self.exchanged(message))
+
+
+def touching(partition: Partition, graph: ResidueGraph) -> Tensor:
+    """Tells which substructures of a chain have an edge between them, `[B, K, K]` bool, each touching itself."""
+    num_chains, most = partition.mask.shape
+    receiver = partition.assignment[:, None]
+    sender = partition.assignment[graph.neighbors]
+    slot = (graph.chain[:, None] * most + receiver) * most + sender
+    nowhere = num_chains * most * most
+    slot = torch.where((receiver >= 0) & (sender >= 0) & graph.neighbor_mask, slot, nowhere)
+    touch = torch.zeros(nowhere + 1, dtype=torch.bool, device=slot.device).index_fill_(0, slot.flatten(), True)
+    touch = touch[:-1].view(num_chains, most, most)
+    touch = touch | touch.transpose(1, 2) | torch.eye(most, dtype=torch.bool, device=slot.device)
+    return touch & partition.mask[:, None, :]
+
+
+def _masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
+    """Softmax over the last axis where the mask is true; zero elsewhere, and everywhere if it never is."""
+    scores = scores.float().masked_fill(~mask, torch.finfo(torch.float32).min)
+    return F.softmax(scores, dim=-1) * mask

@@ -1,0 +1,243 @@
+"""The partitioner: cuts each chain into a few connected substructures, one after another."""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from partoken.protein.graph import ResidueGraph
+
+__all__ = ["Partition", "Partitioner"]
+
+
+@dataclass(frozen=True)
+class Partition:
+    """Up to K substructures of each of B chains."""
+
+    features: Tensor
+    """Membership-weighted mean of the residues of each substructure, `[B, K, dim]`, zero where there is none."""
+    mask: Tensor
+    """Which substructures exist, `[B, K]` bool."""
+    assignment: Tensor
+    """Number of the substructure that each residue belongs to, `[N]` int64, -1 for none."""
+    membership: Tensor
+    """Probability with which each residue was taken, `[N]`: 1 for a seed, 0 for a residue left out."""
+
+
+class Partitioner(nn.Module):
+    """Creates a partitioner of residue graphs.
+
+    In every chain, up to `max_clusters` times: a seed is drawn among the free residues, the free residues within
+    `k_hop` edges of it are weighed against it, and those above one half join, at most `cluster_size_max` in all.
+    Both choices are hard in the forward pass and soft in the backward pass, so that the loss of the task teaches them.
+    All chains of a batch go in step; memory and time are linear in the number of residues.
+
+    In evaluation the best seed is taken, without noise.
+
+    Arguments:
+        dim: Channels of a residue feature.
+        hidden: Channels of the context vector and of the scoring networks.
+        max_clusters: Substructures K of a chain at most.
+        k_hop: How many edges away from its seed a substructure may reach.
+        cluster_size_max: Residues of a substructure at most, the seed included.
+        termination_threshold: Share of its residues after which a chain is left alone.
+        learned: Whether seeds and members are chosen by networks, or at random (in evaluation by a fixed hash of
+            the position in the chain), which shows what the networks bring.
+    """
+
+    def __init__(
+        self,
+        dim: int,
+        hidden: int = 50,
+        *,
+        max_clusters: int = 10,
+        k_hop: int = 1,
+        cluster_size_max: int = 15,
+        termination_threshold: float = 0.95,
+        learned: bool = True,
+    ):
+        super().__init__()
+        self.max_clusters = max_clusters
+        self.k_hop = k_hop
+        self.cluster_size_max = cluster_size_max
+        self.termination_threshold = termination_threshold
+        self.learned = learned
+        if learned:
+            self.context_start = nn.Linear(dim, hidden)
+            self.context_update = nn.GRUCell(dim, hidden)
+            self.seed = _PairScore(dim, hidden, hidden)
+            self.growth = _PairScore(dim, dim, hidden)
+            self.threshold = nn.Parameter(torch.zeros(()))
+
+    def forward(self, h: Tensor, graph: ResidueGraph, tau: Tensor) -> Partition:
+        """Partitions the chains of a graph with residue features `[N, dim]` at temperature `tau` (a scalar)."""
+        num_chains, size = graph.num_chains, h.shape[0]
+        chain = graph.chain
+        present = _segment_sum(graph.mask.to(h.dtype), chain, num_chains)
+        context = self._start(h, graph, present)
+        # One slot more than there are residues takes what is to be written nowhere.
+        free = F.pad(graph.mask, (0, 1))
+        assignment = torch.full((size + 1,), -1, device=h.device)
+        membership = h.new_zeros(size + 1)
+        assigned = torch.zeros_like(present)
+        seed_part, growth_part = self._residue_parts(h)
+        features, masks = [], []
+        for number in range(self.max_clusters):
+            active = (assigned < present) & (assigned < self.termination_threshold * present)
+            scores = self._seed_scores(seed_part, context, graph, number) / tau
+            soft, seed = _draw(scores, free[:-1], chain, num_chains, noisy=self.training and self.learned)
+            seed_feature = _Pick.apply(soft, h, seed, chain)
+
+            candidates = _within(seed, graph, self.k_hop)
+            eligible = free[candidates] & active[:, None] & (candidates != seed[:, None])
+            logits = self._growth_logits(growth_part, seed_feature, candidates, graph, number) / tau
+            eligible &= _first_of_each(candidates)
+            probability = logits.sigmoid() * eligible
+            taken = (probability > 0.5) & (_rank(logits, eligible) < self.cluster_size_max - 1)
+            weight = taken + (probability - probability.detach())
+            total = seed_feature + torch.einsum("bm,bmd->bd", weight, _rows(h, candidates))
+            feature = total / (1 + weight.sum(1, keepdim=True)) * active[:, None]
+
+            for index, chosen, value in ((candidates, taken, probability), (seed[:, None], active[:, None], None)):
+                target = torch.where(chosen, index, size).flatten()
+                assignment.index_fill_(0, target, number)
+                free = free.index_fill(0, target, False)
+                value = h.new_ones(()) if value is None else value.detach().flatten()
+                membership = membership.index_put((target,), value.to(membership.dtype))
+            assigned = assigned + taken.sum(1) + active
+            context = self._update(feature, context, active)
+            features.append(feature)
+            masks.append(active)
+        return Partition(
+            features=torch.stack(features, dim=1),
+            mask=torch.stack(masks, dim=1),
+            assignment=assignment[:-1],
+            membership=membership[:-1],
+        )
+
+    def _start(self, h: Tensor, graph: ResidueGraph, present: Tensor) -> Tensor | None:
+        if not self.learned:
+            return None
+        mean = _segment_sum(h, graph.chain, graph.num_chains) / present.clamp(min=1)[:, None]
+        return self.context_start(mean).tanh()
+
+    def _update(self, feature: Tensor, context: Tensor | None, active: Tensor) -> Tensor | None:
+        if not self.learned:
+            return None
+        return torch.where(active[:, None], self.context_update(feature, context), context)
+
+    def _residue_parts(self, h: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        return (self.seed.left(h), self.growth.left(h)) if self.learned else (None, None)
+
+    def _seed_scores(self, part: Tensor | None, context: Tensor | None, graph: ResidueGraph, number: int) -> Tensor:
+        if not self.learned:
+            return self._noise(graph, 2 * number)
+        return self.seed(part, self.seed.right(context).index_select(0, graph.chain))
+
+    def _growth_logits(
+        self, part: Tensor | None, seed_feature: Tensor, candidates: Tensor, graph: ResidueGraph, number: int
+    ) -> Tensor:
+        if not self.learned:
+            return self._noise(graph, 2 * number + 1)[candidates] - 0.5
+        return self.growth(_rows(part, candidates), self.growth.right(seed_feature)[:, None]) - self.threshold
+
+    def _noise(self, graph: ResidueGraph, draw: int) -> Tensor:
+        """Draws a number in [0, 1) for each residue; in evaluation a hash of its position, so that it stays."""
+        if self.training:
+            return torch.rand(graph.chain.shape[0], device=graph.chain.device)
+        position = torch.arange(graph.chain.shape[0], device=graph.chain.device) - graph.ptr[graph.chain]
+        mixed = (position + 1) * 2654435761 + (draw + 1) * 40503 * 65537
+        mixed = (mixed ^ (mixed >> 15)) * 2246822519
+        return ((mixed ^ (mixed >> 13)) & 0xFFFFFF).float() / 2**24
+
+
+class _PairScore(nn.Module):
+    """Scores pairs (x, y) by a hidden layer over both; the two parts are computed apart, each once."""
+
+    def __init__(self, left_dim: int, right_dim: int, hidden: int):
+        super().__init__()
+        self.left = nn.Linear(left_dim, hidden)
+        self.right = nn.Linear(right_dim, hidden, bias=False)
+        self.score = nn.Linear(hidden, 1, bias=False)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return self.score(F.relu(left + right)).squeeze(-1)
+
+
+class _Pick(torch.autograd.Function):
+    """Takes the feature of each chain's seed; in the backward pass, the mixture of features that `soft` describes.
+
+    The value is `h[seed]` and the gradient that of `sum over the chain of soft * h` with respect to `soft`.
+    """
+
+    @staticmethod
+    def forward(ctx, soft: Tensor, h: Tensor, seed: Tensor, chain: Tensor) -> Tensor:
+        ctx.save_for_backward(h, seed, chain)
+        return h.index_select(0, seed)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        h, seed, chain = ctx.saved_tensors
+        grad_soft = (grad.index_select(0, chain) * h).sum(-1)
+        return grad_soft, torch.zeros_like(h).index_add_(0, seed, grad), None, None
+
+
+def _draw(scores: Tensor, free: Tensor, chain: Tensor, num_chains: int, noisy: bool) -> tuple[Tensor, Tensor]:
+    """Draws one free residue of each chain from the softmax of the scores `[N]`.
+
+    Returns:
+        The softmax of the perturbed scores, `[N]`, and the residue drawn in each chain, `[B]` (any residue if none
+        is free).
+    """
+    if noisy:
+        exponential = torch.empty_like(scores).exponential_()
+        scores = scores - exponential.clamp(min=torch.finfo(scores.dtype).tiny).log()
+    lowest = torch.finfo(scores.dtype).min
+    scores = scores.masked_fill(~free, lowest)
+    peak = torch.full((num_chains,), lowest, device=scores.device, dtype=scores.dtype)
+    peak = peak.scatter_reduce(0, chain, scores.detach(), "amax").index_select(0, chain)
+    weight = (scores - peak).exp() * free
+    total = _segment_sum(weight, chain, num_chains).clamp(min=torch.finfo(scores.dtype).tiny)
+    index = torch.arange(len(chain), device=chain.device)
+    last = len(chain) - 1
+    best = torch.where(free & (scores == peak), index, last)
+    seed = torch.full((num_chains,), last, device=chain.device).scatter_reduce(0, chain, best, "amin")
+    return weight / total.index_select(0, chain), seed
+
+
+def _within(seed: Tensor, graph: ResidueGraph, hops: int) -> Tensor:
+    """Lists the residues within some edges of each seed `[B]`, repeated where they are reached more than once."""
+    reached = seed[:, None]
+    for _ in range(hops):
+        around = graph.neighbors[reached].flatten(1)
+        reached = torch.cat([reached, around], dim=1)
+        if reached.shape[1] > graph.max_length:
+            # No chain has more residues than the longest, so what is cut off are repetitions.
+            ordered = reached.sort(dim=1).values
+            repeated = F.pad(ordered[:, 1:] == ordered[:, :-1], (1, 0))
+            order = repeated.sort(dim=1, stable=True).indices[:, : graph.max_length]
+            reached = ordered.gather(1, order)
+    return reached
+
+
+def _first_of_each(index: Tensor) -> Tensor:
+    """Marks the first occurrence of every value in each row `[B, M]`."""
+    ordered, order = index.sort(dim=1, stable=True)
+    fresh = F.pad(ordered[:, 1:] != ordered[:, :-1], (1, 0), value=True)
+    return torch.zeros_like(fresh).scatter(1, order, fresh)
+
+
+def _rank(scores: Tensor, eligible: Tensor) -> Tensor:
+    """Ranks the eligible entries of each row `[B, M]` from the highest score, 0 first; equals go by position."""
+    order = scores.detach().masked_fill(~eligible, -torch.inf).sort(dim=1, descending=True, stable=True).indices
+    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter(1, order, places)
+
+
+def _rows(x: Tensor, index: Tensor) -> Tensor:
+    return x.index_select(0, index.flatten()).unflatten(0, index.shape)
+
+
+def _segment_sum(x: Tensor, chain: Tensor, num_chains: int) -> Tensor:
+    return x.new_zeros(num_chains, *x.shape[1:]).index_add(0, chain, x)

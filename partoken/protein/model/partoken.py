@@ -1,0 +1,244 @@
+"""The whole network: coordinates in, classes, tokens and their importance out."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from partoken.errors import UserError
+from partoken.protein.graph import ResidueGraph, featurize
+from partoken.protein.model.codebook import Codebook
+from partoken.protein.model.gvp import Encoder
+from partoken.protein.model.head import POOLINGS, Head
+from partoken.protein.model.partition import Partition, Partitioner
+
+__all__ = ["ParToken", "ParTokenOutput"]
+
+_NUM_RESIDUE_TYPES = 21
+_SEQUENCE_CHANNELS = 20
+
+
+@dataclass(frozen=True)
+class ParTokenOutput:
+    """What the network says of B chains with N residues and up to K substructures each."""
+
+    logits: Tensor
+    """Scores of the classes, `[B, C]`."""
+    importance: Tensor
+    """Weight of each substructure in the answer, `[B, K]`: sum 1 over those that exist, 0 elsewhere."""
+    cluster_mask: Tensor
+    """Which substructures exist, `[B, K]` bool."""
+    tokens: Tensor
+    """Code of each substructure, `[B, K]` int64, -1 where there is none."""
+    assignment: Tensor
+    """Number in its chain of the substructure that a residue belongs to, `[N]` int64, -1 for none."""
+    membership: Tensor
+    """Probability with which a residue was taken, `[N]`."""
+    losses: dict[str, Tensor] = field(default_factory=dict)
+    """Scalars `vq`, `entropy` and `coverage`, before their weights."""
+
+
+class ParToken(nn.Module):
+    """Creates the network.
+
+    Arguments:
+        num_classes: Number of classes C.
+        node_in_dim: Scalars (2, 4 or 6: cosine and sine of phi, psi, omega) and vectors (1 to 3: next, previous, side
+            chain) read of each residue.
+        node_h_dim: Hidden scalars and vectors of a residue.
+        edge_in_dim: Scalars of an edge (even; half radial basis, half sinusoids of the offset) and vectors (1).
+        edge_h_dim: Hidden scalars and vectors of an edge.
+        num_layers: Message passing layers.
+        drop_rate: Dropout rate in encoder and classifier.
+        pooling: How a chain is summarised: sum, mean, max or attention.
+        seq_in: Whether the amino acids are read beside the geometry.
+        max_clusters: Substructures K of a chain at most.
+        nhid: Hidden channels of the partitioner.
+        k_hop: Edges between a seed and its substructure's residues at most.
+        cluster_size_max: Residues of a substructure at most.
+        termination_threshold: Share of a chain's residues after which no further substructure is sought.
+        tau_init: Temperature of the partitioner in epoch 0.
+        tau_min: Its lowest value.
+        tau_decay: Factor of the temperature from epoch to epoch.
+        codebook_size: Number of codes.
+        codebook_dim: Channels of a code; None takes as many as the residues have.
+        codebook_beta: Weight of the commitment inside `losses["vq"]`.
+        codebook_decay: Share of the codes' moving averages that a step keeps.
+        codebook_distance: l2 or cosine.
+        psc_temp: Temperature of the soft codes in `losses["entropy"]` and `losses["coverage"]`.
+        num_neighbors: Nearest residues that send messages to a residue.
+        tokens_from: What the classifier reads of a substructure: its quantised version ("codes") or itself
+            ("features").
+        partition: learned, random or none.
+
+    Raises:
+        UserError: if a value cannot be used; the message names its key.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> network = ParToken(3, max_clusters=5).eval()
+        >>> output = network(torch.randn(60, 4, 3).cumsum(0), torch.tensor([0, 20, 60]))
+        >>> output.logits.shape, output.importance.sum(1)
+        (torch.Size([2, 3]), tensor([1., 1.]...))
+    """
+
+    def __init__(
+        self,
+        num_classes: int,
+        *,
+        node_in_dim: tuple[int, int] = (6, 3),
+        node_h_dim: tuple[int, int] = (100, 16),
+        edge_in_dim: tuple[int, int] = (32, 1),
+        edge_h_dim: tuple[int, int] = (32, 1),
+        num_layers: int = 3,
+        drop_rate: float = 0.1,
+        pooling: str = "sum",
+        seq_in: bool = False,
+        max_clusters: int = 10,
+        nhid: int = 50,
+        k_hop: int = 1,
+        cluster_size_max: int = 15,
+        termination_threshold: float = 0.95,
+        tau_init: float = 1.0,
+        tau_min: float = 0.1,
+        tau_decay: float = 0.95,
+        codebook_size: int = 512,
+        codebook_dim: int | None = None,
+        codebook_beta: float = 0.25,
+        codebook_decay: float = 0.99,
+        codebook_distance: str = "l2",
+        psc_temp: float = 0.3,
+        num_neighbors: int = 30,
+        tokens_from: str = "codes",
+        partition: str = "learned",
+    ):
+        super().__init__()
+        self.node_in_dim, self.edge_in_dim = tuple(node_in_dim), tuple(edge_in_dim)
+        self.num_neighbors = num_neighbors
+        self.max_clusters = max_clusters
+        self.tau_init, self.tau_min, self.tau_decay = tau_init, tau_min, tau_decay
+        self.codebook_beta = codebook_beta
+        self.tokens_from = tokens_from
+        dim = node_h_dim[0]
+
+        self.residue_type = nn.Embedding(_NUM_RESIDUE_TYPES, _SEQUENCE_CHANNELS) if seq_in else None
+        self.encoder = Encoder(
+            (node_in_dim[0] + (_SEQUENCE_CHANNELS if seq_in else 0), node_in_dim[1]),
+            node_h_dim,
+            edge_in_dim,
+            edge_h_dim,
+            num_layers=num_layers,
+            drop_rate=drop_rate,
+        )
+        substructures = partition != "none"
+        self.partitioner = self.codebook = None
+        if substructures:
+            self.partitioner = Partitioner(
+                dim,
+                nhid,
+                max_clusters=max_clusters,
+                k_hop=k_hop,
+                cluster_size_max=cluster_size_max,
+                termination_threshold=termination_threshold,
+                learned=partition == "learned",
+            )
+            code_dim = codebook_dim or dim
+            self.to_code = nn.Sequential(
+                nn.Linear(dim, code_dim) if codebook_dim else nn.Identity(),
+                nn.LayerNorm(code_dim, elementwise_affine=False),
+            )
+            self.codebook = Codebook(
+                codebook_size, code_dim, decay=codebook_decay, distance=codebook_distance, temperature=psc_temp
+            )
+            self.from_code = nn.Linear(code_dim, dim) if tokens_from == "codes" else nn.Identity()
+        self.head = Head(dim, num_classes, pooling=pooling, drop_rate=drop_rate, substructures=substructures)
+        self.register_buffer("tau", torch.tensor(float(tau_init)))
+
+    def forward(self, coords: Tensor, ptr: Tensor, sequence: Tensor | None = None) -> ParTokenOutput:
+        """Classifies a flat batch of chains.
+
+        Arguments:
+            coords: Positions of N, CA, C, O in angstrom, `[N, 4, 3]`, NaN where missing.
+            ptr: First residue of each chain, and N, `[B + 1]` int64.
+            sequence: Amino acids, `[N]` int64 from 0 to 20 (20: unknown); needed when `seq_in` is on.
+        """
+        graph = self.featurize(coords, ptr)
+        h = self.encode(graph, sequence)
+        if self.partitioner is None:
+            return self._whole(h, graph)
+        partition = self.partition(h, graph)
+        quantized = self.codebook(self.to_code(partition.features), partition.mask)
+        tokens = self.from_code(quantized.vectors) if self.tokens_from == "codes" else partition.features
+        logits, importance = self.head(h, graph, tokens, partition)
+        return ParTokenOutput(
+            logits=logits,
+            importance=importance,
+            cluster_mask=partition.mask,
+            tokens=quantized.codes,
+            assignment=partition.assignment,
+            membership=partition.membership,
+            losses={
+                "vq": self.codebook_beta * quantized.commitment,
+                "entropy": quantized.entropy,
+                "coverage": quantized.coverage,
+            },
+        )
+
+    def featurize(self, coords: Tensor, ptr: Tensor) -> ResidueGraph:
+        """Computes the graph that this network reads."""
+        half = self.edge_in_dim[0] // 2
+        return featurize(coords, ptr, self.num_neighbors, num_rbf=half, num_positional=half)
+
+    def encode(self, graph: ResidueGraph, sequence: Tensor | None = None) -> Tensor:
+        """Computes residue features `[N, dim]`."""
+        extra = None
+        if self.residue_type is not None:
+            extra = self.residue_type(sequence) * graph.mask[:, None]
+        return self.encoder(graph, extra)
+
+    def partition(self, h: Tensor, graph: ResidueGraph) -> Partition:
+        """Cuts the chains into substructures, in full precision whatever the rest is computed in."""
+        with torch.autocast(h.device.type, enabled=False):
+            return self.partitioner(h.float() if h.dtype != torch.float64 else h, graph, self.tau)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Sets the temperature to that of an epoch, max(tau_min, tau_init * tau_decay^epoch)."""
+        self.tau.fill_(max(self.tau_min, self.tau_init * self.tau_decay**epoch))
+
+    def freeze_codebook(self, frozen: bool = True) -> None:
+        """Makes the codes stand still, or move again."""
+        if self.codebook is not None:
+            self.codebook.frozen = frozen
+
+    @torch.no_grad()
+    def init_codebook(self, batches: Iterable[tuple[Tensor, ...]]) -> None:
+        """Places the codes by k-means on the substructures of some batches, each the arguments of `forward`.
+
+        Without it, the first training batch does the same with its own substructures.
+        """
+        if self.codebook is None:
+            return
+        was_training = self.training
+        self.eval()
+        found = []
+        for coords, ptr, *sequence in batches:
+            graph = self.featurize(coords, ptr)
+            partition = self.partition(self.encode(graph, *sequence), graph)
+            found.append(self.to_code(partition.features)[partition.mask])
+        self.train(was_training)
+        self.codebook.start(torch.cat(found))
+
+    def _whole(self, h: Tensor, graph: ResidueGraph) -> ParTokenOutput:
+        logits, _ = self.head(h, graph)
+        shape = (graph.num_chains, self.max_clusters)
+        nothing = h.sum() * 0
+        return ParTokenOutput(
+            logits=logits,
+            importance=h.new_zeros(shape),
+            cluster_mask=torch.zeros(shape, dtype=torch.bool, device=h.device),
+            tokens=torch.full(shape, -1, device=h.device),
+            assignment=torch.full_like(graph.chain, -1),
+            membership=h.new_zeros(len(h)),
+            losses={"vq": nothing, "entropy": nothing, "coverage": nothing},
+        )
