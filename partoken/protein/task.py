@@ -1,0 +1,150 @@
+"""ParToken as a Lightning module: losses, metrics, and what a run says about its model."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from partoken.protein.metrics import classification, codebook_usage, partition_statistics
+from partoken.protein.model.partoken import ParToken, ParTokenOutput
+from partoken.protein.structure import ChainBatch
+from partoken.training.module import ScheduledModule
+
+__all__ = ["ParTokenTask"]
+
+
+class ParTokenTask(ScheduledModule):
+    """Trains `ParToken` to classify chains: cross entropy + weighted codebook, usage and coverage terms.
+
+    Arguments:
+        train: the train config, plain.
+        data: what the data module says of itself (`settings()`): `class_names`, `class_counts`, `multi_label`, and
+            how structures are read. It travels in the checkpoint, so that the checkpoint alone can predict.
+        lambda_vq: weight of the codebook's loss.
+        lambda_ent: weight of the usage entropy term.
+        lambda_psc: weight of the coverage term.
+        network: arguments of `ParToken`.
+    """
+
+    unit = "residues"
+    epoch_line = ("train_loss", "val_loss", "val_accuracy", "val_macro_f1")
+
+    def __init__(
+        self,
+        *,
+        train: Mapping[str, Any],
+        data: Mapping[str, Any],
+        lambda_vq: float = 1.0,
+        lambda_ent: float = 1e-3,
+        lambda_psc: float = 1e-2,
+        **network: Any,
+    ) -> None:
+        super().__init__(train)
+        self.save_hyperparameters()
+        self.class_names = list(data["class_names"])
+        self.multi_label = bool(data["multi_label"])
+        self.class_counts = data["class_counts"]
+        self.weights = {"vq": lambda_vq, "entropy": lambda_ent, "coverage": lambda_psc}
+        self.network = ParToken(len(self.class_names), **network)
+        self._seen: list[dict[str, Tensor]] = []
+        self.tested: dict[str, Any] = {}
+
+    def batch_units(self, batch: ChainBatch) -> int:
+        """Counts the residues of a batch."""
+        return batch.coords.shape[0]
+
+    def forward(self, batch: ChainBatch) -> ParTokenOutput:
+        """Classifies a batch; see `ParToken.forward` for what comes back."""
+        return self.network(batch.coords, batch.ptr, batch.sequence)
+
+    def loss(self, output: ParTokenOutput, label: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns the loss that is trained on, and its terms before weighting.
+
+        Arguments:
+            output: of a batch of B chains and C classes.
+            label: [B] class numbers, or [B, C] zeros and ones where chains have several labels.
+        """
+        if self.multi_label:
+            task = F.binary_cross_entropy_with_logits(output.logits, label)
+        else:
+            task = F.cross_entropy(output.logits, label)
+        terms = {"task": task, **output.losses}
+        return task + sum(weight * output.losses[name] for name, weight in self.weights.items() if weight), terms
+
+    def on_train_epoch_start(self) -> None:
+        self.network.set_epoch(self.current_epoch)
+
+    def training_step(self, batch: ChainBatch, batch_idx: int) -> Tensor:
+        output = self(batch)
+        loss, terms = self.loss(output, batch.label)
+        size = len(batch.ids)
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=size)
+        for name, value in terms.items():
+            self.log(f"train_{name}", value, on_step=False, on_epoch=True, batch_size=size)
+        return loss
+
+    def validation_step(self, batch: ChainBatch, batch_idx: int) -> None:
+        self._evaluate(batch)
+
+    def test_step(self, batch: ChainBatch, batch_idx: int) -> None:
+        self._evaluate(batch)
+
+    def on_validation_epoch_end(self) -> None:
+        metrics = self._gather()
+        self.log_dict({f"val_{k}": v for k, v in metrics["scores"].items()})
+        self.log("val_used_codes", float(metrics["codebook"]["used_codes"]))
+
+    def on_test_epoch_end(self) -> None:
+        self.tested = self._gather()
+        self.log_dict({f"test_{k}": v for k, v in self.tested["scores"].items()})
+
+    def summary(self) -> dict[str, Any]:
+        """Returns what the test found, beside the answer of always naming the most frequent training class."""
+        scores = self.tested
+        return {
+            "test": scores["scores"],
+            "majority_accuracy": scores["majority"]["accuracy"],
+            "majority": scores["majority"],
+            "codebook": scores["codebook"],
+            "partition": scores["partition"],
+            "classes": self.class_names,
+            "class_counts": self.class_counts,
+            "confusion_matrix": scores["confusion_matrix"],
+        }
+
+    def _evaluate(self, batch: ChainBatch) -> None:
+        output = self(batch)
+        loss, _ = self.loss(output, batch.label)
+        sizes = torch.bincount(output.cluster_of_residue()[output.assignment >= 0], minlength=output.tokens.numel())
+        lengths = output.residues_of_chain()
+        self._seen.append(
+            {
+                "logits": output.logits.float(),
+                "label": batch.label,
+                "loss": loss.detach().float().expand(len(batch.ids)),
+                "tokens": output.tokens,
+                "sizes": sizes.view_as(output.tokens),
+                "lengths": lengths,
+            }
+        )
+
+    def _gather(self) -> dict[str, Any]:
+        """Puts together what every device saw in this evaluation, and measures it."""
+        seen, self._seen = self._seen, []
+        whole = {key: torch.cat([part[key] for part in seen]) for key in seen[0]}
+        if self.trainer.world_size > 1:
+            whole = {key: self.all_gather(value).flatten(0, 1) for key, value in whole.items()}
+        majority = int(torch.tensor(self.class_counts["train"]).argmax())
+        scores, confusion = classification(whole["logits"], whole["label"])
+        constant, _ = classification(
+            F.one_hot(torch.full_like(whole["label"], majority), len(self.class_names)).float(), whole["label"]
+        )
+        return {
+            "scores": {**scores, "loss": float(whole["loss"].mean())},
+            "majority": {"class": self.class_names[majority], **constant},
+            "confusion_matrix": confusion,
+            "codebook": codebook_usage(whole["tokens"], self.network.codebook_size),
+            "partition": partition_statistics(whole["sizes"], whole["lengths"]),
+        }

@@ -1,0 +1,230 @@
+"""Carries out one run: data, model, trainer, fit, test, summary. It knows no domain."""
+
+import contextlib
+import importlib
+import inspect
+import json
+import logging
+import os
+import platform
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import hydra
+import pytorch_lightning as pl
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
+
+from partoken import __version__
+from partoken.errors import UserError
+from partoken.overrides import nearest
+from partoken.training.callbacks import EpochTable, RateRecorder
+from partoken.training.checkpoint import AtomicCheckpointIO, RandomState, read_checkpoint
+from partoken.training.module import ScheduledModule
+
+__all__ = ["run"]
+
+log = logging.getLogger(__name__)
+
+OWN_ARGUMENTS = {"callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "fast_dev_run"}
+
+
+def run(cfg: DictConfig) -> float | None:
+    """Trains, validates and tests what the composed config describes, inside a Hydra job.
+
+    Leaves in the run folder: `checkpoints/best.ckpt` and `last.ckpt`, `lr.csv`, `metrics.csv`, `summary.json`,
+    `run.log` and `plots/`.
+
+    Returns:
+        The best value of `train.monitor`, for a sweeper to optimise.
+
+    Raises:
+        UserError: the config, the data or the checkpoint cannot be used, or the run departed from its plan.
+    """
+    started = time.perf_counter()
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    settings = OmegaConf.to_container(cfg, resolve=True)
+    train = settings["train"]
+    log.info("run folder: %s", folder)
+    _check(settings)
+    quiet_lightning()
+    pl.seed_everything(train["seed"], workers=True, verbose=False)
+
+    data = _instantiate(
+        cfg.data, "data", batch_size=train["batch_size"], num_workers=train["num_workers"], seed=train["seed"]
+    )
+    data.prepare_data()
+    data.setup("fit")
+    for line in data.describe():
+        log.info("%s", line)
+    module: ScheduledModule = _instantiate(cfg.model, "model", train=train, data=data.settings())
+    rates, epochs = RateRecorder(folder / "lr.csv"), EpochTable(folder / "metrics.csv")
+    best, last = _checkpoints(folder, train)
+    callbacks = [rates, epochs, RandomState(), *_stopping(train), best, last]
+    with _loggers(settings, folder) as loggers:
+        trainer = _trainer(settings["trainer"], folder, callbacks, loggers)
+        resume = train["resume_from"]
+        if resume is not None:
+            read_checkpoint(resume)
+        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        if trainer.received_sigterm:
+            log.warning("stopped by SIGTERM; go on with train.resume_from=%s", last.last_model_path or last.best_model_path)
+            sys.exit(143)  # the shell's convention for SIGTERM, so that a scheduler knows that the job has not ended
+        chosen = best.best_model_path or last.best_model_path
+        trainer.test(module, datamodule=data, ckpt_path=chosen, verbose=False, weights_only=True)
+
+    summary = {
+        **module.summary(),
+        "monitor": {"name": train["monitor"], "best": _number(best.best_model_score)},
+        "schedule": module.schedule_summary(rates.largest_deviation, rates.first_deviation),
+        "num_parameters": sum(p.numel() for p in module.parameters()),
+        f"{module.unit}_per_second": epochs.units_per_second,
+        "seconds": time.perf_counter() - started,
+        "best_checkpoint": str(chosen),
+        "best_epoch": read_checkpoint(chosen)["epoch"],
+        "epochs": trainer.current_epoch,
+        "seed": train["seed"],
+        "run_folder": str(folder),
+        "versions": _versions(),
+    }
+    _write_json(folder / "summary.json", summary)
+    from partoken.report import present  # the engine's last line: what a person looks at afterwards
+
+    present(folder)
+    if summary["schedule"]["errors"]:
+        raise UserError("the run departed from its plan: " + "; ".join(summary["schedule"]["errors"]))
+    return summary["monitor"]["best"]
+
+
+def quiet_lightning() -> None:
+    """Silences what Lightning says to everyone and means for nobody who runs this project."""
+    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        "The .* does not have many workers",  # 0 workers is right where a batch takes a millisecond to load
+        "The number of training batches",  # the log interval of a short epoch
+        "Checkpoint directory .* exists",  # resuming in the run's own folder
+        "The dirpath has changed",  # resuming in a new folder
+        ".*isinstance.*LeafSpec.*",
+        "Starting from v1.9.0, `tensorboardX`",
+        "GPU available but not used",
+    ):
+        warnings.filterwarnings("ignore", message)
+
+
+def _check(settings: Mapping[str, Any]) -> None:
+    train, trainer = settings["train"], settings["trainer"]
+    for key, least in (("epochs", 1), ("batch_size", 1), ("num_workers", 0)):
+        if train[key] < least:
+            raise UserError(f"train.{key}={train[key]}: must be at least {least}")
+    if not train["lr"] > 0:
+        raise UserError(f"train.lr={train['lr']}: must be above 0")
+    if train["monitor_mode"] not in ("min", "max"):
+        raise UserError(f"train.monitor_mode={train['monitor_mode']}: choose min or max")
+    known = list(inspect.signature(pl.Trainer.__init__).parameters)[1:]
+    for key in trainer:
+        if key in OWN_ARGUMENTS:
+            raise UserError(f"trainer.{key} is set by the run itself and cannot be given")
+        if key not in known:
+            raise UserError(f"trainer.{key} is no argument of Lightning's Trainer.{nearest(key, known)}")
+    several = trainer["devices"] not in (1, "1", "auto", None) or trainer["num_nodes"] != 1
+    if several and HydraConfig.get().mode == RunMode.MULTIRUN:
+        raise UserError(
+            f"trainer.devices={trainer['devices']} inside -m: each further process would replay the whole sweep; "
+            "run one job a command, or one device a job"
+        )
+
+
+def _instantiate(node: DictConfig, group: str, **arguments: Any) -> Any:
+    """Creates what a config group describes; wrong arguments are the user's, all else is ours."""
+    try:
+        return hydra.utils.instantiate(node, **arguments, _convert_="all")
+    except InstantiationException as error:
+        if isinstance(error.__cause__, UserError):
+            raise error.__cause__ from None
+        if isinstance(error.__cause__, (TypeError, ImportError)) or "Error locating target" in str(error):
+            raise UserError(f"{group}: {str(error).splitlines()[0]} ({error.__cause__})") from None
+        raise
+
+
+def _checkpoints(folder: Path, train: Mapping[str, Any]) -> tuple[ModelCheckpoint, ModelCheckpoint]:
+    """Creates the two checkpoint callbacks; Lightning's own `save_last` is refreshed only when the monitor improves."""
+    common = dict(dirpath=folder / "checkpoints", enable_version_counter=False, auto_insert_metric_name=False)
+    best = ModelCheckpoint(filename="best", monitor=train["monitor"], mode=train["monitor_mode"], **common)
+    last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **common)
+    return best, last
+
+
+def _stopping(train: Mapping[str, Any]) -> list[Callback]:
+    patience = train["early_stopping_patience"]
+    if patience is None:
+        return []
+    if patience < 1:
+        raise UserError(f"train.early_stopping_patience={patience}: must be at least 1, or null")
+    return [EarlyStopping(train["monitor"], mode=train["monitor_mode"], patience=patience)]
+
+
+def _trainer(arguments: dict[str, Any], folder: Path, callbacks: list[Callback], loggers: list[Any]) -> pl.Trainer:
+    if arguments["enable_progress_bar"] and not sys.stderr.isatty():
+        arguments = {**arguments, "enable_progress_bar": False}  # a bar in a log file is noise; epochs are logged
+    if arguments["enable_progress_bar"]:
+        callbacks = [*callbacks, TQDMProgressBar(refresh_rate=1)]
+    try:
+        return pl.Trainer(
+            **arguments,
+            callbacks=callbacks,
+            logger=loggers or False,
+            plugins=[AtomicCheckpointIO()],
+            default_root_dir=folder,
+        )
+    except (MisconfigurationException, TypeError, ValueError) as error:
+        raise UserError(f"trainer: {error}") from error
+
+
+@contextlib.contextmanager
+def _loggers(settings: Mapping[str, Any], folder: Path) -> Iterator[list[Any]]:
+    """Creates the loggers of the run and closes them whatever happens, so that no job logs into another's run."""
+    train = settings["train"]
+    nodes = [settings["logger"]] if settings.get("logger") else []
+    if train["use_wandb"]:
+        os.environ.setdefault("WANDB_MODE", "offline")  # without an account a run must not fail
+        wandb = {"project": train["wandb_project"], "save_dir": str(folder)}
+        nodes.append({"_target_": "pytorch_lightning.loggers.WandbLogger", **wandb})
+    loggers = []
+    status = "failed"
+    try:
+        loggers = [_instantiate(OmegaConf.create(node), "logger") for node in nodes]
+        for logger in loggers:
+            logger.log_hyperparams({k: v for k, v in settings.items() if k != "logger"})
+        yield loggers
+        status = "success"
+    finally:
+        for logger in loggers:
+            logger.finalize(status)
+        if "wandb" in sys.modules:
+            sys.modules["wandb"].finish()
+
+
+def _versions() -> dict[str, str]:
+    names = ("torch", "pytorch_lightning", "numpy", "hydra")
+    found = {name: importlib.import_module(name).__version__ for name in names}
+    return {"partoken": __version__, "python": platform.python_version(), **found}
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None else float(value)
+
+
+def _write_json(path: Path, content: Any) -> None:
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(content, indent=2) + "\n")
+    os.replace(partial, path)

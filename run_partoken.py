@@ -1,0 +1,24 @@
+"""Trains, validates and tests a model as conf/ and the command line say.
+
+    python run_partoken.py                                      the main job on the embedded protein chains
+    python run_partoken.py train.use_cosine_schedule=true       with warm-up and cosine decay
+    python run_partoken.py -m train.lr=1e-4,1e-3                a sweep, one folder a job
+    python run_partoken.py --cfg job                            the composed configuration, nothing is run
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from partoken.overrides import check_config, launch
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="config_partoken")
+def main(cfg: DictConfig) -> float | None:
+    check_config(cfg)
+    from partoken.training.engine import run  # torch and Lightning: not before a run is certain
+
+    return run(cfg)
+
+
+if __name__ == "__main__":
+    launch(main)

@@ -1,0 +1,58 @@
+#!/usr/bin/env bash
+# Smoke test: trains the main job twice on a few chains, once at a constant rate and once with warm-up and cosine, and
+# compares every learning rate that was applied with the formula, computed here by awk on its own.
+#   bash test_cosine_scheduler.sh        uses `python`, or .venv/bin/python where `python` lacks the package
+set -euo pipefail
+cd "$(dirname "$0")"
+export LC_ALL=C
+
+lr=7e-4 epochs=3 warmup=1
+fail() { printf 'FAILED: %s\n' "$*" >&2; exit 1; }
+
+python=${PYTHON:-python}
+command -v "$python" >/dev/null || python=.venv/bin/python
+"$python" -c pass || fail "$python does not run"
+"$python" -c 'import partoken, torch' 2>/dev/null || python=.venv/bin/python
+"$python" -c 'import partoken, torch' || fail "no environment: run make test, or put a python with the package on PATH"
+
+runs=$(mktemp -d)
+trap 'rm -rf "$runs"' EXIT
+
+train() { # NAME OVERRIDE...: the main job into $runs/NAME, whole
+  local name=$1 file; shift
+  echo "training: $name"
+  "$python" run_partoken.py hydra.run.dir="$runs/$name" train.epochs=$epochs train.lr=$lr train.batch_size=4 \
+    train.schedule_interval=epoch train.num_workers=0 model.max_clusters=5 model.codebook_size=64 \
+    data.limit=24 "$@" >"$runs/$name.log" 2>&1 || { tail -n 30 "$runs/$name.log" >&2; fail "the $name run ended with an error"; }
+  for file in checkpoints/best.ckpt checkpoints/last.ckpt lr.csv metrics.csv summary.json run.log .hydra/config.yaml \
+    plots/learning_rate.png plots/losses.png plots/confusion_matrix.png; do
+    [ -s "$runs/$name/$file" ] || fail "the $name run left no $file"
+  done
+}
+
+check() { # NAME COSINE(0|1): every row of lr.csv against the formula
+  awk -F, -v name="$1" -v cosine="$2" -v lr=$lr -v epochs=$epochs -v warmup=$warmup '
+    BEGIN { pi = atan2(0, -1) }
+    NR == 1 { if ($0 !~ /^step,epoch,group,lr\r?$/) { print name ": header is " $0; bad = 1 } next }
+    {
+      factor = 1
+      if (cosine && $2 < warmup) { factor = $2 / warmup; if (factor < 1e-6) factor = 1e-6 }
+      if (cosine && $2 >= warmup) factor = 0.5 * (1 + cos(pi * ($2 - warmup) / (epochs - warmup)))
+      off = $4 - lr * factor; if (off < 0) off = -off
+      if (off > 1e-9 * lr) { printf "%s: row %s: the formula gives %.10e\n", name, $0, lr * factor; bad = 1 }
+      if (!($2 in seen)) { seen[$2] = 1; count++ }
+      rows++
+    }
+    END {
+      if (count != epochs) { printf "%s: %d epochs in lr.csv, %d expected\n", name, count, epochs; bad = 1 }
+      if (rows < 2 * epochs) { printf "%s: only %d rows\n", name, rows; bad = 1 }
+      if (!bad) printf "%s: %d rows follow the formula\n", name, rows
+      exit bad
+    }' "$runs/$1/lr.csv" || fail "the $1 run did not follow the formula"
+}
+
+train constant train.use_cosine_schedule=false
+check constant 0
+train cosine train.use_cosine_schedule=true train.warmup_epochs=$warmup train.min_lr=0
+check cosine 1
+echo "PASSED: the learning rates that were applied are those of the formula"

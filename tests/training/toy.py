@@ -1,0 +1,74 @@
+"""A domain of two lines, to show that the training layer knows none."""
+
+import pytorch_lightning as pl
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from partoken.training.module import ScheduledModule
+
+TRAIN = {
+    "epochs": 3,
+    "lr": 0.1,
+    "batch_size": 2,
+    "num_workers": 0,
+    "seed": 0,
+    "optimizer": "sgd",
+    "weight_decay": 0.0,
+    "use_cosine_schedule": True,
+    "schedule_interval": "step",
+    "warmup_epochs": None,
+    "warmup_steps": 2,
+    "min_lr": 0.0,
+    "num_cycles": 0.5,
+    "scheduler": None,
+    "lr_scaling": "none",
+    "lr_scaling_base_batch": 32,
+    "stages": None,
+    "monitor": "val_loss",
+    "monitor_mode": "min",
+    "early_stopping_patience": None,
+    "resume_from": None,
+    "on_schedule_change": "error",
+}
+
+
+class ToyModule(ScheduledModule):
+    def __init__(self, *, train, data=None, dropout=0.5):
+        super().__init__(train)
+        self.save_hyperparameters()
+        self.network = nn.Sequential(nn.Linear(3, 4), nn.Dropout(dropout), nn.LayerNorm(4), nn.Linear(4, 1))
+
+    def _loss(self, batch):
+        x, y = batch
+        return nn.functional.mse_loss(self.network(x), y)
+
+    def training_step(self, batch, batch_idx):
+        loss = self._loss(batch)
+        self.log("train_loss", loss, on_step=False, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        self.log("val_loss", self._loss(batch))
+
+    def test_step(self, batch, batch_idx):
+        self.log("test_loss", self._loss(batch))
+
+
+class ToyData(pl.LightningDataModule):
+    def __init__(self, *, batch_size=2, num_workers=0, seed=0, size=14):
+        super().__init__()
+        self.batch_size = batch_size
+        generator = torch.Generator().manual_seed(seed)
+        self.data = TensorDataset(torch.randn(size, 3, generator=generator), torch.randn(size, 1, generator=generator))
+
+    def describe(self):
+        return [f"{len(self.data)} points"]
+
+    def settings(self):
+        return {}
+
+    def loader(self):
+        return DataLoader(self.data, self.batch_size)
+
+    train_dataloader = val_dataloader = test_dataloader = loader
