@@ -13,7 +13,12 @@ ROOT = CONF.parent
 
 def test_the_documents_command_composes():
     cfg = compose(["train.epochs=100", "train.lr=1e-3", "train.use_cosine_schedule=true", "train.warmup_epochs=10"])
-    assert (cfg.train.epochs, cfg.train.lr, cfg.train.use_cosine_schedule, cfg.train.warmup_epochs) == (100, 1e-3, True, 10)
+    assert (cfg.train.epochs, cfg.train.lr, cfg.train.use_cosine_schedule, cfg.train.warmup_epochs) == (
+        100,
+        1e-3,
+        True,
+        10,
+    )
     assert cfg.trainer.max_epochs == 100
 
 
@@ -59,9 +64,17 @@ def test_composing_imports_no_torch():
     assert subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT).returncode == 0
 
 
-@pytest.mark.parametrize("arguments", [["train.epoch=3"], ["train.epochs=many"], ["-m", "train.epoch=3,4"], ["data=nowhere"]])
+@pytest.mark.parametrize(
+    "arguments", [["train.epoch=3"], ["train.epochs=many"], ["-m", "train.epoch=3,4"], ["data=nowhere"]]
+)
 def test_the_command_ends_with_one_message_and_no_traceback(arguments, tmp_path):
-    command = [sys.executable, "run_partoken.py", *arguments, f"hydra.run.dir={tmp_path}", f"hydra.sweep.dir={tmp_path}"]
+    command = [
+        sys.executable,
+        "run_partoken.py",
+        *arguments,
+        f"hydra.run.dir={tmp_path}",
+        f"hydra.sweep.dir={tmp_path}",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert "Traceback" not in done.stdout + done.stderr

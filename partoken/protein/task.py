@@ -48,6 +48,7 @@ class ParTokenTask(ScheduledModule):
         self.class_counts = data["class_counts"]
         self.weights = {"vq": lambda_vq, "entropy": lambda_ent, "coverage": lambda_psc}
         self.network = ParToken(len(self.class_names), **network)
+        self.codebook_size = network.get("codebook_size", 512)
         self._seen: list[dict[str, Tensor]] = []
         self.tested: dict[str, Any] = {}
 
@@ -79,7 +80,7 @@ class ParTokenTask(ScheduledModule):
     def training_step(self, batch: ChainBatch, batch_idx: int) -> Tensor:
         output = self(batch)
         loss, terms = self.loss(output, batch.label)
-        size = len(batch.ids)
+        size = len(batch)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=size)
         for name, value in terms.items():
             self.log(f"train_{name}", value, on_step=False, on_epoch=True, batch_size=size)
@@ -117,16 +118,14 @@ class ParTokenTask(ScheduledModule):
     def _evaluate(self, batch: ChainBatch) -> None:
         output = self(batch)
         loss, _ = self.loss(output, batch.label)
-        sizes = torch.bincount(output.cluster_of_residue()[output.assignment >= 0], minlength=output.tokens.numel())
-        lengths = output.residues_of_chain()
         self._seen.append(
             {
                 "logits": output.logits.float(),
                 "label": batch.label,
-                "loss": loss.detach().float().expand(len(batch.ids)),
+                "loss": loss.detach().float().expand(len(batch)),
                 "tokens": output.tokens,
-                "sizes": sizes.view_as(output.tokens),
-                "lengths": lengths,
+                "sizes": _sizes(output, batch.ptr),
+                "lengths": batch.ptr.diff(),
             }
         )
 
@@ -145,6 +144,15 @@ class ParTokenTask(ScheduledModule):
             "scores": {**scores, "loss": float(whole["loss"].mean())},
             "majority": {"class": self.class_names[majority], **constant},
             "confusion_matrix": confusion,
-            "codebook": codebook_usage(whole["tokens"], self.network.codebook_size),
+            "codebook": codebook_usage(whole["tokens"], self.codebook_size),
             "partition": partition_statistics(whole["sizes"], whole["lengths"]),
         }
+
+
+def _sizes(output: ParTokenOutput, ptr: Tensor) -> Tensor:
+    """Counts the residues of each substructure, `[B, K]`."""
+    num_chains, num_clusters = output.tokens.shape
+    chain = torch.repeat_interleave(torch.arange(num_chains, device=ptr.device), ptr.diff())
+    taken = output.assignment >= 0
+    place = chain[taken] * num_clusters + output.assignment[taken]
+    return torch.bincount(place, minlength=num_chains * num_clusters).view(num_chains, num_clusters)

@@ -42,10 +42,13 @@ def format_summary(summary: Mapping[str, Any]) -> list[str]:
     lines = [f"{'test':<20}{'model':>9}" + (f"   always '{majority['class']}'" if majority else "")]
     width = len(lines[0]) - 29
     for name, value in summary["test"].items():
+        shown = "-" if value is None else f"{value:.3f}"
         beside = f"{majority[name]:>{width}.3f}" if name in majority else ""
-        lines.append(f"  {name.replace('_', ' '):<18}{value:>9.3f}{beside}")
+        lines.append(f"  {name.replace('_', ' '):<18}{shown:>9}{beside}")
     facts = {
-        "codebook": _facts(summary.get("codebook"), "{used_codes} codes used, perplexity {perplexity:.1f}, {dead_codes} never"),
+        "codebook": _facts(
+            summary.get("codebook"), "{used_codes} codes used, perplexity {perplexity:.1f}, {dead_codes} never"
+        ),
         "partition": _facts(
             summary.get("partition"),
             "{coverage:.0%} of the residues in {mean_count:.1f} substructures of {mean_size:.1f} residues",

@@ -2,6 +2,7 @@
 
 import csv
 import logging
+import math
 import os
 import time
 from pathlib import Path
@@ -67,6 +68,36 @@ class RateRecorder(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._file.flush()
 
+    def summary(self, trainer: pl.Trainer, module: ScheduledModule) -> dict[str, Any]:
+        """Returns what a finished fit says of its schedule: plan, steps, verdict, and what departed from the plan.
+
+        A run that was stopped on purpose (early stopping, a time limit, a signal) may be shorter than its plan; one
+        that ran to its end may not. Steps that a gradient scaler skipped count as taken by the trainer.
+        """
+        taken, skipped = module.optimizer_steps, trainer.global_step - module.optimizer_steps
+        facts: dict[str, Any] = {"steps": taken, "skipped_steps": skipped}
+        if module.plan is None:
+            return {**facts, "verdict": f"{module.train_settings['scheduler']['_target_']}, recorded", "errors": []}
+        planned, ended_early = module.plan.total_steps, trainer.should_stop or trainer.interrupted
+        errors = []
+        if self.first_deviation is not None:
+            errors.append(f"the applied rate left the plan, first at {self.first_deviation}")
+        if planned is not None and taken + skipped != planned and not ended_early:
+            errors.append(f"{planned} optimizer steps were planned, {taken + skipped} were taken")
+        verdict = f"planned = applied at {self.steps_recorded} steps, largest deviation {self.largest_deviation:.1e}"
+        if skipped:
+            verdict += f"; the gradient scaler skipped {skipped} more"
+        if ended_early:
+            verdict += f"; stopped early, after {taken} of {planned} steps"
+        return {
+            "plan": module.plan.fingerprint(),
+            **facts,
+            "planned_steps": planned,
+            "largest_deviation": self.largest_deviation,
+            "verdict": "; ".join(errors) or verdict,
+            "errors": errors,
+        }
+
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         if self._file is not None:
             self._file.close()
@@ -121,6 +152,11 @@ class EpochTable(pl.Callback):
         units, seconds = self.units - self._epoch_start[0], self.seconds - self._epoch_start[1]
         speed = units / seconds if seconds else 0.0
         metrics = {k: float(v) for k, v in sorted(trainer.callback_metrics.items())}
+        for name, value in metrics.items():
+            if not math.isfinite(value):
+                log.warning(
+                    "%s is %s in epoch %d: lower train.lr or warm up longer", name, value, trainer.current_epoch + 1
+                )
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         self.rows.append(
             {

@@ -4,7 +4,7 @@ import contextlib
 import os
 import random
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from partoken.errors import UserError
 
-__all__ = ["AtomicCheckpointIO", "RandomState", "read_checkpoint"]
+__all__ = ["AtomicCheckpointIO", "ExactResume", "ResumableLoader", "read_checkpoint"]
 
 PARTIAL = ".partial"
 
@@ -46,10 +47,12 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             raise
 
 
-class RandomState(pl.Callback):
-    """Saves the states of Python's, NumPy's and torch's random generators in the checkpoint and restores them.
+class ExactResume(pl.Callback):
+    """Saves the states of Python's, NumPy's and torch's random generators and restores them with the data position.
 
-    Lightning's checkpoints hold none, so that with dropout a resumed run would differ from an uninterrupted one.
+    Lightning's checkpoints hold no random state, so that with dropout a resumed run would differ from an
+    uninterrupted one; and it does not restore a loader's position where the loaders exist before the checkpoint is
+    read, as they do when the length of the run is needed to make the schedule.
     """
 
     def __init__(self) -> None:
@@ -71,6 +74,7 @@ class RandomState(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._restored is None:
             return
+        trainer.fit_loop._load_combined_loader_states()
         state, self._restored = self._restored, None
         torch.set_rng_state(state["torch"].cpu())
         if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
@@ -79,6 +83,38 @@ class RandomState(pl.Callback):
         np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), position, has_gauss, gauss))
         version, internal, gauss_next = state["python"]
         random.setstate((version, tuple(internal), gauss_next))
+
+
+class ResumableLoader(DataLoader):
+    """A DataLoader whose position is saved in the checkpoint, so that a resumed epoch goes on with the next batch.
+
+    Its sampler decides the order from a seed and the epoch (`set_epoch`), and leaves out the batches before its
+    attribute `start`. Its own random generator keeps torch's, which dropout draws from, untouched.
+
+    Arguments:
+        dataset: as for DataLoader.
+        sampler: yields what `dataset` takes as an index, one a batch; has `start`.
+        options: of DataLoader.
+    """
+
+    def __init__(self, dataset: Dataset, sampler: Sampler, **options: Any) -> None:
+        super().__init__(dataset, batch_size=None, sampler=sampler, generator=torch.Generator(), **options)
+        self._handed_out = 0
+        self._start = 0
+
+    def __iter__(self) -> Iterator[Any]:
+        # A generator: nothing runs before the first batch is asked for, when the sampler knows its epoch.
+        self._handed_out, self._start = self._start, 0
+        self.sampler.start = self._handed_out
+        for batch in super().__iter__():
+            self._handed_out += 1
+            yield batch
+
+    def state_dict(self) -> dict[str, int]:
+        return {"batches": self._handed_out}
+
+    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+        self._start = state_dict["batches"] % len(self)
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -93,7 +129,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different type for each kind of damage
-        raise UserError(f"{path} cannot be read as a checkpoint: {str(error).splitlines()[0]}") from error
+        raise UserError(f"{path} cannot be read as a checkpoint: {next(iter(str(error).splitlines()), type(error).__name__)}") from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise UserError(f"{path} is not a checkpoint: it has no state_dict")
     return content

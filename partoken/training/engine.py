@@ -5,6 +5,7 @@ import importlib
 import inspect
 import json
 import logging
+import math
 import os
 import platform
 import sys
@@ -27,11 +28,12 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from partoken import __version__
 from partoken.errors import UserError
 from partoken.overrides import nearest
+from partoken.schedule import ScheduleError, plan_from_config
 from partoken.training.callbacks import EpochTable, RateRecorder
-from partoken.training.checkpoint import AtomicCheckpointIO, RandomState, read_checkpoint
+from partoken.training.checkpoint import AtomicCheckpointIO, ExactResume, read_checkpoint
 from partoken.training.module import ScheduledModule
 
-__all__ = ["run"]
+__all__ = ["carry_out", "objective", "quiet_lightning", "run"]
 
 log = logging.getLogger(__name__)
 
@@ -39,70 +41,94 @@ OWN_ARGUMENTS = {"callbacks", "logger", "plugins", "default_root_dir", "enable_c
 
 
 def run(cfg: DictConfig) -> float | None:
-    """Trains, validates and tests what the composed config describes, inside a Hydra job.
-
-    Leaves in the run folder: `checkpoints/best.ckpt` and `last.ckpt`, `lr.csv`, `metrics.csv`, `summary.json`,
-    `run.log` and `plots/`.
+    """Carries out the composed config of a Hydra job in its run folder; see `carry_out`.
 
     Returns:
         The best value of `train.monitor`, for a sweeper to optimise.
+    """
+    job = HydraConfig.get()
+    settings = OmegaConf.to_container(cfg, resolve=True)
+    summary = carry_out(settings, Path(job.runtime.output_dir), in_sweep=job.mode == RunMode.MULTIRUN)
+    return objective(summary, settings["train"]["monitor_mode"])
+
+
+def objective(summary: Mapping[str, Any], mode: str) -> float:
+    """Returns the best monitored value, or 1e9 on the losing side where there is none: a NaN would end a whole sweep.
+
+    >>> objective({"monitor": {"best": None}}, "max")
+    -1000000000.0
+    """
+    best = summary["monitor"]["best"]
+    return best if best is not None else 1e9 if mode == "min" else -1e9
+
+
+def carry_out(settings: dict[str, Any], folder: Path, *, in_sweep: bool = False) -> dict[str, Any]:
+    """Trains, validates and tests what the settings describe.
+
+    Leaves in the folder: `checkpoints/best.ckpt` and `last.ckpt`, `lr.csv`, `metrics.csv`, `summary.json` and `plots/`.
+
+    Arguments:
+        settings: the groups of the config, plain: `data` and `model` with their `_target_`, `train`, `trainer`, and
+            `logger` where one is wanted.
+        folder: the run folder, which exists.
+        in_sweep: the run is one job of several in this process.
+
+    Returns:
+        The content of `summary.json`.
 
     Raises:
         UserError: the config, the data or the checkpoint cannot be used, or the run departed from its plan.
     """
     started = time.perf_counter()
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    settings = OmegaConf.to_container(cfg, resolve=True)
     train = settings["train"]
     log.info("run folder: %s", folder)
-    _check(settings)
+    _check(settings, in_sweep)
     quiet_lightning()
     pl.seed_everything(train["seed"], workers=True, verbose=False)
 
-    data = _instantiate(
-        cfg.data, "data", batch_size=train["batch_size"], num_workers=train["num_workers"], seed=train["seed"]
-    )
-    data.prepare_data()
-    data.setup("fit")
-    for line in data.describe():
-        log.info("%s", line)
-    module: ScheduledModule = _instantiate(cfg.model, "model", train=train, data=data.settings())
+    data = _read_data(settings, folder)
+    module: ScheduledModule = _instantiate(settings["model"], "model", train=train, data=data.settings())
     rates, epochs = RateRecorder(folder / "lr.csv"), EpochTable(folder / "metrics.csv")
     best, last = _checkpoints(folder, train)
-    callbacks = [rates, epochs, RandomState(), *_stopping(train), best, last]
+    callbacks = [rates, epochs, ExactResume(), *_stopping(train), best, last]
     with _loggers(settings, folder) as loggers:
         trainer = _trainer(settings["trainer"], folder, callbacks, loggers)
-        resume = train["resume_from"]
-        if resume is not None:
-            read_checkpoint(resume)
-        trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+        if train["resume_from"] is not None:
+            read_checkpoint(train["resume_from"])
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=train["resume_from"], weights_only=True)
+        except ScheduleError as error:
+            raise UserError(f"train.resume_from={train['resume_from']}: {error}") from error
+        schedule = rates.summary(trainer, module)
         if trainer.received_sigterm:
-            log.warning("stopped by SIGTERM; go on with train.resume_from=%s", last.last_model_path or last.best_model_path)
+            log.warning("stopped by SIGTERM; go on with train.resume_from=%s", last.best_model_path)
             sys.exit(143)  # the shell's convention for SIGTERM, so that a scheduler knows that the job has not ended
         chosen = best.best_model_path or last.best_model_path
         trainer.test(module, datamodule=data, ckpt_path=chosen, verbose=False, weights_only=True)
 
-    summary = {
-        **module.summary(),
-        "monitor": {"name": train["monitor"], "best": _number(best.best_model_score)},
-        "schedule": module.schedule_summary(rates.largest_deviation, rates.first_deviation),
-        "num_parameters": sum(p.numel() for p in module.parameters()),
-        f"{module.unit}_per_second": epochs.units_per_second,
-        "seconds": time.perf_counter() - started,
-        "best_checkpoint": str(chosen),
-        "best_epoch": read_checkpoint(chosen)["epoch"],
-        "epochs": trainer.current_epoch,
-        "seed": train["seed"],
-        "run_folder": str(folder),
-        "versions": _versions(),
-    }
+    summary = _finite(
+        {
+            **module.summary(),
+            "monitor": {"name": train["monitor"], "best": _finite(best.best_model_score)},
+            "schedule": schedule,
+            "num_parameters": sum(p.numel() for p in module.parameters()),
+            f"{module.unit}_per_second": epochs.units_per_second,
+            "seconds": time.perf_counter() - started,
+            "best_checkpoint": str(chosen),
+            "best_epoch": read_checkpoint(chosen)["epoch"],
+            "epochs": trainer.current_epoch,
+            "seed": train["seed"],
+            "run_folder": str(folder),
+            "versions": _versions(),
+        }
+    )
     _write_json(folder / "summary.json", summary)
     from partoken.report import present  # the engine's last line: what a person looks at afterwards
 
     present(folder)
-    if summary["schedule"]["errors"]:
-        raise UserError("the run departed from its plan: " + "; ".join(summary["schedule"]["errors"]))
-    return summary["monitor"]["best"]
+    if schedule["errors"]:
+        raise UserError("the run departed from its plan: " + "; ".join(schedule["errors"]))
+    return summary
 
 
 def quiet_lightning() -> None:
@@ -121,7 +147,22 @@ def quiet_lightning() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def _check(settings: Mapping[str, Any]) -> None:
+def _read_data(settings: Mapping[str, Any], folder: Path) -> pl.LightningDataModule:
+    """Creates and reads the data, and writes down what was read also where it cannot be used."""
+    train = settings["train"]
+    loading = {name: train[name] for name in ("batch_size", "num_workers", "seed")}
+    data = _instantiate(settings["data"], "data", **loading)
+    try:
+        data.prepare_data()
+        data.setup("fit")
+    finally:
+        data.write_report(folder)
+    for line in data.describe():
+        log.info("%s", line)
+    return data
+
+
+def _check(settings: Mapping[str, Any], in_sweep: bool) -> None:
     train, trainer = settings["train"], settings["trainer"]
     for key, least in (("epochs", 1), ("batch_size", 1), ("num_workers", 0)):
         if train[key] < least:
@@ -130,6 +171,7 @@ def _check(settings: Mapping[str, Any]) -> None:
         raise UserError(f"train.lr={train['lr']}: must be above 0")
     if train["monitor_mode"] not in ("min", "max"):
         raise UserError(f"train.monitor_mode={train['monitor_mode']}: choose min or max")
+    _check_schedule(train, trainer)
     known = list(inspect.signature(pl.Trainer.__init__).parameters)[1:]
     for key in trainer:
         if key in OWN_ARGUMENTS:
@@ -137,17 +179,29 @@ def _check(settings: Mapping[str, Any]) -> None:
         if key not in known:
             raise UserError(f"trainer.{key} is no argument of Lightning's Trainer.{nearest(key, known)}")
     several = trainer["devices"] not in (1, "1", "auto", None) or trainer["num_nodes"] != 1
-    if several and HydraConfig.get().mode == RunMode.MULTIRUN:
+    if several and in_sweep:
         raise UserError(
             f"trainer.devices={trainer['devices']} inside -m: each further process would replay the whole sweep; "
             "run one job a command, or one device a job"
         )
 
 
-def _instantiate(node: DictConfig, group: str, **arguments: Any) -> Any:
+def _check_schedule(train: Mapping[str, Any], trainer: Mapping[str, Any]) -> None:
+    """Refuses what is wrong with the schedule whatever the data, before any is read."""
+    if train["scheduler"] is not None:
+        return
+    epochs = trainer["max_epochs"]
+    steps = {"total_steps": 10**9, "steps_per_epoch": 1} if train["schedule_interval"] == "step" else {}
+    try:
+        plan_from_config(train, total_epochs=epochs, **steps)
+    except ScheduleError as error:
+        raise UserError(str(error)) from error
+
+
+def _instantiate(node: Mapping[str, Any], group: str, **arguments: Any) -> Any:
     """Creates what a config group describes; wrong arguments are the user's, all else is ours."""
     try:
-        return hydra.utils.instantiate(node, **arguments, _convert_="all")
+        return hydra.utils.instantiate(dict(node), **arguments, _convert_="all", _recursive_=False)
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
@@ -202,7 +256,7 @@ def _loggers(settings: Mapping[str, Any], folder: Path) -> Iterator[list[Any]]:
     loggers = []
     status = "failed"
     try:
-        loggers = [_instantiate(OmegaConf.create(node), "logger") for node in nodes]
+        loggers = [_instantiate(node, "logger") for node in nodes]
         for logger in loggers:
             logger.log_hyperparams({k: v for k, v in settings.items() if k != "logger"})
         yield loggers
@@ -220,11 +274,18 @@ def _versions() -> dict[str, str]:
     return {"partoken": __version__, "python": platform.python_version(), **found}
 
 
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+def _finite(value: Any) -> Any:
+    """Returns plain values with None for numbers that JSON does not have."""
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    if isinstance(value, (float, torch.Tensor)):
+        return float(value) if math.isfinite(value) else None
+    return value
 
 
 def _write_json(path: Path, content: Any) -> None:
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2) + "\n")
+    partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
     os.replace(partial, path)

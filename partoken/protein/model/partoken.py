@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from partoken.errors import UserError
 from partoken.protein.graph import ResidueGraph, featurize
 from partoken.protein.model.codebook import Codebook
 from partoken.protein.model.gvp import Encoder
-from partoken.protein.model.head import POOLINGS, Head
+from partoken.protein.model.head import Head
 from partoken.protein.model.partition import Partition, Partitioner
 
 __all__ = ["ParToken", "ParTokenOutput"]

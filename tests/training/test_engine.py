@@ -1,0 +1,167 @@
+"""The engine carries out a run of any domain and leaves a folder that a person can read."""
+
+import csv
+import json
+import math
+
+import pytest
+import torch
+
+from partoken.errors import UserError
+from partoken.training.checkpoint import read_checkpoint
+from partoken.training.engine import carry_out, objective
+from tests.training.toy import TRAIN
+
+TRAINER = {
+    "accelerator": "cpu",
+    "devices": 1,
+    "num_nodes": 1,
+    "max_epochs": 3,
+    "enable_progress_bar": False,
+    "enable_model_summary": False,
+    "num_sanity_val_steps": 0,
+}
+
+
+def settings(trainer=(), model=(), data=(), **train):
+    train = {**TRAIN, "use_wandb": False, "wandb_project": "toy", **train}
+    return {
+        "train": train,
+        "trainer": {**TRAINER, "max_epochs": train["epochs"], **dict(trainer)},
+        "model": {"_target_": "tests.training.toy.ToyModule", **dict(model)},
+        "data": {"_target_": "tests.training.toy.ToyData", **dict(data)},
+    }
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_leaves_a_whole_folder(tmp_path):
+    summary = carry_out(settings(), tmp_path)
+    for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "lr.csv", "metrics.csv", "plots/learning_rate.png"):
+        assert (tmp_path / name).stat().st_size > 0
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+    assert not list(tmp_path.rglob("*.partial"))
+    assert len(rows(tmp_path / "metrics.csv")) == 3
+    assert len(rows(tmp_path / "lr.csv")) == 21 * 2  # 7 batches, 3 epochs, two parameter groups
+    assert summary["schedule"]["errors"] == []
+    assert summary["schedule"]["steps"] == summary["schedule"]["planned_steps"] == 21
+    assert summary["schedule"]["largest_deviation"] == 0
+
+
+def test_the_best_checkpoint_is_the_one_that_is_tested(tmp_path):
+    summary = carry_out(settings(monitor_mode="max"), tmp_path)  # the loss falls, so this asks for an early epoch
+    losses = [float(r["val_loss"]) for r in rows(tmp_path / "metrics.csv")]
+    assert summary["best_epoch"] == losses.index(max(losses)) < 2
+    assert summary["monitor"]["best"] == pytest.approx(max(losses))
+    assert summary["test"]["loss"] == pytest.approx(max(losses))  # the toy tests on its validation points
+
+
+def test_the_same_seed_gives_the_same_numbers(tmp_path):
+    tables = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        carry_out(settings(), tmp_path / name)
+        tables.append([r["train_loss"] for r in rows(tmp_path / name / "metrics.csv")])
+    assert tables[0] == tables[1]
+
+
+def test_the_last_checkpoint_is_of_the_last_epoch_even_when_the_monitor_got_worse(tmp_path):
+    carry_out(settings(epochs=5), tmp_path)
+    assert read_checkpoint(tmp_path / "checkpoints/last.ckpt")["epoch"] == 4
+
+
+def test_a_run_that_diverges_says_so_and_returns_a_finite_objective(tmp_path, caplog):
+    summary = carry_out(settings(lr=1e6), tmp_path)
+    assert summary["monitor"]["best"] is None
+    assert "NaN" not in (tmp_path / "summary.json").read_text()
+    assert "train_loss is nan" in caplog.text
+    assert objective(summary, "min") == 1e9
+    assert objective(summary, "max") == -1e9
+
+
+def test_early_stopping_ends_the_run_and_is_no_error(tmp_path):
+    summary = carry_out(settings(epochs=40, lr=5.0, early_stopping_patience=2), tmp_path)
+    assert summary["epochs"] < 40
+    assert summary["schedule"]["errors"] == []
+    assert "stopped early" in summary["schedule"]["verdict"]
+
+
+def test_a_departure_from_the_plan_is_an_error_after_everything_is_written(tmp_path, monkeypatch):
+    build = torch.optim.lr_scheduler.LambdaLR.__init__
+
+    def late(self, optimizer, lr_lambda, *args, **kwargs):
+        functions = lr_lambda if isinstance(lr_lambda, (list, tuple)) else [lr_lambda] * len(optimizer.param_groups)
+        build(self, optimizer, [lambda t, f=f: f(t + 1) for f in functions], *args, **kwargs)
+
+    monkeypatch.setattr(torch.optim.lr_scheduler.LambdaLR, "__init__", late)
+    with pytest.raises(UserError, match=r"step 0 .* planned 0\.0+e\+00, applied 5\.0"):
+        carry_out(settings(), tmp_path)
+    assert json.loads((tmp_path / "summary.json").read_text())["schedule"]["errors"]
+
+
+def test_any_scheduler_of_torch_can_be_named(tmp_path):
+    chosen = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1, "gamma": 0.5}
+    carry_out(settings(scheduler=chosen, schedule_interval="epoch"), tmp_path)
+    assert [float(r["lr"]) for r in rows(tmp_path / "lr.csv") if r["group"] == "0"][::7] == [0.1, 0.05, 0.025]
+
+
+def test_reduce_on_plateau_follows_the_monitor(tmp_path):
+    chosen = {
+        "_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau",
+        "patience": 0,
+        "threshold": 10.0,
+    }  # never better
+    carry_out(settings(scheduler=chosen), tmp_path)
+    assert [float(r["lr"]) for r in rows(tmp_path / "lr.csv") if r["group"] == "0"][::7] == pytest.approx(
+        [0.1, 0.01, 0.001]
+    )
+
+
+def test_schedulers_inside_a_scheduler(tmp_path):
+    warm = {"_target_": "torch.optim.lr_scheduler.LinearLR", "start_factor": 0.5, "total_iters": 7}
+    then = {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": 14}
+    both = {"_target_": "torch.optim.lr_scheduler.SequentialLR", "schedulers": [warm, then], "milestones": [7]}
+    carry_out(settings(scheduler=both), tmp_path)
+    rates = [float(r["lr"]) for r in rows(tmp_path / "lr.csv") if r["group"] == "0"]
+    assert rates[0] == pytest.approx(0.05)
+    assert rates[14] == pytest.approx(0.1 * 0.5 * (1 + math.cos(math.pi / 2)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"epochs": 0}, ["train.epochs=0", "at least 1"]),
+        ({"lr": -1.0}, ["train.lr=-1.0", "above 0"]),
+        ({"lr": 0.0}, ["train.lr=0.0"]),
+        ({"lr": math.nan}, ["train.lr=nan"]),
+        ({"batch_size": 0}, ["train.batch_size=0"]),
+        ({"optimizer": "adagrad"}, ["train.optimizer=adagrad", "adamw"]),
+        ({"weight_decay": -0.1}, ["train.weight_decay=-0.1"]),
+        ({"monitor_mode": "best"}, ["train.monitor_mode=best", "max"]),
+        ({"early_stopping_patience": 0}, ["train.early_stopping_patience=0"]),
+        ({"resume_from": "nowhere.ckpt"}, ["nowhere.ckpt"]),
+        ({"warmup_steps": 21}, ["train.warmup_steps", "21"]),
+        ({"scheduler": {"_target_": "torch.optim.lr_scheduler.StepLr"}}, ["StepLr"]),
+        ({"scheduler": {"_target_": "torch.optim.lr_scheduler.StepLR", "size": 1}}, ["StepLR", "size"]),
+        ({"scheduler": {"_target_": "torch.nn.Identity"}}, ["torch.nn.Identity"]),
+        ({"trainer": {"max_step": 3}}, ["trainer.max_step", "max_steps"]),
+        ({"trainer": {"precision": "33"}}, ["precision"]),
+        ({"trainer": {"callbacks": []}}, ["trainer.callbacks"]),
+        ({"model": {"depth": 3}}, ["model", "depth"]),
+        ({"data": {"_target_": "tests.training.toy.NoData"}}, ["data", "NoData"]),
+    ],
+    ids=lambda value: str(value)[:60] if isinstance(value, dict) else "",
+)
+def test_what_a_user_gets_wrong_is_one_message(changes, words, tmp_path):
+    with pytest.raises(UserError) as caught:
+        carry_out(settings(**changes), tmp_path)
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_several_devices_inside_a_sweep_are_refused(tmp_path):
+    with pytest.raises(UserError, match=r"trainer\.devices=2 inside -m"):
+        carry_out(settings(trainer={"devices": 2}), tmp_path, in_sweep=True)
