@@ -1,7 +1,7 @@
 """Geometric vector perceptrons, and the encoder of residues made of them.
 
-A feature is a pair: scalars `[..., channels]`, which a rotation leaves alone, and vectors `[..., 3, channels]`, which
-turn with it. Vectors keep their axis before their channels, so that every map of channels is one matrix product.
+A feature is a pair: scalars `[..., channels]`, which a rotation leaves alone, and vectors `[3, ..., channels]`, which
+turn with it. With the axis first, a map of channels is one matrix product and a length runs over contiguous memory.
 
 References:
     Learning from Protein Structure with Geometric Vector Perceptrons (Jing et al., ICLR 2021, arXiv 2009.01411).
@@ -20,14 +20,14 @@ __all__ = ["GVP", "Encoder", "MessagePassing", "VectorLayerNorm", "vector_norm"]
 Dims = tuple[int, int]
 """Numbers of scalar and of vector channels."""
 Feature = tuple[Tensor, Tensor]
-"""Scalars `[..., s]` and vectors `[..., 3, v]`."""
+"""Scalars `[..., s]` and vectors `[3, ..., v]`."""
 
 _EPS = 1e-8
 
 
 def vector_norm(v: Tensor) -> Tensor:
-    """Computes the lengths `[..., channels]` of vectors `[..., 3, channels]`, at least 1e-4 so that they have a slope."""
-    return v.square().sum(-2).clamp(min=_EPS).sqrt()
+    """Computes the lengths `[...]` of vectors `[3, ...]`, at least 1e-4 so that they have a slope."""
+    return v.square().sum(0).clamp(min=_EPS).sqrt()
 
 
 class GVP(nn.Module):
@@ -42,9 +42,9 @@ class GVP(nn.Module):
 
     Example:
         >>> perceptron = GVP((6, 3), (100, 16))
-        >>> s, v = perceptron((torch.randn(5, 6), torch.randn(5, 3, 3)))
+        >>> s, v = perceptron((torch.randn(5, 6), torch.randn(3, 5, 3)))
         >>> s.shape, v.shape
-        (torch.Size([5, 100]), torch.Size([5, 3, 16]))
+        (torch.Size([5, 100]), torch.Size([3, 5, 16]))
     """
 
     def __init__(self, in_dims: Dims, out_dims: Dims, *, activated: bool = True):
@@ -56,14 +56,14 @@ class GVP(nn.Module):
         self.wv = nn.Linear(hidden, out_dims[1], bias=False) if out_dims[1] else None
 
     def forward(self, feature: Feature) -> tuple[Tensor, Tensor | None]:
-        """Maps scalars `[..., s]` and vectors `[..., 3, v]`."""
+        """Maps scalars `[..., s]` and vectors `[3, ..., v]`."""
         s, v = feature
         h = self.wh(v)
         s = self.ws(torch.cat([s, vector_norm(h)], dim=-1))
         v = self.wv(h) if self.wv is not None else None
         if self.activated:
             s = F.relu(s)
-            v = v * vector_norm(v).sigmoid()[..., None, :] if v is not None else None
+            v = v * vector_norm(v).sigmoid() if v is not None else None
         return s, v
 
 
@@ -76,7 +76,7 @@ class VectorLayerNorm(nn.Module):
 
     def forward(self, feature: Feature) -> Feature:
         s, v = feature
-        square = v.square().sum(-2, keepdim=True).clamp(min=_EPS).mean(-1, keepdim=True)
+        square = v.square().sum(0).clamp(min=_EPS).mean(-1, keepdim=True)
         return self.scalar_norm(s), v * square.rsqrt()
 
 
@@ -91,7 +91,7 @@ class FeatureDropout(nn.Module):
         s, v = feature
         if not self.training or not self.rate:
             return s, v
-        kept = torch.rand_like(v[..., :1, :]) >= self.rate
+        kept = torch.rand_like(v[0]) >= self.rate
         return F.dropout(s, self.rate), v * kept / (1 - self.rate)
 
 
@@ -118,7 +118,7 @@ class MessagePassing(nn.Module):
         self.dropout = FeatureDropout(drop_rate)
 
     def forward(self, node: Feature, edge: Feature, graph: ResidueGraph) -> Feature:
-        """Maps residues `[N, s]`, `[N, 3, v]` with edges `[N, k, s]`, `[N, k, 3, v]` of a graph."""
+        """Maps residues `[N, s]`, `[3, N, v]` with edges `[N, k, s]`, `[3, N, k, v]` of a graph."""
         node = self._residual(0, node, mean_message(self.message, node, edge, graph))
         return self._residual(1, node, self.feed_forward(node))
 
@@ -163,8 +163,8 @@ class Encoder(nn.Module):
             extra: Further scalars of each residue, `[N, extra]`, such as an embedding of its amino acid.
         """
         scalars = graph.node_s if extra is None else torch.cat([graph.node_s, extra.to(graph.node_s)], dim=-1)
-        node = self.node_input((scalars, graph.node_v.transpose(-1, -2)))
-        edge = self.edge_input((graph.edge_s, graph.edge_v.transpose(-1, -2)))
+        node = self.node_input((scalars, graph.node_v.movedim(-1, 0)))
+        edge = self.edge_input((graph.edge_s, graph.edge_v.movedim(-1, 0)))
         for layer in self.layers:
             node = layer(node, edge, graph)
         return self.output(node)[0] * graph.mask[:, None]
