@@ -48,7 +48,13 @@ def run(cfg: DictConfig) -> float | None:
     """
     job = HydraConfig.get()
     settings = OmegaConf.to_container(cfg, resolve=True)
-    summary = carry_out(settings, Path(job.runtime.output_dir), in_sweep=job.mode == RunMode.MULTIRUN)
+    in_sweep = job.mode == RunMode.MULTIRUN
+    try:
+        summary = carry_out(settings, Path(job.runtime.output_dir), in_sweep=in_sweep)
+    except Exception as error:
+        if in_sweep:  # Hydra tells of the first failure when all jobs are done; each is told where it happened
+            log.error("job %s failed: %s", job.job.num, error)
+        raise
     return objective(summary, settings["train"]["monitor_mode"])
 
 
