@@ -61,6 +61,10 @@ def launch(main: Callable[[], Any]) -> None:
         if not _is_composition(error):
             raise
         message = _explain(error, [a for a in sys.argv[1:] if not a.startswith("-")])
+    except OSError as error:
+        if error.filename is None:
+            raise
+        message = f"{error.filename}: {error.strerror}; a run folder can be chosen with hydra.run.dir=FOLDER"
     else:
         return
     print(f"error: {message}", file=sys.stderr)

@@ -43,6 +43,7 @@ class BatchSampler(DistributedSampler):
         rank: int = 0,
     ) -> None:
         super().__init__(lengths, num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)
+        self.start = 0  # batches of the epoch that have been taken already, for a loader that goes on within it
         self.lengths = np.asarray(lengths)
         self.max_residues = max_residues
         self.num_batches = count_batches(self.lengths, batch_size, max_residues, world_size)
@@ -51,7 +52,7 @@ class BatchSampler(DistributedSampler):
         return self.num_batches // self.num_replicas
 
     def __iter__(self) -> Iterator[list[int]]:
-        return iter(self._batches()[self.rank :: self.num_replicas])
+        return iter(self._batches()[self.rank :: self.num_replicas][self.start :])
 
     def _batches(self) -> list[list[int]]:
         """Returns the batches of all devices, in order."""

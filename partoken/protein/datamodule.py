@@ -22,6 +22,7 @@ from partoken.protein.sources.arrays import read_arrays
 from partoken.protein.splits import limit_rows, split_groups
 from partoken.protein.store import ChainStore
 from partoken.protein.structure import ChainBatch, collate
+from partoken.training.checkpoint import ResumableLoader
 
 __all__ = ["ChainDataset", "ProteinDataModule", "arrays", "embedded"]
 
@@ -332,10 +333,9 @@ class ProteinDataModule(pl.LightningDataModule):
             world_size=self.trainer.world_size if self.trainer else 1,
             rank=self.trainer.global_rank if self.trainer else 0,
         )
-        return DataLoader(
+        return ResumableLoader(
             dataset,
-            batch_size=None,  # the sampler says which chains go together
-            sampler=sampler,
+            sampler,  # says which chains go together
             collate_fn=_unchanged,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,

@@ -23,7 +23,7 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from partoken import __version__
 from partoken.errors import UserError
@@ -105,10 +105,10 @@ def carry_out(settings: dict[str, Any], folder: Path, *, in_sweep: bool = False)
             trainer.fit(module, datamodule=data, ckpt_path=train["resume_from"], weights_only=True)
         except ScheduleError as error:
             raise UserError(f"train.resume_from={train['resume_from']}: {error}") from error
+        except SIGTERMException:
+            log.warning("stopped by SIGTERM; go on with train.resume_from=%s", last.best_model_path or "null")
+            sys.exit(143)  # the shell's convention for SIGTERM; Lightning's 0 tells a scheduler that the job is done
         schedule = rates.summary(trainer, module)
-        if trainer.received_sigterm:
-            log.warning("stopped by SIGTERM; go on with train.resume_from=%s", last.best_model_path)
-            sys.exit(143)  # the shell's convention for SIGTERM, so that a scheduler knows that the job has not ended
         chosen = best.best_model_path or last.best_model_path
         trainer.test(module, datamodule=data, ckpt_path=chosen, verbose=False, weights_only=True)
 

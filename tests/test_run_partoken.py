@@ -1,0 +1,163 @@
+"""The main job from the command line, on a few of the embedded chains and with a small model."""
+
+import csv
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from partoken.overrides import CONF
+from partoken.training.checkpoint import read_checkpoint
+
+SMALL = [
+    "data.limit=24",
+    "train.batch_size=4",
+    "train.epochs=3",
+    "train.warmup_epochs=1",
+    "model.node_h_dim=[16,4]",
+    "model.num_layers=1",
+    "model.num_neighbors=8",
+    "model.max_clusters=4",
+    "model.codebook_size=16",
+]
+
+
+def command(*arguments):
+    return [sys.executable, "run_partoken.py", *(a for a in arguments if a == "-m"), *SMALL, *(a for a in arguments if a != "-m")]
+
+
+def run(*arguments, code=0):
+    done = subprocess.run(command(*arguments), cwd=CONF.parent, capture_output=True, text=True)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def rows(path):
+    with open(path, newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture(scope="module")
+def cosine(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("cosine")
+    said = run(f"hydra.run.dir={folder}", "train.use_cosine_schedule=true", "train.lr=7e-4")
+    return folder, said
+
+
+def test_the_run_folder_is_whole(cosine):
+    folder, said = cosine
+    for name in (
+        ".hydra/config.yaml",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+        "data_report.json",
+        "lr.csv",
+        "metrics.csv",
+        "plots/confusion_matrix.png",
+        "plots/learning_rate.png",
+        "plots/losses.png",
+        "run.log",
+        "skipped.csv",
+        "summary.json",
+    ):
+        assert (folder / name).stat().st_size > 0, name
+    lines = said.strip().splitlines()
+    assert str(folder) in lines[0]
+    assert str(folder) in lines[-1]
+
+
+def test_the_summary_says_what_happened_and_what_nothing_would_have_given(cosine):
+    folder, said = cosine
+    summary = json.loads((folder / "summary.json").read_text())
+    assert set(summary["test"]) == {"accuracy", "balanced_accuracy", "macro_f1", "loss"}
+    assert set(summary["codebook"]) == {"used_codes", "perplexity", "dead_codes"}
+    assert set(summary["partition"]) == {"coverage", "mean_size", "mean_count"}
+    assert summary["codebook"]["used_codes"] + summary["codebook"]["dead_codes"] == 16
+    confusion = summary["confusion_matrix"]
+    right, chains = sum(confusion[i][i] for i in range(3)), sum(map(sum, confusion))
+    assert summary["test"]["accuracy"] == pytest.approx(right / chains)
+    train = summary["class_counts"]["train"]
+    often = train.index(max(train))
+    assert summary["majority_accuracy"] == pytest.approx(sum(confusion[often]) / chains)
+    for key in ("num_parameters", "residues_per_second", "seconds", "best_epoch", "seed", "versions"):
+        assert key in summary
+    assert os.path.exists(summary["best_checkpoint"])
+    assert f"{summary['majority_accuracy']:.3f}" in said
+    assert f"{summary['test']['accuracy']:.3f}" in said
+
+
+def test_the_rates_are_those_of_the_formula(cosine):
+    folder, _ = cosine
+    table = rows(folder / "lr.csv")
+    assert {r["group"] for r in table} == {"0", "1"}
+    for row in table:
+        epoch = int(row["epoch"])
+        factor = 1e-6 if epoch == 0 else 0.5 * (1 + math.cos(math.pi * (epoch - 1) / 2))
+        assert float(row["lr"]) == pytest.approx(7e-4 * factor, rel=1e-12)
+
+
+def test_a_resumed_run_has_the_numbers_of_one_that_was_not_stopped(cosine, tmp_path):
+    """Stopped by SIGTERM in the middle, as a scheduler of jobs does, and resumed into another folder."""
+    folder, _ = cosine
+    options = ["train.use_cosine_schedule=true", "train.lr=7e-4"]
+    process = subprocess.Popen(
+        command(f"hydra.run.dir={tmp_path / 'stopped'}", *options), cwd=CONF.parent, stdout=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        if "epoch 1/3" in line:
+            process.send_signal(signal.SIGTERM)
+            break
+    process.stdout.read()
+    assert process.wait() == 143
+    process.stdout.close()
+    stopped = tmp_path / "stopped/checkpoints/last.ckpt"
+    assert read_checkpoint(stopped)["epoch"] < 2
+    run(f"hydra.run.dir={tmp_path / 'resumed'}", *options, f"train.resume_from={stopped}")
+    last, whole = rows(tmp_path / "resumed/metrics.csv")[-1], rows(folder / "metrics.csv")[-1]
+    assert last["epoch"] == whole["epoch"]
+    for name in ("step", "lr", "train_loss", "val_loss", "val_accuracy"):
+        assert last[name] == whole[name], name
+
+
+def test_a_sweep_gives_each_job_a_folder_and_reports_the_job_that_failed(tmp_path):
+    said = run("-m", "train.lr=1e-3,-1,1e-4", "train.epochs=1", f"hydra.sweep.dir={tmp_path}", code=2)
+    assert "job 1 failed: train.lr=-1: must be above 0" in said
+    assert "Traceback" not in said
+    for job in ("0", "2"):
+        assert (tmp_path / job / "summary.json").exists()
+    assert not (tmp_path / "1" / "summary.json").exists()
+
+
+def test_two_jobs_of_the_same_second_have_two_folders():
+    started = time.time()
+    names = set()
+    while len(names) < 5 and time.time() - started < 60:
+        shown = subprocess.run(
+            [sys.executable, "run_partoken.py", "--cfg", "hydra", "--resolve"], cwd=CONF.parent, capture_output=True, text=True
+        ).stdout
+        names.add(next(line.strip() for line in shown.splitlines() if "dir: outputs/" in line))
+    assert len({name.rsplit("-", 1)[1] for name in names}) == 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train.epochs=0"], "train.epochs=0"),
+        (["train.batch_size=0"], "train.batch_size=0"),
+        (["data.label_column=ec_tpo"], "ec_top"),
+        (["data=arrays", "data.path=nowhere.npz"], "nowhere.npz"),
+        (["train.use_cosine_schedule=true", "train.warmup_epochs=3"], "train.warmup_epochs=3"),
+        (["hydra.run.dir=run_partoken.py/inside"], "run_partoken.py"),
+    ],
+    ids=lambda value: "",
+)
+def test_what_a_user_gets_wrong_ends_in_one_message(arguments, words, tmp_path):
+    given = arguments if "hydra.run.dir" in arguments[0] else [*arguments, f"hydra.run.dir={tmp_path}"]
+    said = run(*given, code=2)
+    assert words in said
+    assert "Traceback" not in said
