@@ -24,6 +24,10 @@ from partoken.protein.graph import ResidueGraph
 
 __all__ = ["mean_message"]
 
+# One pass each: the gradient where a value lies above a threshold and zero elsewhere; the gradient of a sigmoid.
+threshold_backward = torch.ops.aten.threshold_backward
+sigmoid_backward = torch.ops.aten.sigmoid_backward
+
 _EPS = 1e-8
 _SHORTEST = _EPS**0.5
 # Residues of a block: about 4,000 edges stay in a processor's cache; a GPU wants few, large kernels.
@@ -131,11 +135,11 @@ class _MessageSum(torch.autograd.Function):
         sum_s, sum_n = inputs.sender_s.new_empty(size, s), inputs.sender_s.new_empty(size, v)
         sum_v = inputs.sender_s.new_empty(3, size, v)
         for rows in _blocks(neighbors):
-            message = _message(inputs, neighbors, rows)
             occupied = mask[rows, :, None].to(sum_s.dtype)
-            torch.sum(message.s2.mul_(occupied), 1, out=sum_s[rows])
+            message = _message(inputs, neighbors, occupied, rows)
+            torch.sum(message.s2, 1, out=sum_s[rows])
             torch.sum(message.n3.mul_(occupied), 1, out=sum_n[rows])
-            sum_v[:, rows] = message.v2.mul_(occupied).sum(2)
+            torch.sum(message.v2.mul_(occupied), 2, out=sum_v[:, rows])
         return sum_s, sum_n, sum_v
 
     @staticmethod
@@ -143,17 +147,17 @@ class _MessageSum(torch.autograd.Function):
     def backward(ctx, grad_s: Tensor, grad_n: Tensor, grad_v: Tensor):
         neighbors, mask, *parts = ctx.saved_tensors
         inputs = _Inputs(*parts)
-        grads = _Inputs(*(torch.zeros_like(part, memory_format=torch.contiguous_format) for part in parts))
+        grads = _Inputs(*(part.new_zeros(part.shape) for part in parts))
         for rows in _blocks(neighbors):
-            message = _message(inputs, neighbors, rows)
             occupied = mask[rows, :, None].to(grad_s.dtype)
+            message = _message(inputs, neighbors, occupied, rows)
             _message_backward(
                 inputs,
                 grads,
                 message,
-                neighbors,
+                neighbors[rows],
                 rows,
-                grad_s[rows, None] * occupied,
+                grad_s[rows, None].expand_as(message.s2),
                 grad_n[rows, None] * occupied,
                 grad_v[:, rows, None] * occupied,
             )
@@ -165,13 +169,17 @@ def _blocks(neighbors: Tensor) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, len(neighbors), step))
 
 
-def _message(x: _Inputs, neighbors: Tensor, rows: slice) -> _Message:
-    """Computes the messages to some residues, as far as the third GVP's hidden vectors."""
+def _message(x: _Inputs, neighbors: Tensor, occupied: Tensor, rows: slice) -> _Message:
+    """Computes the messages to some residues, as far as the third GVP's hidden vectors; s2 is zero in empty slots."""
     senders = neighbors[rows].flatten()
     n, k = neighbors[rows].shape
-    h1 = torch.stack([part.index_select(0, senders) for part in x.sender_v]).view(3, n, k, -1)
+    h1 = x.sender_v.new_empty(3, n, k, x.sender_v.shape[-1])
+    for axis, part in enumerate(x.sender_v):
+        torch.index_select(part, 0, senders, out=h1[axis].view(n * k, -1))
     h1 += x.receiver_v[:, rows, None]
-    _add_product(h1, x.edge_v[:, rows], x.wh1)
+    # The inner dimension is one or two, where a matrix product is slower than this.
+    for channel, weight in zip(x.edge_v[:, rows].split(1, dim=-1), x.wh1, strict=True):
+        h1.addcmul_(channel, weight)
     n1 = _length(h1)
     s1 = x.sender_s.index_select(0, senders).view(n, k, -1)
     s1 += x.receiver_s[rows, None]
@@ -183,9 +191,8 @@ def _message(x: _Inputs, neighbors: Tensor, rows: slice) -> _Message:
     v1 = r1 * g1
     h2 = v1 @ x.wh2
     n2 = _length(h2)
-    s2 = s1 @ x.ws2
-    s2 += x.bias2
-    _add_product(s2, n2, x.wn2).relu_()
+    s2 = torch.addmm(x.bias2, s1.view(n * k, -1), x.ws2).view(n, k, -1)
+    _add_product(s2, n2, x.wn2).relu_().mul_(occupied)
     r2 = h2 @ x.wv2
     m2 = _length(r2)
     g2 = m2.sigmoid()
@@ -204,13 +211,13 @@ def _message_backward(
     grad_n3: Tensor,
     grad_v2: Tensor,
 ) -> None:
-    """Adds the gradients of one block to those of all; the arguments are overwritten."""
+    """Adds the gradients of one block to those of all; `grad_n3` and `grad_v2` are overwritten."""
     # Third GVP, hidden vectors only.
     grad_h3 = y.h3 * _length_slope(grad_n3, y.n3)
     _add_outer(grads.wh3, y.v2, grad_h3)
     _add_product(grad_v2, grad_h3, x.wh3.T)
     # Second GVP.
-    grad_x2 = torch.where(y.s2 > 0, grad_s2, 0)
+    grad_x2 = threshold_backward(grad_s2, y.s2, 0)
     _add_outer(grads.ws2, y.s1, grad_x2)
     _add_outer(grads.wn2, y.n2, grad_x2)
     grads.bias2.add_(grad_x2.sum((0, 1)))
@@ -220,7 +227,7 @@ def _message_backward(
     grad_h2.addcmul_(y.h2, _length_slope(grad_x2 @ x.wn2.T, y.n2).expand_as(y.h2))
     _add_outer(grads.wh2, y.v1, grad_h2)
     # First GVP.
-    grad_x1 = torch.where(y.s1 > 0, grad_x2 @ x.ws2.T, 0)
+    grad_x1 = threshold_backward(grad_x2 @ x.ws2.T, y.s1, 0)
     _add_outer(grads.wn1, y.n1, grad_x1)
     _add_outer(grads.ws1, x.edge_s[rows], grad_x1)
     grad_r1 = _gate_backward(grad_h2 @ x.wh2.T, y.r1, y.m1, y.g1)
@@ -229,11 +236,11 @@ def _message_backward(
     grad_h1.addcmul_(y.h1, _length_slope(grad_x1 @ x.wn1.T, y.n1).expand_as(y.h1))
     _add_outer(grads.wh1, x.edge_v[:, rows], grad_h1)
     # Residues and edges.
-    senders = neighbors[rows].flatten()
-    grads.edge_s[rows] = grad_x1 @ x.ws1.T
+    senders = neighbors.flatten()
+    torch.mm(grad_x1.flatten(0, 1), x.ws1.T, out=grads.edge_s[rows].flatten(0, 1))
     grads.edge_v[:, rows] = grad_h1 @ x.wh1.T
-    grads.receiver_s[rows] = grad_x1.sum(1)
-    grads.receiver_v[:, rows] = grad_h1.sum(2)
+    torch.sum(grad_x1, 1, out=grads.receiver_s[rows])
+    torch.sum(grad_h1, 2, out=grads.receiver_v[:, rows])
     grads.sender_s.index_add_(0, senders, grad_x1.flatten(0, 1))
     for axis in range(3):
         grads.sender_v[axis].index_add_(0, senders, grad_h1[axis].flatten(0, 1))
@@ -241,19 +248,19 @@ def _message_backward(
 
 def _length(v: Tensor) -> Tensor:
     """Lengths `[...]` of vectors `[3, ...]`, as `vector_norm`, without a temporary of the size of the vectors."""
-    square = v[0] * v[0]
-    return square.addcmul_(v[1], v[1]).addcmul_(v[2], v[2]).clamp_(min=_EPS).sqrt_()
+    x, y, z = v.unbind()
+    return (x * x).addcmul_(y, y).addcmul_(z, z).clamp_(min=_EPS).sqrt_()
 
 
 def _length_slope(grad: Tensor, length: Tensor) -> Tensor:
     """Turns the gradient of lengths into the factor of the vectors; a length that was clamped has none."""
-    return (grad / length).masked_fill_(length <= _SHORTEST, 0)
+    return threshold_backward(grad / length, length, _SHORTEST)
 
 
 def _gate_backward(grad: Tensor, v: Tensor, length: Tensor, gate: Tensor) -> Tensor:
     """Gradient with respect to v of `v * sigmoid(|v|)`, in place of `grad`."""
-    along = grad[0] * v[0]
-    along.addcmul_(grad[1], v[1]).addcmul_(grad[2], v[2]).mul_(gate).mul_(1 - gate)
+    (x, y, z), (grad_x, grad_y, grad_z) = v.unbind(), grad.unbind()
+    along = sigmoid_backward((grad_x * x).addcmul_(grad_y, y).addcmul_(grad_z, z), gate)
     return grad.mul_(gate).addcmul_(v, _length_slope(along, length).expand_as(v))
 
 
