@@ -5,6 +5,7 @@ References:
     Generating Diverse High-Fidelity Images with VQ-VAE-2 (Razavi et al., NeurIPS 2019, arXiv 1906.00446).
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -36,10 +37,13 @@ class Quantized:
 class Codebook(nn.Module):
     r"""Creates a codebook whose codes are moving averages of the vectors that chose them.
 
-    Two terms look at the soft assignment $q$ of a substructure $z$ to the codes $e_c$, the softmax of minus the squared
-    distance per channel over the temperature. With $\bar q$ their mean, *entropy* is $\log C + \sum_c \bar q_c \log
-    \bar q_c$. *Coverage* is the probabilistic set cover of a chain's substructures, $1 - \frac1K \sum_c [1 - \prod_k (1 -
-    q_{kc})]$: near 0 when each stands for a code of its own, near 1 - 1/K when all say the same.
+    Two terms look at the soft assignment of each substructure $z_k$ to the codes $e_c$ at temperature T,
+
+    $$ q_{kc} = \mathrm{softmax}_c ( - |z_k - e_c|^2 / (2 T \sqrt{dim}) ) $$
+
+    *Entropy* is $\log C + \sum_c \bar q_c \log \bar q_c$, with $\bar q$ their mean. *Coverage* measures how well a
+    chain's K substructures cover the codes, as probabilistic set cover: $1 - \frac1K \sum_c [1 - \prod_k (1 - q_{kc})]$
+    is near 0 when each stands for a code of its own, near 1 - 1/K when all say the same.
 
     A code whose use falls under 3 % of the average is dead and is set on a vector of the batch. Codes are buffers, the
     same on every process, and stand still in evaluation and while `frozen`.
@@ -63,6 +67,7 @@ class Codebook(nn.Module):
         self.frozen = False
         self.register_buffer("codes", self._scaled(torch.randn(size, dim)))
         self.register_buffer("usage", torch.ones(size))
+        self.register_buffer("updates", torch.tensor(0))
         self.register_buffer("started", torch.tensor(False))
         # The buffer is read from the device only until it is true once.
         self._known_started = False
@@ -71,8 +76,9 @@ class Codebook(nn.Module):
         """Quantises vectors `[B, K, dim]` where `mask` `[B, K]` is true."""
         with torch.autocast(z.device.type, enabled=False):
             z = self._scaled(z.float())
-            if self.training and not self.frozen:
-                self._start(z.detach()[mask] if not self._is_started() else None)
+            learning = self.training and not self.frozen
+            if learning and not self._is_started():
+                self._start(z.detach()[mask])
             # The codes move in place before the backward pass needs those of now.
             book = self.codes.clone()
             square = _square_distance(z, book)
@@ -82,7 +88,7 @@ class Codebook(nn.Module):
             num = mask.sum().clamp(min=1)
             commitment = ((z - chosen).square() * weight).sum() / (num * z.shape[-1])
             entropy, coverage = self._spread(square, mask)
-            if self.training and not self.frozen:
+            if learning:
                 self._learn(z.detach().flatten(0, 1), codes.flatten(), mask.flatten())
             return Quantized(
                 vectors=(z + (chosen - z).detach()) * weight,
@@ -111,24 +117,27 @@ class Codebook(nn.Module):
             codes = torch.where(count[:, None] > 0, self._scaled(total / count.clamp(min=1)[:, None]), codes)
         self.codes.copy_(codes)
         self.usage.fill_(1.0)
-        if _num_processes() > 1:
-            dist.broadcast(self.codes, 0)
         self.started.fill_(True)
-        self._known_started = True
 
     def _is_started(self) -> bool:
         self._known_started = self._known_started or bool(self.started)
         return self._known_started
 
-    def _start(self, z: Tensor | None) -> None:
-        if z is not None and len(z):
+    def _start(self, z: Tensor) -> None:
+        """Starts on the vectors of the first process, if it has any."""
+        if len(z):
             self.start(z)
+        if _num_processes() > 1:
+            for part in (self.codes, self.usage, self.started):
+                dist.broadcast(part, 0)
 
     def _spread(self, square: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         weight = mask[..., None].to(square.dtype)
-        soft = (-square / self.temperature).softmax(-1) * weight
+        # Squared distances per channel, brought to the scale of attention: |z - e|^2 / (2 sqrt(dim)).
+        sharpness = self.codes.shape[1] ** 0.5 / (2 * self.temperature)
+        soft = (-square * sharpness).softmax(-1) * weight
         mean = soft.sum((0, 1)) / mask.sum().clamp(min=1)
-        entropy = (mean * mean.clamp(min=1e-12).log()).sum() + mask.any() * torch.log(mean.new_tensor(len(self.codes)))
+        entropy = (mean * mean.clamp(min=1e-12).log()).sum() + mask.any() * math.log(len(self.codes))
         covered = -torch.expm1(torch.log1p(-soft.clamp(max=1 - 1e-6)).sum(1)).sum(-1)
         count = mask.sum(1)
         missing = (1 - covered / count.clamp(min=1)) * (count > 0)
@@ -148,14 +157,17 @@ class Codebook(nn.Module):
             dist.broadcast(replacement, 0)
             dist.broadcast(anything, 0)
         # The average is held as code and weight, not as sum and weight: a code that nobody chose keeps its place.
-        usage = torch.lerp(self.usage, count, (1 - self.decay) * (count.sum() > 0))
-        step = (1 - self.decay) * count / usage.clamp(min=1e-12)
+        # The average is short at first, while the vectors still move fast.
+        rate = (9 / (10 + self.updates)).clamp(min=1 - self.decay) * (count.sum() > 0)
+        usage = torch.lerp(self.usage, count, rate)
+        step = rate * count / usage.clamp(min=1e-12)
         mean = total / count.clamp(min=1)[:, None]
         moved = self._scaled(torch.lerp(self.codes, mean, step[:, None].clamp(max=1)))
         average = usage.mean()
         dead = (usage < _DEAD * average) & (anything > 0)
         self.codes.copy_(torch.where(dead[:, None], replacement, moved))
         self.usage.copy_(torch.where(dead, average, usage))
+        self.updates += 1
 
     def _drawn(self, z: Tensor, mask: Tensor) -> Tensor:
         """Draws a masked vector for each code, without waiting for the device to count them."""

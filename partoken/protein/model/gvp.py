@@ -26,7 +26,7 @@ _EPS = 1e-8
 
 
 def vector_norm(v: Tensor) -> Tensor:
-    """Computes the lengths `[...]` of vectors `[3, ...]`, at least 1e-4 so that they have a slope."""
+    """Computes the lengths `[...]` of vectors `[3, ...]`, at least 1e-4, which has a slope."""
     return v.square().sum(0).clamp(min=_EPS).sqrt()
 
 
@@ -68,16 +68,20 @@ class GVP(nn.Module):
 
 
 class VectorLayerNorm(nn.Module):
-    """Creates a layer norm: the usual one for scalars, division by the root mean square length for vectors."""
+    """Creates a layer norm: the usual one for scalars, division by the root mean square length for vectors.
+
+    It works in the precision of its parameters, so that the residual stream is exact under mixed precision.
+    """
 
     def __init__(self, num_scalars: int):
         super().__init__()
         self.scalar_norm = nn.LayerNorm(num_scalars)
 
     def forward(self, feature: Feature) -> Feature:
-        s, v = feature
-        square = v.square().sum(0).clamp(min=_EPS).mean(-1, keepdim=True)
-        return self.scalar_norm(s), v * square.rsqrt()
+        s, v = (part.to(self.scalar_norm.weight.dtype) for part in feature)
+        with torch.autocast(s.device.type, enabled=False):
+            square = v.square().sum(0).clamp(min=_EPS).mean(-1, keepdim=True)
+            return self.scalar_norm(s), v * square.rsqrt()
 
 
 class FeatureDropout(nn.Module):

@@ -121,5 +121,5 @@ def touching(partition: Partition, graph: ResidueGraph) -> Tensor:
 
 def _masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
     """Softmax over the last axis where the mask is true; zero elsewhere, and everywhere if it never is."""
-    scores = scores.float().masked_fill(~mask, torch.finfo(torch.float32).min)
-    return F.softmax(scores, dim=-1) * mask
+    scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
+    return F.softmax(scores.masked_fill(~mask, torch.finfo(scores.dtype).min), dim=-1) * mask

@@ -147,7 +147,9 @@ class _MessageSum(torch.autograd.Function):
     def backward(ctx, grad_s: Tensor, grad_n: Tensor, grad_v: Tensor):
         neighbors, mask, *parts = ctx.saved_tensors
         inputs = _Inputs(*parts)
-        grads = _Inputs(*(part.new_zeros(part.shape) for part in parts))
+        # Sums over blocks are kept in float32 at least.
+        exact = torch.promote_types(grad_s.dtype, torch.float32)
+        grads = _Inputs(*(torch.zeros(part.shape, dtype=exact, device=part.device) for part in parts))
         for rows in _blocks(neighbors):
             occupied = mask[rows, :, None].to(grad_s.dtype)
             message = _message(inputs, neighbors, occupied, rows)
@@ -237,13 +239,12 @@ def _message_backward(
     _add_outer(grads.wh1, x.edge_v[:, rows], grad_h1)
     # Residues and edges.
     senders = neighbors.flatten()
-    torch.mm(grad_x1.flatten(0, 1), x.ws1.T, out=grads.edge_s[rows].flatten(0, 1))
+    grads.edge_s[rows] = grad_x1 @ x.ws1.T
     grads.edge_v[:, rows] = grad_h1 @ x.wh1.T
-    torch.sum(grad_x1, 1, out=grads.receiver_s[rows])
-    torch.sum(grad_h1, 2, out=grads.receiver_v[:, rows])
-    grads.sender_s.index_add_(0, senders, grad_x1.flatten(0, 1))
-    for axis in range(3):
-        grads.sender_v[axis].index_add_(0, senders, grad_h1[axis].flatten(0, 1))
+    grads.receiver_s[rows] = grad_x1.sum(1)
+    grads.receiver_v[:, rows] = grad_h1.sum(2)
+    for total, part in zip((grads.sender_s, *grads.sender_v), (grad_x1, *grad_h1), strict=True):
+        total.index_add_(0, senders, part.flatten(0, 1).to(total.dtype))
 
 
 def _length(v: Tensor) -> Tensor:
@@ -272,4 +273,8 @@ def _add_product(out: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
 def _add_outer(out: Tensor, left: Tensor, right: Tensor) -> None:
     """Adds the gradient of a weight to `out` `[in, out]`, in place."""
-    out.addmm_(left.reshape(-1, left.shape[-1]).T, right.reshape(-1, right.shape[-1]))
+    left, right = left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1])
+    if out.dtype == left.dtype:
+        out.addmm_(left.T, right)
+    else:
+        out += left.T @ right

@@ -1,7 +1,8 @@
 """The whole network: coordinates in, classes, tokens and their importance out."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -112,6 +113,7 @@ class ParToken(nn.Module):
         tokens_from: str = "codes",
         partition: str = "learned",
     ):
+        _check({key: value for key, value in locals().items() if key not in ("self", "__class__")})
         super().__init__()
         self.node_in_dim, self.edge_in_dim = tuple(node_in_dim), tuple(edge_in_dim)
         self.num_neighbors = num_neighbors
@@ -187,19 +189,25 @@ class ParToken(nn.Module):
     def featurize(self, coords: Tensor, ptr: Tensor) -> ResidueGraph:
         """Computes the graph that this network reads."""
         half = self.edge_in_dim[0] // 2
-        return featurize(coords, ptr, self.num_neighbors, num_rbf=half, num_positional=half)
+        graph = featurize(coords, ptr, self.num_neighbors, num_rbf=half, num_positional=half)
+        angles, vectors = self.node_in_dim[0] // 2, self.node_in_dim[1]
+        # Scalars are cosines, then sines, each of phi, psi and omega.
+        node_s = graph.node_s.unflatten(-1, (2, 3))[..., :angles].flatten(-2)
+        return replace(graph, node_s=node_s, node_v=graph.node_v[:, :vectors])
 
     def encode(self, graph: ResidueGraph, sequence: Tensor | None = None) -> Tensor:
         """Computes residue features `[N, dim]`."""
         extra = None
         if self.residue_type is not None:
+            if sequence is None:
+                raise UserError("model.seq_in is true, but these chains have no sequence: give one, or set it to false")
             extra = self.residue_type(sequence) * graph.mask[:, None]
         return self.encoder(graph, extra)
 
     def partition(self, h: Tensor, graph: ResidueGraph) -> Partition:
         """Cuts the chains into substructures, in full precision whatever the rest is computed in."""
         with torch.autocast(h.device.type, enabled=False):
-            return self.partitioner(h.float() if h.dtype != torch.float64 else h, graph, self.tau)
+            return self.partitioner(h.to(self.tau.dtype), graph, self.tau)
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the temperature to that of an epoch, max(tau_min, tau_init * tau_decay^epoch)."""
@@ -241,3 +249,67 @@ class ParToken(nn.Module):
             membership=h.new_zeros(len(h)),
             losses={"vq": nothing, "entropy": nothing, "coverage": nothing},
         )
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_dims(value: object) -> bool:
+    return isinstance(value, Sequence) and len(value) == 2 and all(_is_count(number) for number in value)
+
+
+def _is_number(value: object, low: float, high: float, *, open_low: bool = False, open_high: bool = False) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return (low < value if open_low else low <= value) and (value < high if open_high else value <= high)
+
+
+def _check(settings: dict[str, object]) -> None:
+    """Refuses the first setting that cannot be used."""
+    positive = {"low": 0.0, "high": float("inf"), "open_low": True, "open_high": True}
+    share = {"low": 0.0, "high": 1.0}
+    counts = "num_classes num_layers max_clusters nhid k_hop cluster_size_max codebook_size num_neighbors".split()
+    choices = {
+        "pooling": POOLINGS,
+        "codebook_distance": ("l2", "cosine"),
+        "tokens_from": ("codes", "features"),
+        "partition": ("learned", "random", "none"),
+    }
+    numbers = {
+        "drop_rate": ({**share, "open_high": True}, "a number from 0 to below 1"),
+        "termination_threshold": ({**share, "open_low": True}, "a number above 0, at most 1"),
+        "tau_init": (positive, "a number above 0"),
+        "tau_min": (positive, "a number above 0"),
+        "tau_decay": ({**share, "open_low": True}, "a number above 0, at most 1"),
+        "codebook_beta": ({**positive, "open_low": False}, "a number of at least 0"),
+        "codebook_decay": ({**share, "open_high": True}, "a number from 0 to below 1"),
+        "psc_temp": (positive, "a number above 0"),
+    }
+    rules = {key: (_is_count, "a whole number of at least 1") for key in counts}
+    rules |= {key: (_is_dims, "[scalars, vectors], both at least 1") for key in ("node_h_dim", "edge_h_dim")}
+    rules |= {key: (partial(_is_number, **bounds), allowed) for key, (bounds, allowed) in numbers.items()}
+    rules |= {key: (partial(_contains, names), "one of " + ", ".join(names)) for key, names in choices.items()}
+    rules["codebook_dim"] = (lambda value: value is None or _is_count(value), "null, or a whole number of at least 1")
+    rules["seq_in"] = (lambda value: isinstance(value, bool), "true or false")
+    rules["node_in_dim"] = (
+        lambda value: _is_dims(value) and value[0] in (2, 4, 6) and value[1] <= 3,
+        "[2, 4 or 6 scalars, 1 to 3 vectors]: cosine and sine of up to three angles; next, previous, side chain",
+    )
+    rules["edge_in_dim"] = (
+        lambda value: _is_dims(value) and value[0] % 4 == 0 and value[1] == 1,
+        "[a multiple of 4 scalars, 1 vector]: half distances, half sequence offsets; the direction",
+    )
+    for key, value in settings.items():
+        usable, allowed = rules[key]
+        if not usable(value):
+            raise UserError(f"model.{key} is {value!r}, but must be {allowed}")
+    if settings["tau_min"] > settings["tau_init"]:
+        raise UserError(
+            f"model.tau_min is {settings['tau_min']}, above model.tau_init, {settings['tau_init']}: the temperature "
+            "falls from tau_init to tau_min, so lower the one or raise the other"
+        )
+
+
+def _contains(names: tuple[str, ...], value: object) -> bool:
+    return value in names
