@@ -6,26 +6,16 @@ The schedulers load torch on first use; a plan is made and shown without it.
 from typing import Any
 
 from partoken.schedule.curve import ScheduleError, WarmupCosine
-from partoken.schedule.plan import Plan, explain_change, optimizer_steps, peak_rate, plan_from_config
+from partoken.schedule.plan import Plan, explain_change, locate, optimizer_steps, peak_rate, plan_from_config
 
-__all__ = [
-    "CosineAnnealingWarmupEpochLR",
-    "CosineAnnealingWarmupLR",
-    "Plan",
-    "PlanLR",
-    "ScheduleError",
-    "WarmupCosine",
-    "explain_change",
-    "get_cosine_schedule_with_warmup",
-    "optimizer_steps",
-    "peak_rate",
-    "plan_from_config",
-]
+__all__ = ["CosineAnnealingWarmupEpochLR", "CosineAnnealingWarmupLR", "PlanLR", "get_cosine_schedule_with_warmup"]
+__all__ += ["Plan", "ScheduleError", "WarmupCosine"]
+__all__ += ["explain_change", "locate", "optimizer_steps", "peak_rate", "plan_from_config"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in __all__:
-        from partoken.schedule import lr
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from partoken.schedule import lr
 
-        return getattr(lr, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(lr, name)

@@ -67,10 +67,8 @@ class WarmupCosine:
                 raise ScheduleError(f"{name}={value!r}: must be a finite number, 0 or more")
         if self.warmup >= self.total:
             raise ScheduleError(f"warmup={self.warmup} must be below total={self.total}, or the peak is never reached")
-        if self.warmup_floor > 1:
-            raise ScheduleError(f"warmup_floor={self.warmup_floor}: a share of the peak, at most 1")
-        if self.num_cycles == 0:
-            raise ScheduleError("num_cycles=0: must be above 0; 0.5 falls once")
+        if self.num_cycles == 0 or self.warmup_floor > 1:
+            raise ScheduleError(f"{self}: num_cycles must be above 0 and warmup_floor at most 1")
 
     def factor(self, time: float, minimum: float = 0.0) -> float:
         """Returns the rate at `time` in units of the peak, `minimum` being where the cosine ends, in the same units."""

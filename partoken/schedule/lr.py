@@ -1,5 +1,7 @@
 """Torch schedulers made of the curve, for any training loop."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from torch.optim import Optimizer
@@ -9,16 +11,6 @@ from partoken.schedule.curve import ScheduleError, WarmupCosine
 from partoken.schedule.plan import Plan, explain_change
 
 __all__ = ["CosineAnnealingWarmupEpochLR", "CosineAnnealingWarmupLR", "PlanLR", "get_cosine_schedule_with_warmup"]
-
-
-class _GroupFactor:
-    """The factor of one parameter group; a class and not a closure, so that a scheduler can be pickled."""
-
-    def __init__(self, plan: Plan, base: float) -> None:
-        self.plan, self.base = plan, base
-
-    def __call__(self, time: int) -> float:
-        return self.plan.factor(time, self.base)
 
 
 class PlanLR(LambdaLR):
@@ -57,51 +49,38 @@ class PlanLR(LambdaLR):
         self._adopt_new_groups()
         if "plan" not in state_dict:
             raise ScheduleError(f"not a state of {type(self).__name__}: it has {sorted(state_dict)} and no plan")
-        time, saved = state_dict["last_epoch"], Plan.from_fingerprint(state_dict["plan"])
-        if not self.extend:
-            self._refuse_change(saved, state_dict["base_lrs"], time)
-        elif saved.interval != self.plan.interval:
-            raise ScheduleError(
-                f"a schedule by {saved.interval} cannot be extended by one by {self.plan.interval}: "
-                f"set train.schedule_interval={saved.interval}"
-            )
-        self.last_epoch, self._step_count = time, state_dict["_step_count"]
-        self._apply()
+        time, saved, bases = state_dict["last_epoch"], Plan.from_fingerprint(state_dict["plan"]), state_dict["base_lrs"]
+        change = explain_change(saved, self.plan, step=time, epoch=time)
+        if change and not self.extend:
+            raise ScheduleError(f"the state was saved under another plan\n{change}")
+        if saved.interval != self.plan.interval:
+            raise ScheduleError(f"a plan by {saved.interval} cannot be extended by another unit\n{change}")
+        before, now = ([float(base) for base in rates] for rates in (bases, self.base_lrs))
+        if len(before) != len(now) or (before != now and not self.extend):
+            raise ScheduleError(f"the state was saved with peak rates {before}, and the optimizer's are {now}")
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["initial_lr"] = base
+        self._attach(time, state_dict["_step_count"])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        LRScheduler.__init__(self, self.optimizer, self.last_epoch - 1)  # a pickled optimizer forgets its scheduler
-        self._step_count = state["_step_count"]
+        self._attach(self.last_epoch, self._step_count)
 
-    def _factor(self, base: Any) -> _GroupFactor:
-        if self.plan.curve is not None and self.plan.min_lr > base:
-            raise ScheduleError(
-                f"the minimum rate {self.plan.min_lr:g} is above a parameter group's rate {float(base):g}: lower the minimum"
-            )
-        return _GroupFactor(self.plan, float(base))
+    def _attach(self, time: int, step_count: int) -> None:
+        """Gives the optimizer the rates of a time, and watches its steps, which an optimizer forgets when pickled."""
+        LRScheduler.__init__(self, self.optimizer, time - 1)
+        self._step_count = step_count
+
+    def _factor(self, base: Any) -> Callable[[int], float]:
+        if self.plan.min_lr > base:
+            raise ScheduleError(f"the minimum {self.plan.min_lr:g} is above a parameter group's rate, {float(base):g}")
+        return partial(self.plan.factor, base=float(base))  # not a closure: a scheduler can be pickled
 
     def _adopt_new_groups(self) -> None:
         for group in self.optimizer.param_groups[len(self.base_lrs) :]:
             base = group.setdefault("initial_lr", group["lr"] + 0)  # + 0: a rate that is a tensor is copied
             self.base_lrs.append(base)
             self.lr_lambdas.append(self._factor(base))
-
-    def _apply(self) -> None:
-        """Gives the optimizer the rates of this time."""
-        count = self._step_count
-        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
-            group["initial_lr"] = base
-        LRScheduler.__init__(self, self.optimizer, self.last_epoch - 1)
-        self._step_count = count
-
-    def _refuse_change(self, saved: Plan, bases: list[Any], time: int) -> None:
-        if change := explain_change(saved, self.plan, step=time, epoch=time):
-            raise ScheduleError(f"the state was saved under another plan:\n{change}")
-        before, now = ([float(base) for base in rates] for rates in (bases, self.base_lrs))
-        if before != now:
-            raise ScheduleError(
-                f"the state was saved with peak rates {before}, the optimizer's are {now}: make them equal"
-            )
 
 
 class CosineAnnealingWarmupLR(PlanLR):
@@ -110,9 +89,7 @@ class CosineAnnealingWarmupLR(PlanLR):
     def __init__(
         self, optimizer: Optimizer, warmup_steps: int, total_steps: int, eta_min: float = 0.0, last_step: int = -1
     ) -> None:
-        super().__init__(
-            optimizer, _plan(optimizer, "step", WarmupCosine(warmup_steps, total_steps), eta_min), last_step
-        )
+        super().__init__(optimizer, _plan(optimizer, "step", warmup_steps, total_steps, eta_min), last_step)
 
 
 class CosineAnnealingWarmupEpochLR(PlanLR):
@@ -121,9 +98,7 @@ class CosineAnnealingWarmupEpochLR(PlanLR):
     def __init__(
         self, optimizer: Optimizer, warmup_epochs: int, total_epochs: int, eta_min: float = 0.0, last_epoch: int = -1
     ) -> None:
-        super().__init__(
-            optimizer, _plan(optimizer, "epoch", WarmupCosine(warmup_epochs, total_epochs), eta_min), last_epoch
-        )
+        super().__init__(optimizer, _plan(optimizer, "epoch", warmup_epochs, total_epochs, eta_min), last_epoch)
 
 
 def get_cosine_schedule_with_warmup(
@@ -144,12 +119,14 @@ def get_cosine_schedule_with_warmup(
         last_epoch: the last step that was completed; -1 begins.
         eta_min: the rate at the end.
     """
-    curve = WarmupCosine(num_warmup_steps, num_training_steps, num_cycles=num_cycles)
-    return PlanLR(optimizer, _plan(optimizer, "step", curve, eta_min), last_epoch)
+    plan = _plan(optimizer, "step", num_warmup_steps, num_training_steps, eta_min, num_cycles)
+    return PlanLR(optimizer, plan, last_epoch)
 
 
-def _plan(optimizer: Optimizer, interval: str, curve: WarmupCosine, eta_min: float) -> Plan:
+def _plan(
+    optimizer: Optimizer, interval: str, warmup: float, total: float, eta_min: float, num_cycles: float = 0.5
+) -> Plan:
     if not eta_min >= 0:
         raise ScheduleError(f"eta_min={eta_min}: must be 0 or more")
-    group = optimizer.param_groups[0]
+    group, curve = optimizer.param_groups[0], WarmupCosine(warmup, total, num_cycles=num_cycles)
     return Plan(interval=interval, curve=curve, lr=float(group.get("initial_lr", group["lr"])), min_lr=eta_min)

@@ -1,32 +1,22 @@
 """From a train config and the trainer's counts to a plan: which curve, in which unit, over what length, and why."""
 
 import difflib
+import json
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from numbers import Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from partoken.schedule.curve import ScheduleError, WarmupCosine
 
-if TYPE_CHECKING:
-    import torch
-
-    from partoken.schedule.lr import PlanLR
-
-__all__ = ["Plan", "explain_change", "optimizer_steps", "peak_rate", "plan_from_config"]
+__all__ = ["Plan", "explain_change", "locate", "optimizer_steps", "peak_rate", "plan_from_config"]
 
 INTERVALS = ("epoch", "step")
 EPOCH_WARMUP_FLOOR = 1e-6  # of the peak: what the ParToken document gives epoch 0
-SETTINGS = {  # what the config may hold, and what a missing key means
-    "use_cosine_schedule": False,
-    "schedule_interval": "epoch",
-    "lr": None,
-    "min_lr": 0.0,
-    "num_cycles": 0.5,
-    "warmup_steps": None,
-    "warmup_epochs": None,
-}
+# What the config may hold, and what a missing key means.
+SETTINGS = dict(use_cosine_schedule=False, schedule_interval="epoch", lr=None, min_lr=0.0, num_cycles=0.5)
+SETTINGS |= dict(warmup_steps=None, warmup_epochs=None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,76 +46,64 @@ class Plan:
     unused: tuple[str, ...] = field(default=(), compare=False)
     """Settings that have a value and no effect, such as "train.warmup_epochs=5"."""
 
+    @property
+    def length(self) -> float:
+        """The end of the run in the plan's unit; 1 where it is not known, which only a constant rate allows."""
+        return self.curve.total if self.curve else getattr(self, f"total_{self.interval}s") or 1
+
     def time(self, step: int, epoch: int) -> int:
         """Returns the curve's time at an optimizer step and its epoch, both counted from 0."""
         return step if self.interval == "step" else epoch
 
     def factor(self, time: float, base: float) -> float:
-        """Returns the rate at `time` of a group whose peak is `base`, as a share of it: what a `LambdaLR` multiplies."""
-        if self.curve is None:
-            return 1.0
-        return self.curve.factor(time, self.min_lr / base if self.min_lr else 0.0)
+        """Returns the rate at `time` of a group whose peak is `base`, in units of it: what `LambdaLR` multiplies."""
+        return 1.0 if self.curve is None else self.curve.factor(time, self.min_lr / base if self.min_lr else 0.0)
 
     def rate(self, time: float, base: float | None = None) -> float:
         """Returns the rate at `time` of a group whose peak is `base`, by default `lr`."""
         base = self.lr if base is None else base
         return base * self.factor(time, base)
 
-    def scheduler(self, optimizer: "torch.optim.Optimizer", *, extend: bool = False) -> "PlanLR":
-        """Creates the torch scheduler that follows this plan: see `PlanLR`."""
+    def scheduler(self, optimizer: Any, *, extend: bool = False) -> Any:
+        """Creates the torch scheduler that follows this plan, a `PlanLR` of the same arguments."""
         from partoken.schedule.lr import PlanLR
 
         return PlanLR(optimizer, self, extend=extend)
 
     @property
     def headline(self) -> str:
-        """The plan on one line: what won, and which setting was not used."""
-        if self.curve is None:
-            line = f"constant {self.lr:.2e}"
-        else:
-            waves = "" if self.curve.num_cycles == 0.5 else f"{self.curve.num_cycles:g} waves of "
-            line = (
-                f"warm-up {count(self.curve.warmup, self.interval)}{f' ({self.warmup_source})' * bool(self.warmup_source)}"
-                f" to {self.lr:.2e}, then {waves}cosine to {self.min_lr:.2e} at {self.interval} {self.curve.total:,}"
-            )
+        """The plan on one line: what decided the warm-up, and which setting was not used."""
+        line = f"constant {self.lr:.2e}, train.use_cosine_schedule=false"
+        if curve := self.curve:
+            source = f" ({self.warmup_source})" if self.warmup_source else ""
+            waves = "" if curve.num_cycles == 0.5 else f"{curve.num_cycles:g} waves of "
+            line = f"warm-up {count(curve.warmup, self.interval)}{source} to {self.lr:.2e}, then {waves}cosine "
+            line += f"to {self.rate(curve.total):.2e} at {self.interval} {curve.total:,.10g}"
         return line + (f"; not used: {', '.join(self.unused)}" if self.unused else "")
 
     def advice(self) -> list[str]:
         """Returns a sentence for each choice that is known to hurt."""
-        curve = self.curve
-        if curve is None:
+        if (curve := self.curve) is None:
             return []
-        unit, last = self.interval, curve.total - 1
-        end, found = self.factor(curve.total, self.lr), []
-        if curve.warmup and unit == "epoch":
-            found.append(
-                f"the first epoch runs at {curve.factor(0):.0e} of the peak rate, so nothing is learned in it; "
-                "train.schedule_interval=step warms up within the epoch"
-            )
+        unit, last, end, found = self.interval, curve.total - 1, self.rate(curve.total), []
+        by_step = "; train.schedule_interval=step moves within an epoch" if unit == "epoch" else ""
         if curve.warmup == 0:
             found.append(f"there is no warm-up ({self.warmup_source}): the first {unit} runs at the peak rate")
+        elif unit == "epoch":
+            first = f"{curve.factor(0):.0e} of the peak rate"
+            found.append(f"the first epoch runs at {first}, so nothing is learned in it{by_step}")
         if curve.warmup > curve.total / 3:
-            found.append(f"warm-up takes {curve.warmup / curve.total:.0%} of the run; 5 to 10 % is usual, 20 % is long")
+            found.append(f"warm-up takes {curve.warmup / curve.total:.0%} of the run, over a third; 5 to 10 % is usual")
         if (curve.num_cycles + 0.5) % 1:
-            found.append(
-                f"train.num_cycles={curve.num_cycles:g} ends at {end:.0%} of the peak; 0.5, 1.5, 2.5 ... end at the minimum"
-            )
-        elif (above := self.factor(last, self.lr) - end) > 0.01:
-            found.append(
-                f"the last {unit} runs at {self.rate(last):.2e}, {above:.0%} of the peak above train.min_lr="
-                f"{self.min_lr:g}, which is never reached"
-                + "; train.schedule_interval=step ends at it"
-                * (unit == "epoch")
-            )
+            found.append(f"train.num_cycles={curve.num_cycles:g} ends at {end:.2e}; 0.5, 1.5, ... end at train.min_lr")
+        elif self.rate(last) - end > 0.01 * self.lr:
+            found.append(f"the last {unit} runs at {self.rate(last):.2e}, so {end:.2e} is never reached{by_step}")
         return found
 
     def fingerprint(self) -> dict[str, Any]:
-        """Returns the plan as a plain dict of numbers and strings, which any checkpoint or JSON file can hold."""
-        plain = asdict(self)
-        del plain["unused"]
-        for part in filter(None, (plain, plain["curve"])):
-            part.update({k: _plain_number(v) for k, v in part.items() if isinstance(v, Real)})
-        return plain
+        """Returns the plan as numbers and strings, which any checkpoint or JSON file can hold."""
+        plain = json.loads(json.dumps(asdict(self), default=float))  # default: NumPy's numbers
+        return {key: value for key, value in plain.items() if key != "unused"}
 
     @classmethod
     def from_fingerprint(cls, fingerprint: Mapping[str, Any]) -> "Plan":
@@ -142,11 +120,7 @@ class Plan:
 
 
 def plan_from_config(
-    train: Any,
-    *,
-    total_epochs: float | None = None,
-    total_steps: float | None = None,
-    steps_per_epoch: int | None = None,
+    train: Any, *, total_epochs: float | None, total_steps: float | None = None, steps_per_epoch: int | None = None
 ) -> Plan:
     """Makes the plan that a train config describes, for a run of the length that the trainer will take.
 
@@ -174,35 +148,26 @@ def plan_from_config(
     read = train.get if isinstance(train, Mapping) else lambda key, default: getattr(train, key, default)
     chosen = {key: read(key, default) for key, default in SETTINGS.items()}
     _check_values(chosen)
-    interval, lr, min_lr = chosen["schedule_interval"], chosen["lr"], chosen["min_lr"]
-    known = {
-        k: int(v) if _known(v) else None for k, v in (("total_epochs", total_epochs), ("total_steps", total_steps))
-    }
-    common = {"interval": interval, "lr": lr, "steps_per_epoch": steps_per_epoch, **known}
+    unit, min_lr = chosen["schedule_interval"], chosen["min_lr"]
+    epochs, steps = _count(total_epochs), _count(total_steps)
+    lengths = {"total_epochs": epochs, "total_steps": steps, "steps_per_epoch": steps_per_epoch}
+    plan = Plan(interval=unit, curve=None, lr=chosen["lr"], **lengths)
     if not chosen["use_cosine_schedule"]:
-        set_in_vain = [
-            k for k, neutral in SETTINGS.items() if k not in ("lr", "schedule_interval") and chosen[k] != neutral
-        ]
-        return Plan(curve=None, unused=tuple(map(_named(chosen), set_in_vain)), **common)
-    if min_lr > lr:
-        raise ScheduleError(
-            f"train.min_lr={min_lr:g} is above train.lr={lr:g}: the rate would rise; set train.min_lr <= train.lr"
-        )
-    total = known[f"total_{interval}s"]
+        keys = ("min_lr", "num_cycles", "warmup_steps", "warmup_epochs")
+        return replace(plan, unused=_settings(chosen, [key for key in keys if chosen[key] != SETTINGS[key]]))
+    if min_lr > plan.lr:
+        raise ScheduleError(f"train.min_lr={min_lr:g} is above train.lr={plan.lr:g}: the rate would rise; lower min_lr")
+    total, key = (steps, "trainer.max_steps") if unit == "step" else (epochs, "train.epochs")
     if total is None:
-        key = "trainer.max_steps" if interval == "step" else "train.epochs"
-        raise ScheduleError(
-            f"train.schedule_interval={interval} needs the length of the run, which is infinite or unknown "
-            f"(total {interval}s: {total_steps if interval == 'step' else total_epochs}): set {key} to a number above 0"
-        )
+        found = f"the number of {unit}s of this run is infinite or unknown"
+        raise ScheduleError(f"train.schedule_interval={unit}: {found}; set {key} to a number above 0")
     warmup, source, unused = _warmup(chosen, total, steps_per_epoch)
     if warmup >= total:
-        raise ScheduleError(
-            f"warm-up takes {count(warmup, interval)} ({source}) and the run {count(total, interval)}: the peak rate would "
-            f"never be reached; set train.warmup_{interval}s below {total}, or train longer (train.epochs)"
-        )
-    curve = WarmupCosine(warmup, total, EPOCH_WARMUP_FLOOR if interval == "epoch" else 0.0, chosen["num_cycles"])
-    return Plan(curve=curve, min_lr=min_lr, warmup_source=source, unused=unused, **common)
+        found = f"warm-up takes {count(warmup, unit)} ({source}) of a run of {count(total, unit)}"
+        fix = f"set train.warmup_{unit}s below {total}, or train longer (train.epochs)"
+        raise ScheduleError(f"{found}, so the peak rate would never be reached: {fix}")
+    curve = WarmupCosine(warmup, total, EPOCH_WARMUP_FLOOR if unit == "epoch" else 0.0, chosen["num_cycles"])
+    return replace(plan, curve=curve, min_lr=min_lr, warmup_source=source, unused=unused)
 
 
 def optimizer_steps(num_batches: int, accumulate: int, epochs: float, max_steps: int = -1) -> float:
@@ -233,20 +198,16 @@ def peak_rate(train: Mapping[str, Any], effective_batch: float) -> tuple[float, 
     >>> peak_rate({"lr": 0.1, "lr_scaling": "linear", "lr_scaling_base_batch": 256}, effective_batch=1024)
     (0.4, 'train.lr_scaling=linear: lr 1.00e-01 for a batch of 256 becomes 4.00e-01 for the effective batch of 1024')
     """
-    scaling, base = train.get("lr_scaling") or "none", train.get("lr_scaling_base_batch", 256)
+    lr, scaling, base = train["lr"], train.get("lr_scaling") or "none", train.get("lr_scaling_base_batch", 256)
+    if scaling not in ("none", "linear"):
+        raise ScheduleError(f"train.lr_scaling={scaling}: choose none or linear")
     if scaling == "none":
-        return train["lr"], ""
-    if scaling != "linear":
-        raise ScheduleError(
-            f"train.lr_scaling={scaling}: choose none or linear.{_nearest(scaling, ('none', 'linear'))}"
-        )
-    if not _known(base):
-        raise ScheduleError(f"train.lr_scaling_base_batch={base}: must be a number above 0")
-    rate = train["lr"] * effective_batch / base
-    return rate, (
-        f"train.lr_scaling=linear: lr {train['lr']:.2e} for a batch of {base:g} becomes {rate:.2e} "
-        f"for the effective batch of {effective_batch:g}"
-    )
+        return lr, ""
+    if not base > 0:
+        raise ScheduleError(f"train.lr_scaling_base_batch={base}: must be above 0")
+    rate = lr * effective_batch / base
+    became = f"becomes {rate:.2e} for the effective batch of {effective_batch:g}"
+    return rate, f"train.lr_scaling=linear: lr {lr:.2e} for a batch of {base:g} {became}"
 
 
 def explain_change(saved: Plan, requested: Plan, *, step: int, epoch: int) -> str:
@@ -262,11 +223,23 @@ def explain_change(saved: Plan, requested: Plan, *, step: int, epoch: int) -> st
         return ""
     before, after = (plan.rate(plan.time(step, epoch)) for plan in (saved, requested))
     ratio = f", x {after / before:.3g}" if before else ""
-    return (
-        f"the saved plan is: {saved.headline} (by {saved.interval})\n"
-        f"the requested plan is: {requested.headline} (by {requested.interval})\n"
-        f"the rate at step {step}, epoch {epoch} would go from {before:.3e} to {after:.3e}{ratio}"
-    )
+    plans = (f"the {name} plan: {plan.headline}" for name, plan in (("saved", saved), ("requested", requested)))
+    return "\n".join([*plans, f"the rate at step {step}, epoch {epoch}: {before:.3e} -> {after:.3e}{ratio}"])
+
+
+def locate(plans: Sequence[Plan], step: int, epoch: int) -> tuple[Plan, int]:
+    """Finds the plan in force at an optimizer step of a run of several stages, and that plan's own time.
+
+    Arguments:
+        plans: of the stages, one after another; all but the last know their totals.
+        step: optimizer steps since the run began.
+        epoch: epochs since the run began.
+    """
+    for plan in plans[:-1]:
+        if step < plan.total_steps:
+            return plan, plan.time(step, epoch)
+        step, epoch = step - plan.total_steps, epoch - plan.total_epochs
+    return plans[-1], plans[-1].time(step, epoch)
 
 
 def count(number: float, unit: str) -> str:
@@ -275,64 +248,48 @@ def count(number: float, unit: str) -> str:
     >>> count(1, "epoch"), count(1000, "step")
     ('1 epoch', '1,000 steps')
     """
-    return f"{number:,} {unit}{'s' * (number != 1)}"
+    return f"{number:,.10g} {unit}{'s' * (number != 1)}"
 
 
 def _warmup(chosen: Mapping[str, Any], total: int, steps_per_epoch: int | None) -> tuple[int, str, tuple[str, ...]]:
-    """Returns the warm-up in the unit of the interval, which key decided it, and the set keys that did not."""
-    by_step = chosen["schedule_interval"] == "step"
+    """Returns the warm-up in the unit of the interval, the setting that decided it, and those that did not."""
+    unit = chosen["schedule_interval"]
     given = [key for key in ("warmup_steps", "warmup_epochs") if chosen[key] is not None]
-    usable = [key for key in given if by_step or key == "warmup_epochs"]
-    unused = tuple(_named(chosen)(key) for key in given if key not in usable[:1])
+    usable = [key for key in given if unit == "step" or key == "warmup_epochs"]
+    unused = _settings(chosen, [key for key in given if key not in usable[:1]])
     if not usable:
-        return total // 10, f"10 % of {total:,}, as no warm-up is set", unused
+        return total // 10, f"10 % of {count(total, unit)}, as none is set", unused
     key, value = usable[0], chosen[usable[0]]
-    if by_step and key == "warmup_epochs":
+    (source,) = _settings(chosen, [key])
+    if unit == "step" and key == "warmup_epochs":
         if steps_per_epoch is None:
-            raise ScheduleError(
-                f"train.{key}={value:g}: the steps of an epoch are not known; set train.warmup_steps instead"
-            )
+            raise ScheduleError(f"{source}: the steps of an epoch are not known; set train.warmup_steps")
         value = math.floor(value * steps_per_epoch + 0.5)
-    elif value != int(value):
-        fix = "; train.schedule_interval=step takes fractions of an epoch" if not by_step else ""
-        raise ScheduleError(
-            f"train.{key}={value:g}: must be a whole number with train.schedule_interval={'step' if by_step else 'epoch'}{fix}"
-        )
-    return int(value), _named(chosen)(key), unused
+    if value != int(value):
+        fix = "; train.schedule_interval=step takes fractions of an epoch" if unit == "epoch" else ""
+        raise ScheduleError(f"{source}: must be a whole number{fix}")
+    return int(value), source, unused
 
 
 def _check_values(chosen: Mapping[str, Any]) -> None:
     """Checks each setting by itself."""
-    interval = chosen["schedule_interval"]
-    if interval not in INTERVALS:
-        raise ScheduleError(
-            f"train.schedule_interval={interval}: choose {' or '.join(INTERVALS)}.{_nearest(str(interval), INTERVALS)}"
-        )
+    unit = chosen["schedule_interval"]
+    if unit not in INTERVALS:
+        near = difflib.get_close_matches(str(unit), INTERVALS, n=1, cutoff=0.4)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise ScheduleError(f"train.schedule_interval={unit}: choose {' or '.join(INTERVALS)}.{hint}")
     for key in ("lr", "min_lr", "num_cycles", "warmup_steps", "warmup_epochs"):
         value, positive = chosen[key], key in ("lr", "num_cycles")
         if value is None and key.startswith("warmup"):
             continue
-        if (
-            isinstance(value, bool)
-            or not isinstance(value, Real)
-            or not 0 <= value < math.inf
-            or (positive and value == 0)
-        ):
+        number = isinstance(value, Real) and not isinstance(value, bool) and 0 <= value < math.inf
+        if not number or (positive and value == 0):
             raise ScheduleError(f"train.{key}={value!r}: must be a number {'above 0' if positive else 'of 0 or more'}")
 
 
-def _known(number: float | None) -> bool:
-    return number is not None and 0 < number < math.inf
+def _count(number: float | None) -> int | None:
+    return int(number) if number is not None and 0 < number < math.inf else None
 
 
-def _named(chosen: Mapping[str, Any]) -> Any:
-    return lambda key: f"train.{key}={chosen[key]:g}"
-
-
-def _plain_number(value: Real) -> float:
-    return int(value) if value == int(value) else float(value)
-
-
-def _nearest(name: str, known: tuple[str, ...]) -> str:
-    found = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
-    return f" Did you mean {found[0]}?" if found else ""
+def _settings(chosen: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, ...]:
+    return tuple(f"train.{key}={chosen[key]:g}" for key in keys)

@@ -1,0 +1,154 @@
+"""Pictures of plans, as PNG and in the terminal. matplotlib is imported when the first PNG is drawn."""
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import cycle
+from pathlib import Path
+from typing import Any
+
+from partoken.schedule.curve import WarmupCosine
+from partoken.schedule.plan import Plan, locate
+
+__all__ = ["FAMILIES", "plot_applied", "plot_families", "plot_plans", "terminal_plot", "write_gallery"]
+
+BLUE, ORANGE, GREY, INK = "#1f5f8b", "#d1603d", "#b9bec4", "#333333"
+COLORS = (BLUE, ORANGE, GREY, "#8fc1de", "#e0a458")
+
+# The rate of step t in units of the peak, written through this project's curve c, and what sets it apart. Checked by
+# running transformers 5.23.0 and timm 1.0.31; read in torchtitan 0.3.0 (components/optimizer/lr_scheduler.py), nanoGPT
+# (train.py, get_lr) and NeMo (core/optim/lr_scheduler.py).
+FAMILIES: dict[str, tuple[str, Callable[[WarmupCosine, int], float]]] = {
+    "partoken, optax, Composer": ("step 0 at 0; held past the end", lambda c, t: c.factor(t)),
+    "transformers, cosine": ("rises again past the end", lambda c, t: c.factor(_mirrored(c, t))),
+    "torchtitan": ("begins a step ahead: two peaks", lambda c, t: c.factor(t + 1 if t < c.warmup else _mirrored(c, t))),
+    "nanoGPT, NeMo": ("warm-up of one step more", lambda c, t: c.factor(max(t, (t + 1) * c.warmup / (c.warmup + 1)))),
+    "transformers, warm-up and min lr": ("one step ahead throughout", lambda c, t: c.factor(_mirrored(c, t + 1))),
+    "timm, by default": ("cosine from step 0: no peak", lambda c, t: _unshifted(c, t).factor(t)),
+}
+
+
+def terminal_plot(plan: Plan, width: int = 64, height: int = 8) -> str:
+    """Draws a plan in block characters, the rate over the run.
+
+    >>> print(terminal_plot(Plan(interval="step", curve=WarmupCosine(2, 16), lr=1e-3), width=16, height=2))
+    1.00e-03   ██▇▆▅▃▂
+    0.00e+00  █████████▆▅▃▂▁
+              step 0 to 16
+    """
+    times = _times(plan, width)[:-1]
+    eighths = [round(8 * height * plan.rate(time) / plan.lr) for time in times]
+    labels = [f"{plan.lr:.2e}", *[" " * 8] * (height - 2), f"{0:.2e}"]
+    bars = ["".join(" ▁▂▃▄▅▆▇█"[min(max(n - 8 * row, 0), 8)] for n in eighths) for row in range(height)]
+    lines = [f"{label} {bar.rstrip()}" for label, bar in zip(labels, reversed(bars), strict=True)]
+    return "\n".join([*lines, f"{'':9}{plan.interval} 0 to {plan.length:,}"])
+
+
+def plot_plans(plans: Mapping[str, Plan], path: Path, title: str) -> None:
+    """Draws plans over each other, labelled with their names; of a single one the key rates as well."""
+    first = next(iter(plans.values()))
+    figure, axes = _figure(first.interval)
+    for (label, plan), color in zip(plans.items(), cycle(COLORS), strict=False):
+        times = sorted({*_times(plan, 500), plan.curve.warmup if plan.curve else 0})
+        axes.plot(times, [plan.rate(time) for time in times], color=color, linewidth=2.2, label=label, clip_on=False)
+    axes.set(title=title, xlim=(0, first.length * 1.02), ylim=(0, first.lr * 1.12))
+    axes.legend(frameon=False, loc="upper right")
+    if len(plans) == 1 and first.curve is not None:
+        axes.axvspan(0, first.curve.warmup, color=BLUE, alpha=0.09, linewidth=0)
+        for time in (first.curve.warmup, first.length / 2, first.length):
+            rate, end = first.rate(time), time == first.length
+            axes.plot(time, rate, "o", color=BLUE, markersize=5, clip_on=False)
+            offset, side = ((0, 9), "right") if end else ((7, 6), "left")
+            axes.annotate(f"{rate:.2e}", (time, rate), offset, textcoords="offset points", ha=side, color=INK)
+    figure.savefig(path, dpi=150)
+
+
+def plot_applied(
+    rows: Sequence[Mapping[str, Any]], plan: Plan | Sequence[Plan], path: Path, bases: Mapping[int, float] | None = None
+) -> float:
+    """Draws the rates that were applied over those that were planned, and returns the largest deviation.
+
+    Arguments:
+        rows: `step, epoch, group, lr` of every optimizer step and parameter group, as in a run's `lr.csv`.
+        plan: of the run, or of its stages one after another.
+        path: where the PNG goes.
+        bases: the peak of each group; the plan's where not given.
+    """
+    plans = [plan] if isinstance(plan, Plan) else plan
+    figure, axes = _figure("step")
+    largest, bases = 0.0, bases or {}
+    drawn: dict[tuple[Any, ...], list[int]] = {}
+    for group in sorted({int(row["group"]) for row in rows}):
+        own = [row for row in rows if int(row["group"]) == group]
+        found = [locate(plans, int(row["step"]), int(row["epoch"])) for row in own]
+        planned = tuple(stage.rate(time, bases.get(group)) for stage, time in found)
+        applied = tuple(float(row["lr"]) for row in own)
+        largest = max([largest, *(abs(a - b) for a, b in zip(applied, planned, strict=True))])
+        drawn.setdefault((tuple(int(row["step"]) for row in own), planned, applied), []).append(group)
+    for color, ((steps, planned, applied), groups) in zip(cycle(COLORS), drawn.items(), strict=False):
+        name = f", group {', '.join(map(str, groups))}" if len(drawn) > 1 else ""
+        axes.step(steps, planned, where="post", color=color, alpha=0.3, linewidth=7, label=f"planned{name}")
+        axes.step(steps, applied, where="post", color=color, linewidth=1.4, label=f"applied{name}")
+    verdict = "planned = applied" if largest == 0 else f"applied differs from planned by up to {largest:.1e}"
+    axes.set(title=f"Learning rate of every optimizer step: {verdict}", ylim=(0, None))
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+    return largest
+
+
+def plot_families(path: Path) -> None:
+    """Draws the curve of this project beside those of well-known libraries, step by step."""
+    figure, panels = _figure("step", rows=2, columns=3, size=(10.5, 6.2))
+    curve, steps = WarmupCosine(4, 10), range(14)
+    ours = [curve.factor(t) for t in steps]
+    for axes, (name, (remark, family)) in zip(panels.flat, FAMILIES.items(), strict=True):
+        theirs = [family(curve, t) for t in steps]
+        axes.axvspan(10, 13.5, color=GREY, alpha=0.25, linewidth=0)
+        axes.plot(steps, ours, color=GREY, linewidth=4)
+        axes.plot(steps, theirs, "o-", color=BLUE if theirs == ours else ORANGE, linewidth=1.5, markersize=4)
+        axes.set_title(f"{name}\n", fontweight="bold", loc="left", fontsize=11)
+        axes.text(0, 1.04, remark, transform=axes.transAxes, color=INK)
+        axes.set(ylim=(-0.02, 1.08), xlim=(-0.4, 13.5), xticks=range(0, 13, 2), ylabel="rate / peak")
+    figure.suptitle("Warm-up of 4 steps in a run of 10, by library (grey: partoken; shaded: past the end)")
+    figure.savefig(path, dpi=150)
+
+
+def write_gallery(folder: Path) -> list[Path]:
+    """Writes the pictures of the Axion-Sat document under their names, and `lr_schedule_families.png`."""
+
+    def plan(percent: int) -> Plan:
+        return Plan(interval="step", curve=WarmupCosine(100 * percent, 10_000), lr=1e-3, min_lr=1e-6)
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, shares in (("10pct_warmup", [10]), ("20pct_warmup", [20]), ("comparison", [10, 20, 0, 5, 30])):
+        plans = {f"warm-up over {share} %": plan(share) for share in shares}
+        plot_plans(plans, folder / f"lr_schedule_{name}.png", "Warm-up, then cosine, in 10,000 steps from 1e-3 to 1e-6")
+    plot_families(folder / "lr_schedule_families.png")
+    return sorted(folder.glob("lr_schedule_*.png"))
+
+
+def _mirrored(curve: WarmupCosine, time: int) -> float:
+    """Returns the time before the end that has the value of an unclamped cosine past the end."""
+    return curve.total - abs(curve.total - time)
+
+
+def _unshifted(curve: WarmupCosine, time: int) -> WarmupCosine:
+    """Returns the curve without its warm-up once that is over."""
+    return curve if time < curve.warmup else WarmupCosine(0, curve.total)
+
+
+def _times(plan: Plan, parts: int) -> list[float]:
+    return [plan.length * i / parts for i in range(parts + 1)]
+
+
+def _figure(unit: str, rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 4)) -> Any:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, layout="constrained")
+    panels = figure.subplots(rows, columns, squeeze=False)
+    for axes in panels.flat:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.set(xlabel="optimizer step" if unit == "step" else "epoch", ylabel="learning rate")
+        axes.grid(axis="y", color=GREY, alpha=0.3, linewidth=0.8)
+        axes.margins(x=0.02)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,g}")
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    return figure, panels if rows * columns > 1 else panels[0, 0]
