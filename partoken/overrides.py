@@ -12,7 +12,7 @@ from typing import Any
 import hydra
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, InstantiationException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -57,9 +57,9 @@ def launch(main: Callable[[], Any]) -> None:
         main()
     except UserError as error:
         message = str(error)
+    except InstantiationException:
+        raise  # the engine has told the user's mistakes apart from ours
     except (HydraException, OmegaConfBaseException) as error:
-        if not _is_composition(error):
-            raise
         message = _explain(error, [a for a in sys.argv[1:] if not a.startswith("-")])
     except OSError as error:
         if error.filename is None:
@@ -130,10 +130,6 @@ def _check_type(path: str, value: Any, default: Any) -> None:
         return
     if not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind is not bool):
         raise UserError(f"{path}={value!r}: expected {kind.__name__}, as in its default {path}={default!r}")
-
-
-def _is_composition(error: BaseException) -> bool:
-    return type(error).__module__.startswith(("hydra.errors", "omegaconf.errors")) and "instantiat" not in str(error)
 
 
 def _explain(error: BaseException, overrides: Sequence[str]) -> str:

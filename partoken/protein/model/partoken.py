@@ -7,10 +7,11 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from partoken.errors import UserError
 from partoken.protein.graph import ResidueGraph, featurize
 from partoken.protein.model.codebook import Codebook
 from partoken.protein.model.gvp import Encoder
-from partoken.protein.model.head import Head
+from partoken.protein.model.head import POOLINGS, Head
 from partoken.protein.model.partition import Partition, Partitioner
 
 __all__ = ["ParToken", "ParTokenOutput"]
