@@ -32,9 +32,8 @@ SCENARIOS = {  # epochs, batch size, accumulation, warm-up steps, base rate, min
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status, 2 for a user's mistake."""
-    parser = argparse.ArgumentParser(
-        prog="python -m partoken.schedule", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser("python -m partoken.schedule", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter  # keeps the lines of __doc__
     parser.add_argument("overrides", nargs="*", help="as for run_partoken.py: key=value, group=option")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw the plan")
     parser.add_argument("--gallery", type=Path, metavar="DIR", help="write the pictures of the documentation")
@@ -54,16 +53,17 @@ def table(plan: Plan) -> list[tuple[str, ...]]:
     """Returns a header and a row for each key point of a plan; what is not known has no column.
 
     >>> plan = plan_from_config({"use_cosine_schedule": True, "lr": 0.1, "warmup_epochs": 2}, total_epochs=8)
-    >>> print("\n".join(markdown(table(plan))))
-    | epoch | phase         | rate     | of the peak |
-    | ----- | ------------- | -------- | ----------- |
-    | 0     | start         | 1.00e-07 | 0.0001 %    |
-    | 1     | mid warm-up   | 5.00e-02 | 50 %        |
-    | 2     | peak          | 1.00e-01 | 100 %       |
-    | 4     | half          | 7.50e-02 | 75 %        |
+    >>> for line in markdown(table(plan)):
+    ...     print(line)
+    | epoch | phase          | rate     | of the peak |
+    | ----- | -------------- | -------- | ----------- |
+    | 0     | start          | 1.00e-07 | 0.0001 %    |
+    | 1     | mid warm-up    | 5.00e-02 | 50 %        |
+    | 2     | peak           | 1.00e-01 | 100 %       |
+    | 4     | half           | 7.50e-02 | 75 %        |
     | 6     | three quarters | 2.50e-02 | 25 %        |
-    | 7     | last epoch    | 6.70e-03 | 6.7 %       |
-    | 8     | end           | 0.00e+00 | 0 %         |
+    | 7     | last epoch     | 6.70e-03 | 6.7 %       |
+    | 8     | end            | 0.00e+00 | 0 %         |
     """
     total, warmup, known = plan.length, plan.curve.warmup if plan.curve else 0, plan.steps_per_epoch
     phases = {total // 4: "quarter", total // 2: "half", 3 * total // 4: "three quarters"}
@@ -72,7 +72,7 @@ def table(plan: Plan) -> list[tuple[str, ...]]:
     for time, phase in sorted(phases.items()) if plan.curve else [(0, "constant")]:
         step, epoch = (time, time / (known or 1)) if plan.interval == "step" else (time * (known or 0), time)
         rate = plan.rate(time)
-        rows.append((f"{step:,}", f"{epoch:,.4g}", phase, f"{rate:.2e}", f"{100 * rate / plan.lr:.3g} %"))
+        rows.append((f"{step:,}", f"{round(epoch, 2):,g}", phase, f"{rate:.2e}", f"{100 * rate / plan.lr:.3g} %"))
     unknown = None if known else "step" if plan.interval == "epoch" else "epoch"
     return [tuple(cell for cell, name in zip(row, rows[0], strict=True) if name != unknown) for row in rows]
 
@@ -101,10 +101,10 @@ def _preview(options: argparse.Namespace) -> Iterator[str]:
     train, trainer = (OmegaConf.to_container(cfg[group], resolve=True) for group in ("train", "trainer"))
     if train["scheduler"] is not None:
         raise UserError(f"train.scheduler={train['scheduler'].get('_target_')} has rates of its own, and no plan")
-    world = (trainer["devices"] if isinstance(trainer["devices"], int) else 1) * trainer["num_nodes"]
+    devices = trainer["devices"] if isinstance(trainer["devices"], int) else 1
+    world = max(1, devices) * trainer["num_nodes"]
     by_step = train["schedule_interval"] == "step" or trainer["max_steps"] != -1
-    batches = options.batches_per_epoch
-    if batches is None and by_step and train["use_cosine_schedule"]:
+    if (batches := options.batches_per_epoch) is None and by_step and train["use_cosine_schedule"]:
         batches = _count_batches(cfg.data, train, trainer, world)
     lr, scaled = peak_rate(train, train["batch_size"] * trainer["accumulate_grad_batches"] * world)
     stages = train["stages"] or [{}]
@@ -112,14 +112,15 @@ def _preview(options: argparse.Namespace) -> Iterator[str]:
         lengths = _lengths(batches, trainer, stage.get("epochs", trainer["max_epochs"]))
         plan = plan_from_config({**train, "lr": lr, **stage}, **lengths)
         name = f"stage {number} of {len(stages)}, " if len(stages) > 1 else ""
-        yield f"{name}schedule by {plan.interval}: {plan.headline}\n{scaled and scaled + chr(10)}"
+        yield f"{name}schedule by {plan.interval}: {plan.headline}"
+        yield scaled and f"{scaled}\n"
         yield from markdown(table(plan))
         if plan.curve is not None:
             yield f"\n{terminal_plot(plan)}"
         yield from (f"advice: {sentence}" for sentence in plan.advice())
-        if options.png is not None:
-            path = options.png.with_stem(f"{options.png.stem}_{number}") if len(stages) > 1 else options.png
-            plot_plans({plan.headline: plan}, path, f"{name}learning rate by {plan.interval}".capitalize())
+        if path := options.png:
+            path = path.with_stem(f"{path.stem}_{number}") if len(stages) > 1 else path
+            plot_plans({"": plan}, path, f"{name}{plan.headline}")
             yield str(path)
 
 
@@ -142,7 +143,7 @@ def _lengths(batches: int | None, trainer: Mapping[str, Any], epochs: int | None
     """Returns the epochs and steps that the trainer will take, as `plan_from_config` wants them."""
     accumulate, max_steps = trainer["accumulate_grad_batches"], trainer["max_steps"]
     length = math.inf if epochs in (None, -1) else epochs
-    if batches is None:
+    if not batches:
         return {"total_epochs": length, "total_steps": max_steps if length == math.inf else None}
     steps, per_epoch = optimizer_steps(batches, accumulate, length, max_steps), optimizer_steps(batches, accumulate, 1)
     length = length if steps == math.inf else math.ceil(steps / per_epoch)

@@ -84,7 +84,49 @@ class PlanLR(LambdaLR):
 
 
 class CosineAnnealingWarmupLR(PlanLR):
-    """Creates the scheduler that is stepped after every optimizer step."""
+    """Creates the warm-up and cosine schedule that is stepped after every optimizer step.
+
+    Arguments:
+        optimizer: see `PlanLR`.
+        warmup_steps: optimizer steps from 0 to the peak; 0 begins at the peak.
+        total_steps: optimizer steps of the run, above `warmup_steps`; `optimizer_steps` counts them.
+        eta_min: the rate at the end, of every group.
+        last_step: the last step that was completed; -1 begins.
+
+    Raises:
+        ScheduleError: lengths or rates that cannot be.
+
+    Example:
+        With accumulation, mixed precision and clipping. A scaler that meets an infinity skips the optimizer's step
+        and lowers its scale; then the schedule waits too.
+
+        >>> import torch
+        >>> from partoken.schedule import CosineAnnealingWarmupLR, optimizer_steps
+        >>> _ = torch.manual_seed(0)
+        >>> model, accumulate, epochs = torch.nn.Linear(3, 1), 4, 2
+        >>> loader = [torch.randn(2, 3) for _ in range(10)]
+        >>> total_steps = optimizer_steps(len(loader), accumulate, epochs)
+        >>> optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, weight_decay=0.01)
+        >>> scheduler = CosineAnnealingWarmupLR(optimizer, warmup_steps=2, total_steps=total_steps, eta_min=1e-6)
+        >>> scaler, rates = torch.amp.GradScaler("cpu"), []
+        >>> for epoch in range(epochs):
+        ...     for i, batch in enumerate(loader):
+        ...         with torch.autocast("cpu", torch.bfloat16):
+        ...             loss = model(batch).pow(2).mean() / accumulate
+        ...         scaler.scale(loss).backward()
+        ...         if (i + 1) % accumulate == 0 or i + 1 == len(loader):
+        ...             scaler.unscale_(optimizer)
+        ...             _ = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        ...             rates.append(scheduler.get_last_lr()[0])
+        ...             scale = scaler.get_scale()
+        ...             _ = scaler.step(optimizer)
+        ...             scaler.update()
+        ...             optimizer.zero_grad()
+        ...             if scaler.get_scale() >= scale:
+        ...                 scheduler.step()
+        >>> print(*(f"{rate:.2e}" for rate in rates))
+        0.00e+00 5.00e-04 1.00e-03 8.54e-04 5.00e-04 1.47e-04
+    """
 
     def __init__(
         self, optimizer: Optimizer, warmup_steps: int, total_steps: int, eta_min: float = 0.0, last_step: int = -1
@@ -93,7 +135,37 @@ class CosineAnnealingWarmupLR(PlanLR):
 
 
 class CosineAnnealingWarmupEpochLR(PlanLR):
-    """Creates the scheduler that is stepped after every epoch."""
+    """Creates the warm-up and cosine schedule that is stepped after every epoch.
+
+    Arguments:
+        optimizer: see `PlanLR`.
+        warmup_epochs: epochs from 0 to the peak; 0 begins at the peak.
+        total_epochs: epochs of the run, above `warmup_epochs`.
+        eta_min: the rate at the end, of every group.
+        last_epoch: the last epoch that was completed; -1 begins.
+
+    Raises:
+        ScheduleError: lengths or rates that cannot be.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Linear(3, 1)
+        >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        >>> scheduler = CosineAnnealingWarmupEpochLR(optimizer, warmup_epochs=2, total_epochs=6)
+        >>> for epoch in range(6):
+        ...     print(epoch, f"{scheduler.get_last_lr()[0]:.3f}")
+        ...     for batch in (torch.ones(2, 3), torch.ones(2, 3)):
+        ...         model(batch).sum().backward()
+        ...         optimizer.step()
+        ...         optimizer.zero_grad()
+        ...     scheduler.step()
+        0 0.000
+        1 0.050
+        2 0.100
+        3 0.085
+        4 0.050
+        5 0.015
+    """
 
     def __init__(
         self, optimizer: Optimizer, warmup_epochs: int, total_epochs: int, eta_min: float = 0.0, last_epoch: int = -1
@@ -118,6 +190,18 @@ def get_cosine_schedule_with_warmup(
         num_cycles: cosine waves; 0.5 falls once.
         last_epoch: the last step that was completed; -1 begins.
         eta_min: the rate at the end.
+
+    Example:
+        >>> import torch
+        >>> optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
+        >>> scheduler = get_cosine_schedule_with_warmup(optimizer, 2, 8, num_cycles=1.0)
+        >>> rates = []
+        >>> for step in range(8):
+        ...     rates.append(round(scheduler.get_last_lr()[0], 3))
+        ...     optimizer.step()
+        ...     scheduler.step()
+        >>> rates
+        [0.0, 0.5, 1.0, 0.75, 0.25, 0.0, 0.25, 0.75]
     """
     plan = _plan(optimizer, "step", num_warmup_steps, num_training_steps, eta_min, num_cycles)
     return PlanLR(optimizer, plan, last_epoch)

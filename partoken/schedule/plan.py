@@ -93,7 +93,7 @@ class Plan:
             first = f"{curve.factor(0):.0e} of the peak rate"
             found.append(f"the first epoch runs at {first}, so nothing is learned in it{by_step}")
         if curve.warmup > curve.total / 3:
-            found.append(f"warm-up takes {curve.warmup / curve.total:.0%} of the run, over a third; 5 to 10 % is usual")
+            found.append(f"warm-up takes {100 * curve.warmup / curve.total:.0f} % of the run; 5 to 10 % is usual")
         if (curve.num_cycles + 0.5) % 1:
             found.append(f"train.num_cycles={curve.num_cycles:g} ends at {end:.2e}; 0.5, 1.5, ... end at train.min_lr")
         elif self.rate(last) - end > 0.01 * self.lr:
@@ -149,7 +149,7 @@ def plan_from_config(
     chosen = {key: read(key, default) for key, default in SETTINGS.items()}
     _check_values(chosen)
     unit, min_lr = chosen["schedule_interval"], chosen["min_lr"]
-    epochs, steps = _count(total_epochs), _count(total_steps)
+    epochs, steps = _whole(total_epochs), _whole(total_steps)
     lengths = {"total_epochs": epochs, "total_steps": steps, "steps_per_epoch": steps_per_epoch}
     plan = Plan(interval=unit, curve=None, lr=chosen["lr"], **lengths)
     if not chosen["use_cosine_schedule"]:
@@ -224,7 +224,8 @@ def explain_change(saved: Plan, requested: Plan, *, step: int, epoch: int) -> st
     before, after = (plan.rate(plan.time(step, epoch)) for plan in (saved, requested))
     ratio = f", x {after / before:.3g}" if before else ""
     plans = (f"the {name} plan: {plan.headline}" for name, plan in (("saved", saved), ("requested", requested)))
-    return "\n".join([*plans, f"the rate at step {step}, epoch {epoch}: {before:.3e} -> {after:.3e}{ratio}"])
+    jump = f"the rate at step {step}, epoch {epoch} would go from {before:.3e} to {after:.3e}{ratio}"
+    return "\n".join([*plans, jump])
 
 
 def locate(plans: Sequence[Plan], step: int, epoch: int) -> tuple[Plan, int]:
@@ -287,7 +288,7 @@ def _check_values(chosen: Mapping[str, Any]) -> None:
             raise ScheduleError(f"train.{key}={value!r}: must be a number {'above 0' if positive else 'of 0 or more'}")
 
 
-def _count(number: float | None) -> int | None:
+def _whole(number: float | None) -> int | None:
     return int(number) if number is not None and 0 < number < math.inf else None
 
 

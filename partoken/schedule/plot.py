@@ -11,7 +11,7 @@ from partoken.schedule.plan import Plan, locate
 __all__ = ["FAMILIES", "plot_applied", "plot_families", "plot_plans", "terminal_plot", "write_gallery"]
 
 BLUE, ORANGE, GREY, INK = "#1f5f8b", "#d1603d", "#b9bec4", "#333333"
-COLORS = (BLUE, ORANGE, GREY, "#8fc1de", "#e0a458")
+COLORS = (BLUE, ORANGE, "#8a9199", "#8fc1de", "#e0a458")
 
 # The rate of step t in units of the peak, written through this project's curve c, and what sets it apart. Checked by
 # running transformers 5.23.0 and timm 1.0.31; read in torchtitan 0.3.0 (components/optimizer/lr_scheduler.py), nanoGPT
@@ -43,17 +43,18 @@ def terminal_plot(plan: Plan, width: int = 64, height: int = 8) -> str:
 
 
 def plot_plans(plans: Mapping[str, Plan], path: Path, title: str) -> None:
-    """Draws plans over each other, labelled with their names; of a single one the key rates as well."""
+    """Draws plans over each other, with their names; a single one without its name but with its key rates."""
     first = next(iter(plans.values()))
     figure, axes = _figure(first.interval)
     for (label, plan), color in zip(plans.items(), cycle(COLORS), strict=False):
         times = sorted({*_times(plan, 500), plan.curve.warmup if plan.curve else 0})
         axes.plot(times, [plan.rate(time) for time in times], color=color, linewidth=2.2, label=label, clip_on=False)
     axes.set(title=title, xlim=(0, first.length * 1.02), ylim=(0, first.lr * 1.12))
-    axes.legend(frameon=False, loc="upper right")
-    if len(plans) == 1 and first.curve is not None:
+    if len(plans) > 1:
+        axes.legend(frameon=False, loc="upper right")
+    elif first.curve is not None:
         axes.axvspan(0, first.curve.warmup, color=BLUE, alpha=0.09, linewidth=0)
-        for time in (first.curve.warmup, first.length / 2, first.length):
+        for time in (first.curve.warmup, max(first.curve.warmup, first.length / 2), first.length):
             rate, end = first.rate(time), time == first.length
             axes.plot(time, rate, "o", color=BLUE, markersize=5, clip_on=False)
             offset, side = ((0, 9), "right") if end else ((7, 6), "left")
@@ -118,9 +119,9 @@ def write_gallery(folder: Path) -> list[Path]:
         return Plan(interval="step", curve=WarmupCosine(100 * percent, 10_000), lr=1e-3, min_lr=1e-6)
 
     folder.mkdir(parents=True, exist_ok=True)
-    for name, shares in (("10pct_warmup", [10]), ("20pct_warmup", [20]), ("comparison", [10, 20, 0, 5, 30])):
-        plans = {f"warm-up over {share} %": plan(share) for share in shares}
-        plot_plans(plans, folder / f"lr_schedule_{name}.png", "Warm-up, then cosine, in 10,000 steps from 1e-3 to 1e-6")
+    for name, percents in (("10pct_warmup", [10]), ("20pct_warmup", [20]), ("comparison", [0, 5, 10, 20, 30])):
+        title = f"Warm-up over {', '.join(map(str, percents))} % of 10,000 steps, then cosine from 1e-3 to 1e-6"
+        plot_plans({f"{n} % warm-up": plan(n) for n in percents}, folder / f"lr_schedule_{name}.png", title)
     plot_families(folder / "lr_schedule_families.png")
     return sorted(folder.glob("lr_schedule_*.png"))
 

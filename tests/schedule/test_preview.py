@@ -1,0 +1,136 @@
+"""The command: what it prints, what it refuses, and what it does not load."""
+
+import doctest
+import subprocess
+import sys
+
+import pytest
+
+from partoken.schedule import Plan, WarmupCosine, __main__, plot
+
+COSINE = "train.use_cosine_schedule=true"
+
+
+def run(capsys, *arguments):
+    status = __main__.main(arguments)
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+def test_its_doctests_hold():  # pytest collects none from a __main__.py
+    assert doctest.testmod(__main__).failed == 0
+
+
+def test_shows_the_plan_of_the_overrides(capsys):
+    status, out, err = run(capsys, COSINE, "train.epochs=50", "train.warmup_epochs=5", "train.lr=1e-3")
+    assert (status, err) == (0, "")
+    assert out.startswith(
+        "schedule by epoch: warm-up 5 epochs (train.warmup_epochs=5) to 1.00e-03, then cosine to 0.00e+00 at epoch 50\n"
+    )
+    assert "| 5     | peak           | 1.00e-03 | 100 %       |" in out
+    assert "| 49    | last epoch     | 1.22e-06 | 0.122 %     |" in out
+    assert "█" in out and "advice: the first epoch runs at 1e-06" in out
+
+
+def test_counts_steps_with_the_partial_window(capsys):
+    step = (COSINE, "train.schedule_interval=step", "train.warmup_steps=2", "train.epochs=3")
+    status, out, _ = run(capsys, *step, "trainer.accumulate_grad_batches=4", "--batches-per-epoch", "10")
+    assert status == 0
+    assert "at step 9; not used: train.warmup_epochs=5" in out
+    assert "| 9    | 3     | end            | 0.00e+00 |" in out
+
+
+def test_max_steps_may_end_an_endless_run(capsys):
+    endless = (COSINE, "trainer.max_epochs=-1", "train.schedule_interval=step", "trainer.max_steps=70")
+    status, out, _ = run(capsys, *endless, "train.warmup_steps=7", "--batches-per-epoch", "10")
+    assert status == 0 and "at step 70" in out
+    status, _, err = run(capsys, *endless[:3], "--batches-per-epoch", "10")
+    assert status == 2 and "trainer.max_steps" in err
+
+
+def test_says_what_scaling_does(capsys):
+    scaling = ("train.lr_scaling=linear", "train.lr_scaling_base_batch=32", "train.batch_size=8")
+    _, out, _ = run(capsys, COSINE, *scaling, "trainer.accumulate_grad_batches=2", "trainer.devices=4")
+    assert "becomes 2.00e-03 for the effective batch of 64" in out and "to 2.00e-03, then cosine" in out
+
+
+def test_a_constant_rate_needs_no_plot(capsys):
+    status, out, _ = run(capsys)
+    assert status == 0 and out.startswith("schedule by epoch: constant 1.00e-03") and "█" not in out
+
+
+def test_every_stage_has_its_plan(capsys, tmp_path):
+    stages = "train.stages=[{epochs: 10, warmup_epochs: 1},{epochs: 8, lr: 1e-4, warmup_epochs: 0}]"
+    status, out, _ = run(capsys, COSINE, stages, "--png", str(tmp_path / "plan.png"))
+    assert status == 0
+    assert "stage 1 of 2" in out and "at epoch 10" in out
+    assert "stage 2 of 2" in out and "to 1.00e-04, then cosine to 0.00e+00 at epoch 8" in out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan_1.png", "plan_2.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((COSINE, "train.epochs=3", "train.warmup_epochs=5"), ["train.warmup_epochs=5", "3 epochs"]),
+        ((COSINE, "train.min_lr=1"), ["train.min_lr=1"]),
+        (("train.schedule_interval=epochs",), ["epoch or step", "Did you mean epoch?"]),
+        (("train.use_cosine_schedul=true",), ["Did you mean train.use_cosine_schedule?"]),
+        (("train.scheduler={_target_: torch.optim.lr_scheduler.StepLR, step_size: 3}",), ["StepLR"]),
+    ],
+)
+def test_a_mistake_is_one_message_and_status_2(capsys, arguments, words):
+    status, out, err = run(capsys, *arguments)
+    assert status == 2 and out == "" and err.startswith("error: ")
+    for word in words:
+        assert word in err
+
+
+def test_the_documents_key_points_with_the_numbers_of_their_formula(capsys):
+    _, out, _ = run(capsys, "--table", "keypoints")
+    for cells in (
+        ("0", "start", "0.00e+00", "0 %"),
+        ("500", "mid warm-up", "5.00e-04", "50 %"),
+        ("1,000", "peak", "1.00e-03", "100 %"),
+        ("2,500", "quarter", "9.33e-04", "93.3 %"),
+        ("5,000", "half", "5.87e-04", "58.7 %"),
+        ("7,500", "three quarters", "1.79e-04", "17.9 %"),
+        ("10,000", "end", "1.00e-06", "0.1 %"),
+    ):
+        assert cells in [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in out.splitlines()]
+
+
+def test_the_documents_scenarios_have_the_steps_that_are_taken(capsys):
+    _, out, _ = run(capsys, "--table", "scenarios")
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines()[2:]]
+    assert [row[4:6] for row in rows] == [["5,000", "500 (10 %)"], ["5,000", "500 (10 %)"], ["2,500", "125 (5 %)"]]
+
+
+def test_the_gallery_has_the_documents_pictures(capsys, tmp_path):
+    _, out, _ = run(capsys, "--gallery", str(tmp_path / "reports"))
+    names = {"10pct_warmup", "20pct_warmup", "comparison", "families"}
+    assert {path.name for path in (tmp_path / "reports").iterdir()} == {f"lr_schedule_{name}.png" for name in names}
+    assert all(path.stat().st_size > 10_000 for path in (tmp_path / "reports").iterdir())
+    assert len(out.splitlines()) == 4
+
+
+def test_the_applied_rates_are_held_against_the_plan(tmp_path):
+    plan = Plan(interval="epoch", curve=WarmupCosine(1, 4, 1e-6), lr=0.1)
+    bases = {0: 0.1, 1: 0.3}
+    rows = [
+        {"step": str(step), "epoch": str(step // 3), "group": str(group), "lr": repr(plan.rate(step // 3, base))}
+        for step in range(12)
+        for group, base in bases.items()
+    ]
+    path = tmp_path / "applied.png"
+    assert plot.plot_applied(rows, plan, path, bases) == 0
+    assert path.stat().st_size > 10_000
+    rows[7]["lr"] = "0.5"
+    assert plot.plot_applied(rows, plan, path, bases) == pytest.approx(0.5 - plan.rate(1, 0.3))
+
+
+def test_a_preview_by_epoch_imports_neither_torch_nor_matplotlib():
+    code = (
+        "import sys; from partoken.schedule.__main__ import main; main(['train.use_cosine_schedule=true']); "
+        "assert not {'torch', 'matplotlib', 'pytorch_lightning'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
