@@ -81,3 +81,5 @@ class Skipped:
     """Where it stands, as the user named it."""
     reason: str
     """Why it is not used, for a person to read."""
+    unusable: bool = True
+    """Something is lost that was meant to be used; False for a copy, or what nobody asked for."""

@@ -1,0 +1,282 @@
+import gzip
+import random
+import re
+
+import numpy as np
+import pytest
+
+from partoken.protein.backbone import Backbone, Skipped
+from partoken.protein.sources.reading import find_files, read_file, read_structures
+from partoken.protein.validation import DISTANCES
+from tests.protein.structures import atom_line, cif_text, pdb_chain, pdb_text
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text: str | bytes, name: str = "1abc.pdb"):
+        path = tmp_path / name
+        path.write_bytes(text if isinstance(text, bytes) else text.encode())
+        return path
+
+    return write
+
+
+def assert_same(found: Backbone, expected: Backbone) -> None:
+    np.testing.assert_allclose(found.coords, expected.coords, atol=6e-4)
+    assert found.letters == expected.letters
+
+
+@pytest.mark.parametrize("text", [pdb_text, cif_text])
+@pytest.mark.parametrize("packed", [False, True])
+def test_chains_come_back_from_both_formats(write, chains, text, packed):
+    content = text(chains[0], chains[1]).encode()
+    path = write(gzip.compress(content) if packed else content, "1abc.ent.gz" if packed else "1abc.ent")
+    content = read_file(path)
+    assert [c.id for c in content.chains] == ["1abc_A", "1abc_B"] and not content.skipped
+    for found, expected in zip(content.chains, chains, strict=False):
+        assert_same(found, expected)
+
+
+def test_a_single_chain_has_the_name_of_its_file(write, chains):
+    assert [c.id for c in read_file(write(pdb_text(chains[0]))).chains] == ["1abc"]
+
+
+def test_format_is_told_from_the_content(write, chains):
+    assert_same(read_file(write(cif_text(chains[0]), "wrong.pdb")).chains[0], chains[0])
+    assert_same(read_file(write(gzip.compress(pdb_text(chains[0]).encode()), "wrong.cif")).chains[0], chains[0])
+
+
+def test_first_model_only(write, chains):
+    text = f"MODEL        1\n{pdb_chain(chains[0])}ENDMDL\nMODEL        2\n{pdb_chain(chains[1])}ENDMDL\nEND\n"
+    content = read_file(write(text))
+    assert len(content.chains) == 1 and content.notes["further models"] == 1
+    assert_same(content.chains[0], chains[0])
+
+
+def test_highest_occupancy_wins_and_a_conformer_stays_whole(write, chains):
+    lines = pdb_chain(chains[0]).splitlines(keepends=True)
+    here = chains[0].coords[2]
+    major = [
+        atom_line(n, "SER", 3, p, altloc="B", occupancy=0.6) for n, p in zip(("N", "CA", "C", "O"), here, strict=True)
+    ]
+    minor = [
+        atom_line(n, "SER", 3, p + 0.4, altloc="A", occupancy=0.4)
+        for n, p in zip(("N", "CA", "C", "O"), here, strict=True)
+    ]
+    content = read_file(write("".join([*lines[:8], *minor, *major, *lines[12:]])))
+    np.testing.assert_allclose(content.chains[0].coords[2], here, atol=6e-4)
+    assert content.chains[0].letters[2] == "S" and len(content.chains[0]) == len(chains[0])
+    assert content.notes["residues with alternate conformations"] == 1
+
+
+def test_of_two_residues_at_one_place_the_more_occupied_is_kept(write, chains):
+    lines = pdb_chain(chains[0]).splitlines(keepends=True)
+    here = chains[0].coords[2]
+    names = ("N", "CA", "C", "O")
+    trp = [atom_line(n, "TRP", 3, p, altloc="A", occupancy=0.7) for n, p in zip(names, here, strict=True)]
+    ser = [atom_line(n, "SER", 3, p + 0.3, altloc="B", occupancy=0.3) for n, p in zip(names, here, strict=True)]
+    found = read_file(write("".join([*lines[:8], *ser, *trp, *lines[12:]]))).chains[0]
+    assert found.letters[2] == "W" and len(found) == len(chains[0])
+    np.testing.assert_allclose(found.coords[2], here, atol=6e-4)
+
+
+def test_insertion_codes_are_residues_of_their_own_in_order(write, chains):
+    one = chains[0]
+    lines = []
+    for place in range(len(one)):
+        number, icode = (
+            (place + 1, " ")
+            if place < 5
+            else (5, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[place - 5])
+            if place < 9
+            else (place - 3, " ")
+        )
+        for name, point in zip(("N", "CA", "C", "O"), one.coords[place], strict=True):
+            lines.append(atom_line(name, "ALA", number, point, icode=icode))
+    found = read_file(write("".join(lines))).chains[0]
+    np.testing.assert_allclose(found.coords, one.coords, atol=6e-4)
+
+
+def test_modified_residues_get_their_parents_letter(write, chains):
+    text = "".join(
+        atom_line(n, residue, i, p, record="HETATM" if residue != "ALA" else "ATOM")
+        for i, (points, residue) in enumerate(
+            zip(chains[0].coords, ["MSE", "SEP", "ZZZ"] + ["ALA"] * (len(chains[0]) - 3), strict=True), 1
+        )
+        for n, p in zip(("N", "CA", "C", "O"), points, strict=True)
+    )
+    content = read_file(write(text))
+    assert content.chains[0].letters.startswith("MSXAA")
+    assert content.notes["modified or unknown residues"] == 3
+
+
+def test_missing_atoms_are_nan_and_their_residue_stays(write, chains):
+    text = "".join(line for line in pdb_chain(chains[0]).splitlines(keepends=True) if line[12:16].strip() != "O")
+    found = read_file(write(text)).chains[0]
+    assert len(found) == len(chains[0]) and np.isnan(found.coords[:, 3]).all()
+    assert np.isfinite(found.coords[:, :3]).all()
+
+
+def test_waters_ligands_and_nucleic_acids_are_no_chains(write, chains):
+    dna = "".join(atom_line(n, " DA", i, (i, 0, 0), chain="B") for i in range(1, 15) for n in ("P", "C4'", "N9"))
+    water = "".join(atom_line("O", "HOH", i, (i, 9, 0), record="HETATM") for i in range(300, 320))
+    ligand = "".join(atom_line(n, "GLU", 400, (i, 0, 9), record="HETATM") for i, n in enumerate(("N", "CA", "C", "O")))
+    content = read_file(write(pdb_chain(chains[0]) + dna + "TER\n" + ligand + water + "END\n"))
+    assert [len(c) for c in content.chains] == [len(chains[0])]
+    assert content.notes["chains that are no protein"] == 1
+
+
+def test_molecules_of_one_chain_name_are_told_apart_where_numbers_start_again(write, chains):
+    content = read_file(write(pdb_chain(chains[0], " ") + pdb_chain(chains[1], " ") + "END\n"))
+    assert [c.id for c in content.chains] == ["1abc_1", "1abc_2"]
+    assert_same(content.chains[0], chains[0])
+    assert_same(content.chains[1], chains[1])
+
+
+def test_ter_at_a_gap_does_not_cut_a_chain(write, chains):
+    lines = pdb_chain(chains[0]).splitlines(keepends=True)
+    assert_same(read_file(write("".join([*lines[:40], "TER\n", *lines[40:]]))).chains[0], chains[0])
+
+
+def test_two_molecules_that_cannot_be_told_apart_are_refused(write, chains):
+    text = (pdb_chain(chains[0]) + pdb_chain(chains[0])).replace("TER\n", "")
+    content = read_file(write(text))
+    assert not content.chains and "residues that stand twice" in content.skipped[0].reason
+
+
+def test_impossible_residues_are_missing_and_too_many_refuse_the_chain(write, chains):
+    wild = chains[0].coords.copy()
+    wild[4, 1] += 30
+    wild[9, 2] = 9999.0
+    found = read_file(write(pdb_text(Backbone("x", wild, chains[0].sequence))))
+    assert np.isnan(found.chains[0].coords[4]).all() and np.isnan(found.chains[0].coords[9, 2]).all()
+    assert found.notes["residues with impossible geometry"] == 1
+    nanometres = Backbone("x", chains[0].coords / 10, chains[0].sequence)
+    refused = read_file(write(pdb_text(nanometres)))
+    assert not refused.chains and "impossible geometry" in refused.skipped[0].reason
+
+
+@pytest.mark.parametrize(
+    "content, reason",
+    [
+        (b"", "empty file"),
+        (b" \n\n", "empty file"),
+        (bytes(range(256)) * 20, "binary content"),
+        (b"<!DOCTYPE html><html>not found</html>", "no atom records"),
+        (b"HEADER    ONLY\nEND\n", "no atom records"),
+        (b"ATOM      1  N   AL", "not readable as PDB"),
+        (b"data_X\nloop_\n_atom_site.id\n_atom_site.Cartn_x\n1 2 3\n", "not readable as mmCIF"),
+        (b"data_X\n_atom_site.id 1\n", "no atom records with coordinates"),
+        (gzip.compress(b"ATOM" * 1000)[:-9], "truncated gzip"),
+        (b"\x1f\x8bgarbage that is no gzip", "damaged gzip"),
+    ],
+)
+def test_what_is_no_structure_is_named(write, content, reason):
+    found = read_file(write(content))
+    assert not found.chains and len(found.skipped) == 1 and reason in found.skipped[0].reason
+    assert "\n" not in found.skipped[0].reason
+
+
+def test_short_and_ca_only_chains_are_named(write, chains):
+    short = Backbone("x", chains[0].coords[:7], chains[0].sequence[:7])
+    assert "too short: 7 of 7" in read_file(write(pdb_text(short))).skipped[0].reason
+    trace = chains[0].coords.copy()
+    trace[:, [0, 2, 3]] = np.nan
+    assert "only CA" in read_file(write(pdb_text(Backbone("x", trace, chains[0].sequence)))).skipped[0].reason
+    both = read_file(write(pdb_text(chains[1], short)))
+    assert [c.id for c in both.chains] == ["1abc"] or [c.id for c in both.chains] == ["1abc_A"]
+    assert both.skipped[0].id == "1abc_B" and not both.skipped[0].unusable
+    assert "at most data.max_length=20" in read_file(write(pdb_text(chains[0])), max_length=20).skipped[0].reason
+
+
+def test_gzip_bomb_is_refused(write, monkeypatch):
+    monkeypatch.setattr("partoken.protein.sources.reading.MAX_BYTES", 1 << 20)
+    assert "larger than 1 MB" in read_file(write(gzip.compress(b"ATOM" * (1 << 20)))).skipped[0].reason
+
+
+def test_files_folders_and_patterns_are_read_for_prediction(write, chains, tmp_path):
+    for name in ("b.pdb", "a.cif.gz", ".hidden.pdb", "notes.txt"):
+        text = cif_text(chains[0]) if "cif" in name else pdb_text(chains[0])
+        write(gzip.compress(text.encode()) if name.endswith("gz") else text, name)
+    assert [f.name for f in find_files(tmp_path)] == ["a.cif.gz", "b.pdb"]
+    assert [c.id for c in read_structures([tmp_path])] == ["a", "b"]
+    assert [c.id for c in read_structures([tmp_path / "notes.txt", f"{tmp_path}/*.pdb"])] == ["notes.txt", "b"]
+    missing = list(read_structures([tmp_path / "none.pdb", f"{tmp_path}/*.ent"]))
+    assert all(isinstance(m, Skipped) for m in missing)
+    assert [m.reason for m in missing] == ["cannot be opened: No such file or directory", "no file matches"]
+
+
+def sane(chain: Backbone) -> bool:
+    """Whether every residue has atoms at distances that a backbone can have."""
+    atoms = dict(zip(("N", "CA", "C", "O"), chain.coords.transpose(1, 0, 2).astype(float), strict=True))
+    if np.isinf(chain.coords).any() or np.nanmax(np.abs(chain.coords)) > 9_990:
+        return False
+    for (one, two), (least, most) in DISTANCES.items():
+        distance = np.linalg.norm(atoms[one] - atoms[two], axis=-1)
+        distance = distance[np.isfinite(distance)]
+        if ((distance < least - 1e-3) | (distance > most + 1e-3)).any():
+            return False
+    return np.isfinite(chain.coords[:, :3]).all((1, 2)).sum() >= 8
+
+
+def mutated(text: bytes, chance: random.Random) -> bytes:
+    raw = bytearray(text)
+    kind = chance.randrange(9)
+    if kind == 0:
+        return bytes(raw[: chance.randrange(len(raw))])
+    if kind == 1:
+        for _ in range(int(10 ** chance.uniform(0, 2.3))):
+            raw[chance.randrange(len(raw))] = chance.randrange(256)
+    if kind == 2:
+        for _ in range(int(10 ** chance.uniform(0, 2.3))):
+            raw[chance.randrange(len(raw))] = chance.choice(b"0123456789.- \nNaEinf?")
+    if kind == 3:
+        start = chance.randrange(len(raw))
+        del raw[start : start + chance.randrange(1, 500)]
+    lines = bytes(raw).split(b"\n")
+    if kind == 4:
+        chance.shuffle(lines)
+    if kind == 5:
+        lines = [line for line in lines for _ in range(chance.choice((0, 1, 1, 2)))]
+    if kind == 6:
+        wild = [
+            b"nan",
+            b"inf",
+            b"-inf",
+            b"1.0e+38",
+            b"*******",
+            b"9999999",
+            b"-9999.9",
+            b"?",
+            b"0x1p9",
+            b"0.000",
+            b"12.5",
+        ]
+        some = chance.choice((0.002, 0.02, 0.2))
+        return re.sub(
+            rb" *-?\d+\.\d{3}\b",
+            lambda m: chance.choice(wild).rjust(len(m[0])) if chance.random() < some else m[0],
+            bytes(raw),
+        )
+    if kind == 7:
+        lines = [line[: chance.randrange(len(line) + 1)] if chance.random() < 0.02 else line for line in lines]
+    if kind == 8:
+        raw = bytearray(gzip.compress(text))
+        for _ in range(chance.randrange(1, 4)):
+            raw[chance.randrange(len(raw))] ^= 1 << chance.randrange(8)
+        return bytes(raw)
+    return b"\n".join(lines)
+
+
+@pytest.mark.parametrize("text", [pdb_text, cif_text])
+def test_mutated_files_neither_crash_nor_pass_as_nonsense(write, chains, text):
+    original = text(chains[0], chains[1]).encode()
+    kept = 0
+    for seed in range(250):
+        content = read_file(write(mutated(original, random.Random(seed))))
+        assert content.chains or content.skipped
+        assert all(s.reason and "\n" not in s.reason for s in content.skipped)
+        for chain in content.chains:
+            assert sane(chain), f"seed {seed} gave a chain that cannot be"
+        kept += bool(content.chains)
+    assert 15 < kept < 200, "the mutations should spoil some files and spare others"
