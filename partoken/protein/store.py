@@ -41,8 +41,8 @@ class ChainStore:
         self._arrays = arrays
 
     @classmethod
-    def of(cls, chains: Iterable[Backbone | Skipped]) -> "ChainStore":
-        """Holds chains in memory.
+    def of(cls, chains: Iterable[Backbone | Skipped | Counter[str]]) -> "ChainStore":
+        """Holds chains in memory; counts among them go to the notes.
 
         >>> chain = Backbone("a", np.zeros((3, 4, 3), np.float32), np.zeros(3, np.uint8), {"kind": "x"})
         >>> store = ChainStore.of([chain, Skipped("b", "", "empty")])
@@ -51,14 +51,18 @@ class ChainStore:
         """
         kept: list[Backbone] = []
         skipped: list[Skipped] = []
+        notes: Counter[str] = Counter()
         for item in chains:
-            (kept if isinstance(item, Backbone) else skipped).append(item)
+            if isinstance(item, Counter):
+                notes += item
+            else:
+                (kept if isinstance(item, Backbone) else skipped).append(item)
         coords = np.concatenate([c.coords for c in kept]) if kept else np.empty((0, 4, 3), np.float32)
         sequence = np.concatenate([c.sequence for c in kept]) if kept else np.empty(0, np.uint8)
         names = list(dict.fromkeys(name for c in kept for name in c.fields))
         columns = {name: [c.fields.get(name, "") for c in kept] for name in names}
         offsets = np.concatenate([[0], np.cumsum([len(c) for c in kept], dtype=np.int64)])
-        return cls([c.id for c in kept], offsets, columns, lambda: (coords, sequence), skipped)
+        return cls([c.id for c in kept], offsets, columns, lambda: (coords, sequence), skipped, notes)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -82,7 +86,3 @@ class ChainStore:
         """Returns the amino acid codes of some chains, uint8 [L] each."""
         _, sequence = self._arrays()
         return [np.array(sequence[self.offsets[row] : self.offsets[row + 1]]) for row in rows]
-
-    def duplicates(self) -> list[str]:
-        """Returns the names that more than one chain has."""
-        return [name for name, count in Counter(self.ids).items() if count > 1]

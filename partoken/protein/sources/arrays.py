@@ -15,6 +15,7 @@ The table has a column `id` and any others: labels, `split` (train, val, test), 
 import csv
 import os
 import zipfile
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,26 +24,38 @@ import numpy as np
 
 from partoken.errors import UserError
 from partoken.protein.backbone import Backbone, Skipped, encode
+from partoken.protein.cache import cached
+from partoken.protein.store import ChainStore
+from partoken.protein.validation import MIN_LENGTH, READER_VERSION, UnusableChain, validate
 
-__all__ = ["read_arrays", "read_table"]
+__all__ = ["open_arrays", "read_arrays", "read_table", "table_of"]
 
 MISSING_STEP = -32768
 STEP = 0.01
 
 
 def read_arrays(
-    path: str | os.PathLike[str], table: str | os.PathLike[str] | None = None
-) -> Iterator[Backbone | Skipped]:
+    path: str | os.PathLike[str],
+    table: str | os.PathLike[str] | None = None,
+    *,
+    min_length: int = MIN_LENGTH,
+    max_length: int | None = None,
+) -> Iterator[Backbone | Skipped | Counter[str]]:
     """Reads the chains of an NPZ file one after another; each one's fields are its row in the table.
 
     Arguments:
         path: the NPZ file.
         table: the CSV file; by default the one of the same name beside it.
+        min_length: complete residues that a chain must have at least.
+        max_length: residues that it may have at most; None for any number.
+
+    Yields:
+        Chains, what is not used, and counts for the report.
 
     Raises:
         UserError: a file is missing or not of this format, or its arrays contradict each other.
     """
-    rows = _rows_by_id(_table_of(path, table))
+    rows = _rows_by_id(table_of(path, table))
     with _open(path) as arrays:
         ids, offsets = [str(i) for i in arrays["id"]], np.asarray(arrays["offsets"], dtype=np.int64)
         kind = "coords_step" if "coords_step" in arrays else "coords"
@@ -55,14 +68,54 @@ def read_arrays(
             continue
         seen.add(name)
         part = coords[start:stop]
-        points = _from_steps(part) if kind == "coords_step" else part.astype(np.float32)
+        points = _from_steps(part) if kind == "coords_step" else part
         per_chain = len(letters) == len(ids) and letters.dtype.kind == "U"
         sequence = encode(str(letters[row]) if per_chain else letters[start:stop].astype("S1").tobytes())
         if len(sequence) != len(points):
             raise UserError(f"{path}: chain {name} has {len(points)} residues and a sequence of {len(sequence)}")
+        try:
+            points, impossible = validate(points, min_length=min_length, max_length=max_length)
+        except UnusableChain as reason:
+            yield Skipped(name, str(path), str(reason))
+            continue
+        if impossible:
+            yield Counter({"residues with impossible geometry": impossible})
         yield Backbone(name, points, sequence, rows.get(name, {}))
     if rows and seen.isdisjoint(rows):
-        raise UserError(f"{_table_of(path, table)}: no id of the table is an id of {path} ({ids[0]}, ...)")
+        raise UserError(f"{table_of(path, table)}: no id of the table is an id of {path} ({ids[0]}, ...)")
+
+
+def open_arrays(
+    path: str | os.PathLike[str],
+    table: str | os.PathLike[str] | None = None,
+    *,
+    min_length: int = MIN_LENGTH,
+    max_length: int | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+) -> ChainStore:
+    """Reads an NPZ file as `read_arrays` does, or opens the cache of an earlier reading.
+
+    Raises:
+        UserError: as `read_arrays`, or the cache cannot be written.
+    """
+    files = [Path(path), Path(table_of(path, table))]
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"{file}: no such file")
+    limits = {"min_length": min_length, "max_length": max_length}
+    identity = {
+        "source": "arrays",
+        "files": [str(file.resolve()) for file in files],
+        "reader": READER_VERSION,
+        **limits,
+    }
+    state = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    return cached("arrays", identity, state, lambda: read_arrays(path, table, **limits), cache_dir)
+
+
+def table_of(path: str | os.PathLike[str], table: str | os.PathLike[str] | None = None) -> str:
+    """Returns the table's path: as given, or the NPZ file's with the ending of a table."""
+    return str(Path(path).with_suffix(".csv") if table is None else table)
 
 
 def read_table(path: str | os.PathLike[str]) -> list[dict[str, str]]:
@@ -83,10 +136,6 @@ def read_table(path: str | os.PathLike[str]) -> list[dict[str, str]]:
     delimiter = max(",\t;", key=lines[0].count)
     rows = list(csv.DictReader(lines, delimiter=delimiter, restval="", skipinitialspace=True))
     return [{str(k).strip(): str(v).strip() for k, v in row.items() if k is not None} for row in rows]
-
-
-def _table_of(path: Any, table: Any) -> Any:
-    return Path(path).with_suffix(".csv") if table is None else table
 
 
 def _rows_by_id(table: Any) -> dict[str, dict[str, str]]:
