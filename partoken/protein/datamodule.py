@@ -1,9 +1,8 @@
 """Protein chains for training: what the `data` group of the configuration creates."""
 
-import csv
+import hashlib
 import json
 import os
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib import resources
@@ -17,14 +16,19 @@ from torch.utils.data import DataLoader, Dataset
 
 from partoken.errors import UserError
 from partoken.protein.batching import BatchSampler, count_batches
+from partoken.protein.cache import cached_numbers
+from partoken.protein.data_report import count_classes, data_report, describe_report, write_skipped
 from partoken.protein.labels import SPLITS, Collection, choose_classes, encode_labels, from_columns
-from partoken.protein.sources.arrays import read_arrays
+from partoken.protein.similarity import CLUSTER_VERSION, cluster_sequences
+from partoken.protein.sources.arrays import open_arrays, read_arrays, table_of
+from partoken.protein.sources.folder import label_chains, read_folder
 from partoken.protein.splits import limit_rows, split_groups
 from partoken.protein.store import ChainStore
 from partoken.protein.structure import ChainBatch, collate
+from partoken.protein.validation import MIN_LENGTH
 from partoken.training.checkpoint import ResumableLoader
 
-__all__ = ["ChainDataset", "ProteinDataModule", "arrays", "embedded"]
+__all__ = ["ChainDataset", "ProteinDataModule", "arrays", "embedded", "folder"]
 
 
 class ChainDataset(Dataset):
@@ -76,7 +80,10 @@ class ProteinDataModule(pl.LightningDataModule):
         min_class_size: leave out classes with fewer chains.
         limit: use about so many chains, of all splits and classes; for a quick look.
         max_residues_per_batch: fill batches with so many residues instead of `batch_size` chains.
+        cluster_identity: of the sequences of two chains that must not be in different splits, where the split is by
+            cluster and the source names no clusters.
         max_skipped: the run stops when a larger share of what was given cannot be used.
+        cache_dir: where what takes long is kept; None takes the user's cache folder.
 
     Raises:
         UserError: at construction for values out of range; at `setup` for data that cannot be used.
@@ -97,7 +104,9 @@ class ProteinDataModule(pl.LightningDataModule):
         min_class_size: int = 1,
         limit: int | None = None,
         max_residues_per_batch: int | None = None,
+        cluster_identity: float = 0.3,
         max_skipped: float = 0.1,
+        cache_dir: str | os.PathLike[str] | None = None,
     ) -> None:
         super().__init__()
         if split not in (None, "given", "cluster", "random"):
@@ -112,8 +121,9 @@ class ProteinDataModule(pl.LightningDataModule):
                 raise UserError(f"{name}={value}: must be at least 1")
         if num_workers < 0:
             raise UserError(f"train.num_workers={num_workers}: must be 0 or more")
-        if not 0 <= max_skipped <= 1:
-            raise UserError(f"data.max_skipped={max_skipped}: a share between 0 and 1 is needed")
+        for name, share in (("max_skipped", max_skipped), ("cluster_identity", cluster_identity)):
+            if not 0 <= share <= 1:
+                raise UserError(f"data.{name}={share}: must be between 0 and 1")
         self._source = source
         self._settings = dict(settings)
         self.batch_size = batch_size
@@ -126,7 +136,9 @@ class ProteinDataModule(pl.LightningDataModule):
         self.min_class_size = min_class_size
         self.limit = limit
         self.max_residues_per_batch = max_residues_per_batch
+        self.cluster_identity = cluster_identity
         self.max_skipped = max_skipped
+        self.cache_dir = cache_dir
 
     def setup(self, stage: str | None = None) -> None:
         """Reads, labels and splits the chains, if that has not been done."""
@@ -172,7 +184,14 @@ class ProteinDataModule(pl.LightningDataModule):
             # A chain without a cluster stands alone.
             groups = [found.clusters[i] or f"alone {i}" for i in kept]
         else:
-            raise UserError("data.split=cluster: the table has no column cluster")
+            sequences = found.store.sequences(found.rows[i] for i in kept)
+            digest = hashlib.sha256(b"|".join(s.tobytes() for s in sequences)).hexdigest()
+            groups = cached_numbers(
+                "clusters",
+                [CLUSTER_VERSION, self.cluster_identity, digest],
+                lambda: cluster_sequences(sequences, self.cluster_identity),
+                self.cache_dir,
+            ).tolist()
         return split_groups(list(groups), classes, self.fractions, seed=self.seed)
 
     def _check_skipped(self, found: Collection) -> None:
@@ -199,7 +218,7 @@ class ProteinDataModule(pl.LightningDataModule):
             raise UserError(
                 f"the split {' and '.join(empty)} has no chain (found {sizes}).{hint or ' Change data.split.'}"
             )
-        counts = _count(datasets["train"].labels, len(self._class_names))
+        counts = count_classes(datasets["train"].labels, len(self._class_names))
         if missing := [name for name, count in zip(self._class_names, counts, strict=True) if count == 0]:
             raise UserError(
                 f"no training chain has the class {', '.join(missing)}: leave it out with data.classes or "
@@ -220,7 +239,7 @@ class ProteinDataModule(pl.LightningDataModule):
     @property
     def class_counts(self) -> dict[str, list[int]]:
         """Chains of each class in each split."""
-        return {split: _count(data.labels, self.num_classes) for split, data in self._datasets.items()}
+        return {split: count_classes(data.labels, self.num_classes) for split, data in self._datasets.items()}
 
     @property
     def majority_accuracy(self) -> float:
@@ -239,67 +258,37 @@ class ProteinDataModule(pl.LightningDataModule):
             "class_names": self.class_names,
             "class_counts": self.class_counts,
             "multi_label": self.multi_label,
-            **self._settings,
+            "source": self._settings,
+        }
+
+    @cached_property
+    def _report(self) -> dict[str, Any]:
+        return {
+            "source": self._settings,
+            **data_report(self.collection, self._datasets, self.class_names, self._dropped),
         }
 
     def report(self) -> dict[str, Any]:
-        """Returns what was read, what was left out and why, and what each split holds: plain values."""
-        found, datasets = self.collection, self._datasets
-        lengths = np.concatenate([d.lengths for d in datasets.values()])
-        return {
-            **self._settings,
-            **found.facts,
-            "chains_read": len(found.store),
-            "chains_used": len(lengths),
-            "residues_used": int(lengths.sum()),
-            "length": {"min": int(lengths.min()), "median": float(np.median(lengths)), "max": int(lengths.max())},
-            "left_out": {
-                "without_label": sum(not names for names in found.labels),
-                "other_classes": dict(self._dropped),
-                "unusable": dict(Counter(s.reason for s in found.skipped)),
-            },
-            "classes": self.class_names,
-            "chains": {split: len(data) for split, data in datasets.items()},
-            "class_counts": self.class_counts,
-            "majority_accuracy": self.majority_accuracy,
-        }
+        """Returns what was read, what was left out and why, what each split holds and leaks: plain values."""
+        return self._report | {"class_counts": self.class_counts, "majority_accuracy": self.majority_accuracy}
 
     def describe(self) -> list[str]:
         """Returns the report in a few lines."""
-        report = self.report()
-        counts = self.class_counts
-        chains = ", ".join(f"{split} {len(data)}" for split, data in self._datasets.items())
-        names = ", ".join(
-            f"{name} ({' / '.join(str(counts[split][i]) for split in SPLITS)})"
-            for i, name in enumerate(self.class_names[:12])
-        )
-        more = f", and {self.num_classes - 12} more" if self.num_classes > 12 else ""
-        out = report["left_out"]
-        lines = [
-            f"data: {report['chains_used']:,} chains, {report['residues_used']:,} residues ({chains})",
-            f"classes (train / val / test): {names}{more}",
-        ]
-        if out["without_label"] or out["other_classes"]:
-            other = sum(out["other_classes"].values())
-            lines.append(f"left out: {out['without_label']} chains without a label, {other} of classes not learned")
-        if found := len(self.collection.skipped):
-            lines.append(f"skipped: {found}, listed with reasons in skipped.csv")
+        lines = describe_report(self.report())
         if self.max_residues_per_batch is not None:
-            lines.append(
-                f"batches of up to {self.max_residues_per_batch:,} residues; "
-                f"train.batch_size={self.batch_size} is not used"
-            )
+            limit = f"{self.max_residues_per_batch:,} residues"
+            lines.append(f"batches of up to {limit}; train.batch_size={self.batch_size} is not used")
         return lines
 
     def write_report(self, folder: str | os.PathLike[str]) -> None:
-        """Writes `skipped.csv` and, where the data can be used, `data_report.json`."""
-        folder = Path(folder)
-        with open(folder / "skipped.csv", "w", newline="") as file:
-            writer = csv.DictWriter(file, ("id", "file", "reason"))
-            writer.writeheader()
-            writer.writerows(self.skipped)
+        """Writes `skipped.csv` and, where the data can be used, `data_report.json`.
+
+        Also right after `setup` raised: the list then says what to mend.
+        """
+        if "collection" in self.__dict__:
+            write_skipped(Path(folder, "skipped.csv"), self.collection.skipped)
         if "_datasets" in self.__dict__:
-            (folder / "data_report.json").write_text(json.dumps(self.report(), indent=2) + "\n")
+            Path(folder, "data_report.json").write_text(json.dumps(self.report(), indent=2) + "\n")
 
     def num_train_batches(self, world_size: int = 1) -> int:
         """Returns the batches of a training epoch on each device."""
@@ -355,46 +344,96 @@ def embedded(
         options: of `ProteinDataModule`.
     """
     path = Path(str(resources.files("partoken.data") / "chains.npz"))
-    return _from_arrays("embedded", path, None, label_column, label_depth, multi_label, options)
+    labels = {"label_column": label_column, "label_depth": label_depth, "multi_label": multi_label}
+
+    def read() -> Collection:
+        return from_columns(ChainStore.of(read_arrays(path)), where=table_of(path), **labels)
+
+    return _create("embedded", read, labels, {}, options)
 
 
 def arrays(
     path: str,
-    label_column: str,
     table: str | None = None,
+    label_column: str = "label",
     label_depth: int | None = None,
     multi_label: bool = False,
+    min_length: int = MIN_LENGTH,
+    max_length: int | None = None,
+    cache_dir: str | None = None,
     **options: Any,
 ) -> ProteinDataModule:
     """Creates the data module of an NPZ file of chains; its format stands in `sources.arrays`.
 
     Arguments:
         path: the NPZ file.
-        label_column: the column of the table with the label.
         table: the CSV file; None takes the one of the same name beside the NPZ file.
+        label_column: the column of the table with the label.
         label_depth: keep so many levels of a hierarchical label.
         multi_label: several labels of a chain are separated by semicolons.
+        min_length: complete residues that a chain must have at least.
+        max_length: residues that it may have at most; None for any number.
+        cache_dir: where the cache is; None takes the user's cache folder.
         options: of `ProteinDataModule`.
     """
-    return _from_arrays("arrays", path, table, label_column, label_depth, multi_label, options)
+    labels = {"label_column": label_column, "label_depth": label_depth, "multi_label": multi_label}
+    reading = {"min_length": min_length, "max_length": max_length}
 
-
-def _from_arrays(
-    name: str, path: Any, table: Any, label_column: str, depth: int | None, multi_label: bool, options: dict[str, Any]
-) -> ProteinDataModule:
     def read() -> Collection:
-        store = ChainStore.of(read_arrays(path, table))
-        where = str(table or Path(path).with_suffix(".csv"))
-        return from_columns(store, label_column, where=where, label_depth=depth, multi_label=multi_label)
+        store = open_arrays(path, table, cache_dir=cache_dir, **reading)
+        return from_columns(store, where=table_of(path, table), **labels)
 
-    settings = {"source": name, "label_column": label_column, "label_depth": depth}
-    return ProteinDataModule(read, settings=settings, multi_label=multi_label, **options)
+    return _create("arrays", read, labels, reading, {**options, "cache_dir": cache_dir})
 
 
-def _count(labels: torch.Tensor, num_classes: int) -> list[int]:
-    if labels.ndim == 2:
-        return labels.sum(0).long().tolist()
-    return torch.bincount(labels, minlength=num_classes).tolist()
+def folder(
+    root: str,
+    labels: str,
+    label_column: str = "label",
+    id_column: str = "id",
+    chains: str = "longest",
+    label_depth: int | None = None,
+    multi_label: bool = False,
+    min_length: int = MIN_LENGTH,
+    max_length: int | None = None,
+    cache_dir: str | None = None,
+    **options: Any,
+) -> ProteinDataModule:
+    """Creates the data module of a folder of structure files.
+
+    Arguments:
+        root: the folder; PDB and mmCIF files at any depth, also with `.gz`.
+        labels: the CSV file with the label of each file or chain.
+        label_column: its column with the label.
+        id_column: its column with the name of the file, or of the chain: `1abc_A`.
+        chains: which chains of a file that is labelled as a whole are used: longest or all.
+        label_depth: keep so many levels of a hierarchical label.
+        multi_label: several labels of a chain are separated by semicolons or stand in several lines.
+        min_length: complete residues that a chain must have at least.
+        max_length: residues that it may have at most; None for any number.
+        cache_dir: where the cache is; None takes the user's cache folder.
+        options: of `ProteinDataModule`.
+    """
+    how = {"label_column": label_column, "label_depth": label_depth, "multi_label": multi_label}
+    reading = {"min_length": min_length, "max_length": max_length}
+
+    def read() -> Collection:
+        store = read_folder(root, cache_dir=cache_dir, **reading)
+        return label_chains(store, labels, id_column=id_column, chains=chains, **how)
+
+    return _create("folder", read, how, reading, {**options, "cache_dir": cache_dir})
+
+
+def _create(
+    name: str,
+    read: Callable[[], Collection],
+    labels: Mapping[str, Any],
+    reading: Mapping[str, Any],
+    options: Mapping[str, Any],
+) -> ProteinDataModule:
+    settings = {"name": name, "label_column": labels["label_column"], "label_depth": labels["label_depth"]}
+    settings["reading"] = {"min_length": MIN_LENGTH, "max_length": None, **reading}
+    return ProteinDataModule(read, settings=settings, multi_label=labels["multi_label"], **options)
 
 
 def _unchanged(batch: ChainBatch) -> ChainBatch:

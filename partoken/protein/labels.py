@@ -2,7 +2,7 @@
 
 import difflib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -11,7 +11,7 @@ from partoken.errors import UserError
 from partoken.protein.backbone import Skipped
 from partoken.protein.store import ChainStore
 
-__all__ = ["Collection", "choose_classes", "encode_labels", "from_columns", "split_name"]
+__all__ = ["Collection", "choose_classes", "encode_labels", "find_column", "from_columns", "parse_label", "split_name"]
 
 SPLITS = ("train", "val", "test")
 _ALIASES = {"training": "train", "valid": "val", "validation": "val", "dev": "val", "testing": "test"}
@@ -33,10 +33,14 @@ class Collection:
     skipped: list[Skipped] = field(default_factory=list)
     """What was given and cannot be used."""
     num_inputs: int = 0
-    """Files, or labels without one: of these, `num_unusable` gave nothing."""
-    num_unusable: int = 0
+    """Of so many files, or labels without one, `num_unusable` gave nothing."""
     facts: dict[str, int] = field(default_factory=dict)
     """Counts for the report: files, chains, what cleaning did."""
+
+    @property
+    def num_unusable(self) -> int:
+        """How many inputs gave nothing."""
+        return sum(s.unusable for s in self.skipped)
 
 
 def from_columns(
@@ -54,12 +58,7 @@ def from_columns(
     Raises:
         UserError: no such column; the nearest one is named.
     """
-    if label_column not in store.columns:
-        near = difflib.get_close_matches(label_column, store.columns, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]}?" if near else ""
-        raise UserError(
-            f"data.label_column={label_column}: no such column in {where}, which has {', '.join(store.columns)}.{hint}"
-        )
+    find_column(label_column, store.columns, "data.label_column", where)
     labels = [parse_label(text, label_depth, multi_label) for text in store.columns[label_column]]
     splits = [split_name(s) for s in store.columns["split"]] if "split" in store.columns else None
     clusters = list(store.columns["cluster"]) if "cluster" in store.columns else None
@@ -71,8 +70,20 @@ def from_columns(
         clusters=clusters,
         skipped=store.skipped,
         num_inputs=len(store) + len(store.skipped),
-        num_unusable=len(store.skipped),
     )
+
+
+def find_column(name: str, columns: Iterable[str], key: str, where: str) -> None:
+    """Refuses a column that a table does not have, and names the nearest one it has.
+
+    Raises:
+        UserError: no such column.
+    """
+    columns = list(columns)
+    if name not in columns:
+        near = difflib.get_close_matches(name, columns, n=1, cutoff=0.4)
+        hint = f" Did you mean {near[0]}?" if near else ""
+        raise UserError(f"{key}={name}: no such column in {where}, which has {', '.join(columns)}.{hint}")
 
 
 def parse_label(text: str, depth: int | None = None, multi_label: bool = False) -> tuple[str, ...]:
