@@ -28,7 +28,13 @@ SMALL = [
 
 
 def command(*arguments):
-    return [sys.executable, "run_partoken.py", *(a for a in arguments if a == "-m"), *SMALL, *(a for a in arguments if a != "-m")]
+    return [
+        sys.executable,
+        "run_partoken.py",
+        *(a for a in arguments if a == "-m"),
+        *SMALL,
+        *(a for a in arguments if a != "-m"),
+    ]
 
 
 def run(*arguments, code=0):
@@ -138,7 +144,10 @@ def test_two_jobs_of_the_same_second_have_two_folders():
     names = set()
     while len(names) < 5 and time.time() - started < 60:
         shown = subprocess.run(
-            [sys.executable, "run_partoken.py", "--cfg", "hydra", "--resolve"], cwd=CONF.parent, capture_output=True, text=True
+            [sys.executable, "run_partoken.py", "--cfg", "hydra", "--resolve"],
+            cwd=CONF.parent,
+            capture_output=True,
+            text=True,
         ).stdout
         names.add(next(line.strip() for line in shown.splitlines() if "dir: outputs/" in line))
     assert len({name.rsplit("-", 1)[1] for name in names}) == 5

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["plot_confusion", "plot_losses", "plot_rate"]
+__all__ = ["plot_confusion", "plot_losses", "plot_rates"]
 
 TRAIN, VALIDATION, MUTED = "#1f5f8b", "#d1603d", "#8a8a8a"
 
@@ -90,19 +90,20 @@ def plot_confusion(confusion: Sequence[Sequence[int]], classes: Sequence[str], p
     _save(figure, path)
 
 
-def plot_rate(table: Path, schedule: Mapping[str, Any], path: Path) -> None:
-    """Draws the applied learning rate of every parameter group over the planned one.
+def plot_rates(table: Path, path: Path) -> None:
+    """Draws the learning rate of every optimizer step and group, for a run whose scheduler has no plan.
 
     Arguments:
         table: a run's `lr.csv`.
-        schedule: the `schedule` entry of its summary.
         path: where the PNG goes.
     """
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
     figure, axes = _figure()
-    steps = [int(r["step"]) for r in rows if r["group"] == "0"]
-    axes.plot(steps, [float(r["lr"]) for r in rows if r["group"] == "0"], color=TRAIN, drawstyle="steps-post")
-    axes.set(xlabel="optimizer step", ylabel="learning rate", title="Learning rate")
+    for group in sorted({r["group"] for r in rows}):
+        own = [r for r in rows if r["group"] == group]
+        axes.step([int(r["step"]) for r in own], [float(r["lr"]) for r in own], where="post", label=f"group {group}")
+    axes.set(xlabel="optimizer step", ylabel="learning rate", title="Learning rate of every optimizer step")
     axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
     _save(figure, path)

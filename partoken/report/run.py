@@ -1,12 +1,15 @@
 """The end of a run: its pictures, and its summary as a person reads it."""
 
+import csv
 import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from partoken.report.plots import plot_confusion, plot_losses, plot_rate
+from partoken.report.plots import plot_confusion, plot_losses, plot_rates
+from partoken.schedule.plot import plot_applied
+from partoken.training.stages import read_fingerprint
 
 __all__ = ["format_summary", "present"]
 
@@ -22,7 +25,7 @@ def present(folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     plots = folder / "plots"
     plots.mkdir(exist_ok=True)
-    plot_rate(folder / "lr.csv", summary.get("schedule", {}), plots / "learning_rate.png")
+    _draw_rates(folder / "lr.csv", summary["schedule"].get("plan"), plots / "learning_rate.png")
     plot_losses(folder / "metrics.csv", plots / "losses.png", best_epoch=summary.get("best_epoch"))
     if summary.get("confusion_matrix"):
         plot_confusion(summary["confusion_matrix"], summary["classes"], plots / "confusion_matrix.png")
@@ -59,6 +62,14 @@ def format_summary(summary: Mapping[str, Any]) -> list[str]:
         "run folder": summary.get("run_folder"),
     }
     return lines + [f"{name:<16}  {fact}" for name, fact in facts.items() if fact]
+
+
+def _draw_rates(table: Path, plan: Mapping[str, Any] | None, path: Path) -> None:
+    if plan is None:
+        plot_rates(table, path)
+        return
+    with open(table, newline="") as file:
+        plot_applied(list(csv.DictReader(file)), read_fingerprint(plan), path)
 
 
 def _facts(values: Mapping[str, Any] | None, text: str) -> str | None:

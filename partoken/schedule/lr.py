@@ -49,7 +49,11 @@ class PlanLR(LambdaLR):
         self._adopt_new_groups()
         if "plan" not in state_dict:
             raise ScheduleError(f"not a state of {type(self).__name__}: it has {sorted(state_dict)} and no plan")
-        time, saved, bases = state_dict["last_epoch"], Plan.from_fingerprint(state_dict["plan"]), state_dict["base_lrs"]
+        time, saved, bases = (
+            state_dict["last_epoch"],
+            self.plan.from_fingerprint(state_dict["plan"]),
+            state_dict["base_lrs"],
+        )
         change = explain_change(saved, self.plan, step=time, epoch=time)
         if change and not self.extend:
             raise ScheduleError(f"the state was saved under another plan\n{change}")

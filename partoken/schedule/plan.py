@@ -10,7 +10,7 @@ from typing import Any
 
 from partoken.schedule.curve import ScheduleError, WarmupCosine
 
-__all__ = ["Plan", "explain_change", "locate", "optimizer_steps", "peak_rate", "plan_from_config"]
+__all__ = ["Plan", "explain_change", "optimizer_steps", "peak_rate", "plan_from_config"]
 
 INTERVALS = ("epoch", "step")
 EPOCH_WARMUP_FLOOR = 1e-6  # of the peak: what the ParToken document gives epoch 0
@@ -21,7 +21,7 @@ SETTINGS |= dict(warmup_steps=None, warmup_epochs=None)
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Creates the plan of one stage of training. Two plans are equal when they give the same rates.
+    """Creates the plan of a run, or of one stage of it. Two plans are equal when they give the same rates.
 
     Times count from the beginning of the stage. A run of several stages is several plans, one after another, each with
     its own 0.
@@ -226,21 +226,6 @@ def explain_change(saved: Plan, requested: Plan, *, step: int, epoch: int) -> st
     plans = (f"the {name} plan: {plan.headline}" for name, plan in (("saved", saved), ("requested", requested)))
     jump = f"the rate at step {step}, epoch {epoch} would go from {before:.3e} to {after:.3e}{ratio}"
     return "\n".join([*plans, jump])
-
-
-def locate(plans: Sequence[Plan], step: int, epoch: int) -> tuple[Plan, int]:
-    """Finds the plan in force at an optimizer step of a run of several stages, and that plan's own time.
-
-    Arguments:
-        plans: of the stages, one after another; all but the last know their totals.
-        step: optimizer steps since the run began.
-        epoch: epochs since the run began.
-    """
-    for plan in plans[:-1]:
-        if step < plan.total_steps:
-            return plan, plan.time(step, epoch)
-        step, epoch = step - plan.total_steps, epoch - plan.total_epochs
-    return plans[-1], plans[-1].time(step, epoch)
 
 
 def count(number: float, unit: str) -> str:

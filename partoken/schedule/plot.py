@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from partoken.schedule.curve import WarmupCosine
-from partoken.schedule.plan import Plan, locate
+from partoken.schedule.plan import Plan
 
 __all__ = ["FAMILIES", "plot_applied", "plot_families", "plot_plans", "terminal_plot", "write_gallery"]
 
@@ -63,24 +63,23 @@ def plot_plans(plans: Mapping[str, Plan], path: Path, title: str) -> None:
 
 
 def plot_applied(
-    rows: Sequence[Mapping[str, Any]], plan: Plan | Sequence[Plan], path: Path, bases: Mapping[int, float] | None = None
+    rows: Sequence[Mapping[str, Any]], plan: Plan, path: Path, bases: Mapping[int, float] | None = None
 ) -> float:
     """Draws the rates that were applied over those that were planned, and returns the largest deviation.
 
     Arguments:
         rows: `step, epoch, group, lr` of every optimizer step and parameter group, as in a run's `lr.csv`.
-        plan: of the run, or of its stages one after another.
+        plan: of the run.
         path: where the PNG goes.
         bases: the peak of each group; the plan's where not given.
     """
-    plans = [plan] if isinstance(plan, Plan) else plan
     figure, axes = _figure("step")
     largest, bases = 0.0, bases or {}
     drawn: dict[tuple[Any, ...], list[int]] = {}
     for group in sorted({int(row["group"]) for row in rows}):
         own = [row for row in rows if int(row["group"]) == group]
-        found = [locate(plans, int(row["step"]), int(row["epoch"])) for row in own]
-        planned = tuple(stage.rate(time, bases.get(group)) for stage, time in found)
+        times = [plan.time(int(row["step"]), int(row["epoch"])) for row in own]
+        planned = tuple(plan.rate(time, bases.get(group)) for time in times)
         applied = tuple(float(row["lr"]) for row in own)
         largest = max([largest, *(abs(a - b) for a, b in zip(applied, planned, strict=True))])
         drawn.setdefault((tuple(int(row["step"]) for row in own), planned, applied), []).append(group)

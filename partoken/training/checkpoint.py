@@ -129,7 +129,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different type for each kind of damage
-        raise UserError(f"{path} cannot be read as a checkpoint: {next(iter(str(error).splitlines()), type(error).__name__)}") from error
+        raise UserError(
+            f"{path} cannot be read as a checkpoint: {next(iter(str(error).splitlines()), type(error).__name__)}"
+        ) from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise UserError(f"{path} is not a checkpoint: it has no state_dict")
     return content

@@ -29,9 +29,10 @@ from partoken import __version__
 from partoken.errors import UserError
 from partoken.overrides import nearest
 from partoken.schedule import ScheduleError, plan_from_config
-from partoken.training.callbacks import EpochTable, RateRecorder
+from partoken.training.callbacks import EpochTable, RateRecorder, StageFreezer
 from partoken.training.checkpoint import AtomicCheckpointIO, ExactResume, read_checkpoint
 from partoken.training.module import ScheduledModule
+from partoken.training.stages import read_stages
 
 __all__ = ["carry_out", "objective", "quiet_lightning", "run"]
 
@@ -88,7 +89,7 @@ def carry_out(settings: dict[str, Any], folder: Path, *, in_sweep: bool = False)
     started = time.perf_counter()
     train = settings["train"]
     log.info("run folder: %s", folder)
-    _check(settings, in_sweep)
+    stages = _check(settings, in_sweep)
     quiet_lightning()
     pl.seed_everything(train["seed"], workers=True, verbose=False)
 
@@ -96,9 +97,10 @@ def carry_out(settings: dict[str, Any], folder: Path, *, in_sweep: bool = False)
     module: ScheduledModule = _instantiate(settings["model"], "model", train=train, data=data.settings())
     rates, epochs = RateRecorder(folder / "lr.csv"), EpochTable(folder / "metrics.csv")
     best, last = _checkpoints(folder, train)
-    callbacks = [rates, epochs, ExactResume(), *_stopping(train), best, last]
+    callbacks = [rates, epochs, ExactResume(), StageFreezer(stages), *_stopping(train), best, last]
     with _loggers(settings, folder) as loggers:
-        trainer = _trainer(settings["trainer"], folder, callbacks, loggers)
+        lengths = {"max_epochs": sum(s["epochs"] for s in stages)} if len(stages) > 1 else {}
+        trainer = _trainer({**settings["trainer"], **lengths}, folder, callbacks, loggers)
         if train["resume_from"] is not None:
             read_checkpoint(train["resume_from"])
         try:
@@ -168,7 +170,8 @@ def _read_data(settings: Mapping[str, Any], folder: Path) -> pl.LightningDataMod
     return data
 
 
-def _check(settings: Mapping[str, Any], in_sweep: bool) -> None:
+def _check(settings: Mapping[str, Any], in_sweep: bool) -> list[dict[str, Any]]:
+    """Refuses what cannot be run whatever the data, before any is read; returns the stages of the run."""
     train, trainer = settings["train"], settings["trainer"]
     for key, least in (("epochs", 1), ("batch_size", 1), ("num_workers", 0)):
         if train[key] < least:
@@ -177,7 +180,8 @@ def _check(settings: Mapping[str, Any], in_sweep: bool) -> None:
         raise UserError(f"train.lr={train['lr']}: must be above 0")
     if train["monitor_mode"] not in ("min", "max"):
         raise UserError(f"train.monitor_mode={train['monitor_mode']}: choose min or max")
-    _check_schedule(train, trainer)
+    stages = read_stages(train)
+    _check_schedule(stages, trainer)
     known = list(inspect.signature(pl.Trainer.__init__).parameters)[1:]
     for key in trainer:
         if key in OWN_ARGUMENTS:
@@ -190,18 +194,22 @@ def _check(settings: Mapping[str, Any], in_sweep: bool) -> None:
             f"trainer.devices={trainer['devices']} inside -m: each further process would replay the whole sweep; "
             "run one job a command, or one device a job"
         )
+    return stages
 
 
-def _check_schedule(train: Mapping[str, Any], trainer: Mapping[str, Any]) -> None:
-    """Refuses what is wrong with the schedule whatever the data, before any is read."""
-    if train["scheduler"] is not None:
+def _check_schedule(stages: list[dict[str, Any]], trainer: Mapping[str, Any]) -> None:
+    """Refuses the wrong settings of a schedule that can be told before the length of an epoch is known."""
+    if stages[0]["scheduler"] is not None:
         return
-    epochs = trainer["max_epochs"]
-    steps = {"total_steps": 10**9, "steps_per_epoch": 1} if train["schedule_interval"] == "step" else {}
-    try:
-        plan_from_config(train, total_epochs=epochs, **steps)
-    except ScheduleError as error:
-        raise UserError(str(error)) from error
+    if len(stages) > 1 and trainer.get("max_steps", -1) != -1:
+        raise UserError(f"trainer.max_steps={trainer['max_steps']}: the stages of train.stages end by their epochs")
+    for stage in stages:
+        epochs = stage["epochs"] if len(stages) > 1 else trainer["max_epochs"]
+        steps = {"total_steps": 10**9, "steps_per_epoch": 1} if stage["schedule_interval"] == "step" else {}
+        try:
+            plan_from_config(stage, total_epochs=epochs, **steps)
+        except ScheduleError as error:
+            raise UserError(str(error)) from error
 
 
 def _instantiate(node: Mapping[str, Any], group: str, **arguments: Any) -> Any:

@@ -8,8 +8,15 @@ from typing import Any
 import pytorch_lightning as pl
 
 from partoken.errors import UserError
-from partoken.schedule import Plan, ScheduleError, explain_change, peak_rate, plan_from_config
+from partoken.schedule import (
+    Plan,
+    ScheduleError,
+    explain_change,
+    peak_rate,
+    plan_from_config,
+)
 from partoken.training.optim import build_optimizer, build_scheduler
+from partoken.training.stages import StagedPlan, read_fingerprint, read_stages
 
 __all__ = ["ScheduledModule", "trainer_counts"]
 
@@ -36,7 +43,9 @@ class ScheduledModule(pl.LightningModule):
     def __init__(self, train: Mapping[str, Any]) -> None:
         super().__init__()
         self.train_settings = dict(train)
-        self.plan: Plan | None = None  # None until the optimizer is made, and where train.scheduler is another's
+        self.plan: Plan | StagedPlan | None = (
+            None  # None until the optimizer is made, and where train.scheduler is another's
+        )
         self.optimizer_steps = 0
         self.before_optimizer_step: Callable[[], None] = lambda: None
         self._resumed: dict[str, Any] | None = None
@@ -57,14 +66,10 @@ class ScheduledModule(pl.LightningModule):
         """
         train = self.train_settings
         try:
-            lr, scaling = peak_rate(train, train["batch_size"] * _batches_a_step(self.trainer))
-            if scaling:
-                log.info("%s", scaling)
             if train["scheduler"] is not None:
-                optimizer = self._build_optimizer(lr)
+                optimizer = self._build_optimizer(self._peak_rate(train))
                 return {"optimizer": optimizer, "lr_scheduler": build_scheduler(train, optimizer)}
-            requested = plan_from_config({**train, "lr": lr}, **trainer_counts(self.trainer))
-            self.plan = self._choose_plan(requested)
+            self.plan = self._choose_plan(self._request_plan())
             log.info("schedule: %s", self.plan.headline)
             for advice in self.plan.advice():
                 log.info("schedule, advice: %s", advice)
@@ -108,14 +113,34 @@ class ScheduledModule(pl.LightningModule):
     def _count_step(self) -> None:
         self.optimizer_steps += 1
 
-    def _choose_plan(self, requested: Plan) -> Plan:
+    def _peak_rate(self, train: Mapping[str, Any]) -> float:
+        """Returns the peak rate for the batch that really makes a step, on all devices."""
+        batches = self.trainer.accumulate_grad_batches * self.trainer.world_size
+        lr, scaling = peak_rate(train, train["batch_size"] * batches)
+        if scaling:
+            log.info("%s", scaling)
+        return lr
+
+    def _request_plan(self) -> Plan | StagedPlan:
+        """Returns the plan of the train config for the length that the trainer will take."""
+        counts, plans = trainer_counts(self.trainer), []
+        stages = read_stages(self.train_settings)
+        for stage in stages:
+            if len(stages) > 1:
+                per_epoch = counts["steps_per_epoch"]
+                counts = {"total_epochs": stage["epochs"], "total_steps": per_epoch and per_epoch * stage["epochs"]}
+                counts["steps_per_epoch"] = per_epoch
+            plans.append(plan_from_config({**stage, "lr": self._peak_rate(stage)}, **counts))
+        return plans[0] if len(plans) == 1 else StagedPlan(tuple(plans))
+
+    def _choose_plan(self, requested: Plan | StagedPlan) -> Plan | StagedPlan:
         """Returns the plan to follow: the requested one, unless the resumed checkpoint has another that is kept."""
         how = self.train_settings["on_schedule_change"]
         if how not in ON_CHANGE:
             raise UserError(f"train.on_schedule_change={how}: choose {', '.join(ON_CHANGE)}")
         if self._resumed is None or self._resumed["plan"] is None:
             return requested
-        saved = Plan.from_fingerprint(self._resumed["plan"])
+        saved = read_fingerprint(self._resumed["plan"])
         change = explain_change(saved, requested, step=self._resumed["step"], epoch=self._resumed["epoch"])
         if not change:
             return requested
@@ -141,11 +166,6 @@ class ScheduledModule(pl.LightningModule):
         raise UserError(
             f"the checkpoint is of another model, {len(differing)} of its tensors do not fit: " + "; ".join(told)
         )
-
-
-def _batches_a_step(trainer: pl.Trainer) -> int:
-    """Returns the batches whose gradients make one optimizer step, on all devices."""
-    return trainer.accumulate_grad_batches * trainer.world_size
 
 
 def trainer_counts(trainer: pl.Trainer) -> dict[str, int | None]:

@@ -13,7 +13,6 @@ from partoken.schedule import (
     ScheduleError,
     WarmupCosine,
     explain_change,
-    locate,
     optimizer_steps,
     peak_rate,
     plan_from_config,
@@ -213,11 +212,3 @@ def test_advice_names_what_hurts_and_nothing_else(train, words):
     assert len(advice) == len(words)
     for sentence, word in zip(advice, words, strict=True):
         assert word in sentence
-
-
-def test_stages_are_plans_one_after_another():
-    first = plan(length={"total_epochs": 2, "total_steps": 6, "steps_per_epoch": 3})
-    second = plan(schedule_interval="step", warmup_steps=1)
-    third = plan(warmup_epochs=1)
-    found = [locate([first, second, third], step, step // 3) for step in (0, 5, 6, 205, 206)]
-    assert found == [(first, 0), (first, 1), (second, 0), (second, 199), (third, (206 // 3) - 22)]

@@ -3,11 +3,14 @@
 import csv
 import json
 import math
+import unittest.mock
 
 import pytest
+import pytorch_lightning as pl
 import torch
 
 from partoken.errors import UserError
+from partoken.training import engine
 from partoken.training.checkpoint import read_checkpoint
 from partoken.training.engine import carry_out, objective
 from tests.training.toy import TRAIN
@@ -165,3 +168,41 @@ def test_what_a_user_gets_wrong_is_one_message(changes, words, tmp_path):
 def test_several_devices_inside_a_sweep_are_refused(tmp_path):
     with pytest.raises(UserError, match=r"trainer\.devices=2 inside -m"):
         carry_out(settings(trainer={"devices": 2}), tmp_path, in_sweep=True)
+
+
+def test_uneven_stages_with_a_frozen_part(tmp_path):
+    """Two stages in one run: each has its own warm-up and peak, and what is frozen does not move."""
+    stages = [{"epochs": 2, "lr": 0.1}, {"epochs": 1, "lr": 0.02, "freeze": ["network.0"]}]
+    chosen = {"stages": stages, "schedule_interval": "epoch", "warmup_epochs": 0, "warmup_steps": None}
+    watched = []
+
+    class Watch(pl.Callback):
+        def on_train_epoch_end(self, trainer, module):
+            watched.append([p.detach().clone() for p in module.network[0].parameters()])
+
+    with unittest.mock.patch.object(engine, "_stopping", lambda train: [Watch()]):
+        summary = carry_out(settings(**chosen), tmp_path)
+    rates = [float(r["lr"]) for r in rows(tmp_path / "lr.csv") if r["group"] == "0"]
+    assert rates[::7] == pytest.approx([0.1, 0.05, 0.02])
+    assert summary["schedule"]["steps"] == summary["schedule"]["planned_steps"] == 21
+    first, second, third = watched
+    assert not torch.equal(first[0], second[0])
+    assert all(torch.equal(a, b) for a, b in zip(second, third, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("stages", "words"),
+    [
+        ([], "list of stages"),
+        ([{"lr": 0.1}], "epochs=None"),
+        ([{"epochs": 2, "warmup_epoch": 1}], "warmup_epochs"),
+        ([{"epochs": 2}, {"epochs": 3, "freeze": ["network.o"]}], "network.0"),
+        ([{"epochs": 9}, {"epochs": 3, "warmup_epochs": 5}], "warmup_epochs=5"),
+    ],
+    ids=lambda value: "",
+)
+def test_stages_that_cannot_be_are_refused(stages, words, tmp_path):
+    chosen = {"schedule_interval": "epoch", "warmup_epochs": 0, "warmup_steps": None}
+    with pytest.raises(UserError) as caught:
+        carry_out(settings(stages=stages, **chosen), tmp_path)
+    assert words in str(caught.value)
