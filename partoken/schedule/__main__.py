@@ -41,8 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batches-per-epoch", type=int, metavar="N", help="training batches on each device")
     options = parser.parse_intermixed_args(arguments)
     try:
-        for line in _answer(options):
-            print(line)
+        print("\n".join(_answer(options)))
     except (ScheduleError, UserError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -49,7 +49,8 @@ def plot_plans(plans: Mapping[str, Plan], path: Path, title: str) -> None:
     for (label, plan), color in zip(plans.items(), cycle(COLORS), strict=False):
         times = sorted({*_times(plan, 500), plan.curve.warmup if plan.curve else 0})
         axes.plot(times, [plan.rate(time) for time in times], color=color, linewidth=2.2, label=label, clip_on=False)
-    axes.set(title=title, xlim=(0, first.length * 1.02), ylim=(0, first.lr * 1.12))
+    axes.set(xlim=(0, first.length * 1.02), ylim=(0, first.lr * 1.12))
+    axes.set_title(title.replace("; ", "\n"), fontsize=10)
     if len(plans) > 1:
         axes.legend(frameon=False, loc="upper right")
     elif first.curve is not None:

@@ -40,6 +40,43 @@ def test_counts_steps_with_the_partial_window(capsys):
     assert "| 9    | 3     | end            | 0.00e+00 |" in out
 
 
+class Batches:
+    """Data that knows how many batches it has on each device, and nothing else."""
+
+    def __init__(self, batch_size, num_workers, seed, **_):
+        self.batches = 80 // batch_size
+
+    def num_train_batches(self, world_size):
+        return self.batches // world_size
+
+
+@pytest.mark.parametrize(
+    ("limits", "steps"),
+    [
+        ((), 20),
+        (("trainer.limit_train_batches=7",), 14),
+        (("trainer.limit_train_batches=70",), 20),
+        (("trainer.limit_train_batches=0.55",), 10),
+        (("trainer.overfit_batches=3", "trainer.limit_train_batches=7"), 6),
+        (("trainer.devices=2",), 10),
+        (("train.batch_size=4", "trainer.accumulate_grad_batches=3"), 14),
+        (("trainer.max_steps=11",), 11),
+    ],
+)
+def test_asks_the_data_for_its_batches_and_limits_them_as_the_trainer_does(capsys, limits, steps):
+    step = (COSINE, "train.schedule_interval=step", "train.epochs=2", "train.warmup_steps=1", "train.batch_size=8")
+    status, out, err = run(capsys, *step, f"data._target_={__name__}.Batches", *limits)
+    assert (status, err) == (0, "") and f"at step {steps};" in out
+
+
+def test_data_that_cannot_count_or_be_read_is_named(capsys):
+    step = (COSINE, "train.schedule_interval=step")
+    status, _, err = run(capsys, *step, "data._target_=builtins.dict")
+    assert status == 2 and "trainer.max_steps" in err
+    status, _, err = run(capsys, *step, "data._target_=nowhere.Data")
+    assert status == 2 and "nowhere" in err and "--batches-per-epoch" in err
+
+
 def test_max_steps_may_end_an_endless_run(capsys):
     endless = (COSINE, "trainer.max_epochs=-1", "train.schedule_interval=step", "trainer.max_steps=70")
     status, out, _ = run(capsys, *endless, "train.warmup_steps=7", "--batches-per-epoch", "10")
