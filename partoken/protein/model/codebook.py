@@ -39,14 +39,19 @@ class Codebook(nn.Module):
 
     Two terms look at the soft assignment of each substructure $z_k$ to the codes $e_c$ at temperature T,
 
-    $$ q_{kc} = \mathrm{softmax}_c ( - |z_k - e_c|^2 / (2 T \sqrt{dim}) ) $$
+    $$ q_{kc} = \mathrm{softmax}_c ( - |z_k - e_c|^2 / (2 T s^2 \sqrt{dim}) ) $$
 
-    *Entropy* is $\log C + \sum_c \bar q_c \log \bar q_c$, with $\bar q$ their mean. *Coverage* measures how well a
-    chain's K substructures cover the codes, as probabilistic set cover: $1 - \frac1K \sum_c [1 - \prod_k (1 - q_{kc})]$
-    is near 0 when each stands for a code of its own, near 1 - 1/K when all say the same.
+    where s is the standard deviation of the codes, so that neither term depends on their scale. *Entropy* is
+    $\log C + \sum_c \bar q_c \log \bar q_c$, with $\bar q$ their mean. *Coverage* measures how well a chain's K
+    substructures cover the codes, as probabilistic set cover: $1 - \frac1K \sum_c [1 - \prod_k (1 - q_{kc})]$ is near 0
+    when each stands for a code of its own, near 1 - 1/K when all say the same.
+
+    The features of substructures are much alike: what they have in common outweighs what tells them apart. Vectors are
+    therefore brought to mean 0 and variance 1 in each channel first, by moving averages over training batches, so that
+    a vector's code does not depend on the others of its batch.
 
     A code whose use falls under 3 % of the average is dead and is set on a vector of the batch. Codes are buffers, the
-    same on every process, and stand still in evaluation and while `frozen`.
+    same on every process, and stand still in evaluation and while `frozen`, as do the averages.
 
     A library was not used because no published one could do this without shrinking unused codes toward zero or waiting
     for the device at each step.
@@ -67,6 +72,8 @@ class Codebook(nn.Module):
         self.frozen = False
         self.register_buffer("codes", self._scaled(torch.randn(size, dim)))
         self.register_buffer("usage", torch.ones(size))
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("variance", torch.ones(dim))
         self.register_buffer("updates", torch.tensor(0))
         self.register_buffer("started", torch.tensor(False))
         # The buffer is read from the device only until it is true once.
@@ -75,10 +82,11 @@ class Codebook(nn.Module):
     def forward(self, z: Tensor, mask: Tensor) -> Quantized:
         """Quantises vectors `[B, K, dim]` where `mask` `[B, K]` is true."""
         with torch.autocast(z.device.type, enabled=False):
-            z = self._scaled(z.float())
+            raw = z.to(self.codes.dtype)
             learning = self.training and not self.frozen
             if learning and not self._is_started():
-                self._start(z.detach()[mask])
+                self._start(raw.detach()[mask])
+            z = self._standard(raw)
             # The codes move in place before the backward pass needs those of now.
             book = self.codes.clone()
             square = _square_distance(z, book)
@@ -87,9 +95,9 @@ class Codebook(nn.Module):
             weight = mask[..., None].to(z.dtype)
             num = mask.sum().clamp(min=1)
             commitment = ((z - chosen).square() * weight).sum() / (num * z.shape[-1])
-            entropy, coverage = self._spread(square, mask)
+            entropy, coverage = self._use(square / book.var(0, unbiased=False).mean().clamp(min=1e-12), mask)
             if learning:
-                self._learn(z.detach().flatten(0, 1), codes.flatten(), mask.flatten())
+                self._learn(*(part.detach().flatten(0, 1) for part in (raw, z, codes, mask)))
             return Quantized(
                 vectors=(z + (chosen - z).detach()) * weight,
                 codes=codes.masked_fill(~mask, -1),
@@ -101,7 +109,10 @@ class Codebook(nn.Module):
     @torch.no_grad()
     def start(self, z: Tensor, iterations: int = 10) -> None:
         """Places the codes by k-means on vectors `[M, dim]`; what M < size leaves over lies close to drawn vectors."""
-        z = self._scaled(z.float())
+        z = z.to(self.codes.dtype)
+        self.mean.copy_(z.mean(0))
+        self.variance.copy_(z.var(0, unbiased=False))
+        z = self._standard(z)
         size, dim = self.codes.shape
         pick = torch.randperm(len(z), device=z.device)[:size]
         if len(pick) < size:
@@ -128,12 +139,12 @@ class Codebook(nn.Module):
         if len(z):
             self.start(z)
         if _num_processes() > 1:
-            for part in (self.codes, self.usage, self.started):
+            for part in (self.codes, self.usage, self.mean, self.variance, self.started):
                 dist.broadcast(part, 0)
 
-    def _spread(self, square: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    def _use(self, square: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Computes entropy and coverage from squared distances per channel, in units of the codes' variance."""
         weight = mask[..., None].to(square.dtype)
-        # Squared distances per channel, brought to the scale of attention: |z - e|^2 / (2 sqrt(dim)).
         sharpness = self.codes.shape[1] ** 0.5 / (2 * self.temperature)
         soft = (-square * sharpness).softmax(-1) * weight
         mean = soft.sum((0, 1)) / mask.sum().clamp(min=1)
@@ -144,28 +155,29 @@ class Codebook(nn.Module):
         return entropy, missing.sum() / (count > 0).sum().clamp(min=1)
 
     @torch.no_grad()
-    def _learn(self, z: Tensor, codes: Tensor, mask: Tensor) -> None:
-        size = len(self.codes)
-        weight = mask.to(z.dtype)
-        count = z.new_zeros(size).index_add_(0, codes, weight)
-        total = torch.zeros_like(self.codes).index_add_(0, codes, z * weight[:, None])
+    def _learn(self, raw: Tensor, z: Tensor, codes: Tensor, mask: Tensor) -> None:
+        weight = mask[:, None].to(z.dtype)
+        count = torch.zeros_like(self.usage).index_add_(0, codes, weight[:, 0])
+        total = torch.zeros_like(self.codes).index_add_(0, codes, z * weight)
+        moments = torch.stack([(raw * weight).sum(0), (raw.square() * weight).sum(0)])
         replacement = self._drawn(z, mask)
-        anything = mask.any().to(z.dtype)
         if _num_processes() > 1:
-            for part in (count, total):
+            for part in (count, total, moments):
                 dist.all_reduce(part)
             dist.broadcast(replacement, 0)
-            dist.broadcast(anything, 0)
+        number = count.sum()
+        # The averages are short at first, while vectors still move fast, and wait where there is nothing to average.
+        rate = (9 / (10 + self.updates)).clamp(min=1 - self.decay) * (number > 0)
+        mean, square = moments / number.clamp(min=1)
+        self.mean.lerp_(mean, rate)
+        self.variance.lerp_(square - 2 * mean * self.mean + self.mean.square(), rate)
         # The average is held as code and weight, not as sum and weight: a code that nobody chose keeps its place.
-        # The average is short at first, while the vectors still move fast.
-        rate = (9 / (10 + self.updates)).clamp(min=1 - self.decay) * (count.sum() > 0)
         usage = torch.lerp(self.usage, count, rate)
-        step = rate * count / usage.clamp(min=1e-12)
-        mean = total / count.clamp(min=1)[:, None]
-        moved = self._scaled(torch.lerp(self.codes, mean, step[:, None].clamp(max=1)))
+        step = (rate * count / usage.clamp(min=1e-12)).clamp(max=1)
+        moved = torch.lerp(self.codes, total / count.clamp(min=1)[:, None], step[:, None])
         average = usage.mean()
-        dead = (usage < _DEAD * average) & (anything > 0)
-        self.codes.copy_(torch.where(dead[:, None], replacement, moved))
+        dead = (usage < _DEAD * average) & (number > 0)
+        self.codes.copy_(torch.where(dead[:, None], replacement, self._scaled(moved)))
         self.usage.copy_(torch.where(dead, average, usage))
         self.updates += 1
 
@@ -174,6 +186,11 @@ class Codebook(nn.Module):
         order = mask.int().argsort(descending=True, stable=True)
         place = torch.rand(len(self.codes), device=z.device) * mask.sum()
         return z[order[place.long().clamp(max=len(z) - 1)]]
+
+    def _standard(self, z: Tensor) -> Tensor:
+        # A channel that hardly varies stays small instead of being blown up.
+        variance = torch.maximum(self.variance, 1e-2 * self.variance.mean() + 1e-12)
+        return self._scaled((z - self.mean) * variance.rsqrt())
 
     def _scaled(self, z: Tensor) -> Tensor:
         return F.normalize(z, dim=-1) * z.shape[-1] ** 0.5 if self.distance == "cosine" else z

@@ -90,13 +90,17 @@ class Head(nn.Module):
         """
         summary = self.pool(h, graph)
         if tokens is None:
-            return self.classify(self.drop(summary)), None
+            return self._logits(summary), None
         tokens = self._exchange(tokens, partition, graph)
         scores = torch.einsum("bd,bkd->bk", self.query(summary), self.key(tokens)) / tokens.shape[-1] ** 0.5
         importance = _masked_softmax(scores, partition.mask)
         answer = torch.einsum("bk,bkd->bd", importance, tokens)
         gate = self.gate(torch.cat([summary, answer], dim=-1)).sigmoid()
-        return self.classify(self.drop(gate * summary + (1 - gate) * answer)), importance
+        return self._logits(gate * summary + (1 - gate) * answer), importance
+
+    def _logits(self, fused: Tensor) -> Tensor:
+        logits = self.classify(self.drop(fused))
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def _exchange(self, tokens: Tensor, partition: Partition, graph: ResidueGraph) -> Tensor:
         query, key, value = self.exchange(self.before(tokens)).chunk(3, dim=-1)

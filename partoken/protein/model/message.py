@@ -7,8 +7,8 @@ computed here from less:
   last is computed for every edge;
 - the third GVP has no activation, so that its maps are applied to the mean instead of to every message; only the
   lengths of its hidden vectors are not linear and are averaged themselves;
-- edges are walked in blocks that stay in the processor's cache, and the backward pass computes a block again rather than
-  remembering it, so that nothing of the size of all edges is ever written but the gradient of the edge features.
+- edges are walked in blocks that stay in the processor's cache, and the backward pass computes a block again instead of
+  remembering it, so that nothing of the size of all edges is written but the gradient of the edge features.
 
 Vectors are `[3, ..., channels]`: lengths and gates then run over contiguous memory.
 """
@@ -124,7 +124,7 @@ class _Message(NamedTuple):
 
 
 class _MessageSum(torch.autograd.Function):
-    """Sums, over the neighbours of each residue: second scalars, lengths of the third hidden vectors, second vectors."""
+    """Sums over neighbours: scalars of the second GVP, lengths of the third's hidden vectors, vectors of the second."""
 
     @staticmethod
     def forward(ctx, neighbors: Tensor, mask: Tensor, *parts: Tensor):

@@ -80,8 +80,8 @@ class ParToken(nn.Module):
         >>> _ = torch.manual_seed(0)
         >>> network = ParToken(3, max_clusters=5).eval()
         >>> output = network(torch.randn(60, 4, 3).cumsum(0), torch.tensor([0, 20, 60]))
-        >>> output.logits.shape, output.importance.sum(1)
-        (torch.Size([2, 3]), tensor([1., 1.]...))
+        >>> output.logits.shape, output.tokens.shape
+        (torch.Size([2, 3]), torch.Size([2, 5]))
     """
 
     def __init__(
@@ -146,10 +146,7 @@ class ParToken(nn.Module):
                 learned=partition == "learned",
             )
             code_dim = codebook_dim or dim
-            self.to_code = nn.Sequential(
-                nn.Linear(dim, code_dim) if codebook_dim else nn.Identity(),
-                nn.LayerNorm(code_dim, elementwise_affine=False),
-            )
+            self.to_code = nn.Linear(dim, code_dim) if codebook_dim else nn.Identity()
             self.codebook = Codebook(
                 codebook_size, code_dim, decay=codebook_decay, distance=codebook_distance, temperature=psc_temp
             )

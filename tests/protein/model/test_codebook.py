@@ -1,0 +1,241 @@
+"""The codebook: what it chooses, how it learns, and when it stands still."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+
+from partoken.protein.model.codebook import Codebook
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+def started(codes, **options):
+    """A codebook with given codes `[C, dim]`."""
+    codebook = Codebook(*codes.shape, **options)
+    codebook.codes.copy_(codes)
+    codebook.started.fill_(True)
+    return codebook
+
+
+def everything(z):
+    return torch.ones(z.shape[:-1], dtype=torch.bool)
+
+
+def test_each_vector_gets_the_nearest_code_and_the_masked_none():
+    codebook = started(torch.randn(20, 6)).eval()
+    z = torch.randn(3, 5, 6)
+    mask = torch.rand(3, 5) < 0.6
+    quantized = codebook(z, mask)
+    nearest = torch.cdist(z.double(), codebook.codes.double()[None]).argmin(-1)
+    assert torch.equal(quantized.codes, nearest.masked_fill(~mask, -1))
+    torch.testing.assert_close(quantized.vectors, codebook.codes[nearest] * mask[..., None])
+
+
+def test_the_gradient_passes_straight_through_and_the_commitment_pulls_toward_the_code():
+    codebook = started(torch.randn(20, 6)).eval()
+    z = torch.randn(2, 4, 6, requires_grad=True)
+    mask = torch.tensor([[True, True, False, True], [True, False, True, True]])
+    quantized = codebook(z, mask)
+    weight = torch.randn(2, 4, 6)
+    (grad,) = torch.autograd.grad((quantized.vectors * weight).sum(), z, retain_graph=True)
+    torch.testing.assert_close(grad, weight * mask[..., None])
+    (grad,) = torch.autograd.grad(quantized.commitment, z)
+    expected = 2 * (z.detach() - codebook.codes[quantized.codes.clamp(min=0)]) * mask[..., None] / (6 * 6)
+    torch.testing.assert_close(grad, expected)
+
+
+def test_one_update_moves_a_used_code_to_the_moving_average_of_its_vectors():
+    """Van den Oord et al. 2017, equations 6 to 8, with the sums written as code times weight."""
+    codes = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0]])
+    codebook = started(codes, decay=0.9)
+    codebook.updates.fill_(10_000)
+    codebook.usage.copy_(torch.tensor([4.0, 2.0, 1.0]))
+    z = torch.tensor([[[1.0, 0.0], [0.0, 2.0], [9.0, 0.0], [50.0, 50.0]]])
+    codebook(z, torch.tensor([[True, True, True, False]]))
+    usage = np.array([0.9 * 4 + 0.1 * 2, 0.9 * 2 + 0.1 * 1, 0.9 * 1])
+    sums = np.array([[0.1 * 1, 0.1 * 2], [0.9 * 20 + 0.1 * 9, 0.0], [0.0, 0.9 * 10]])
+    np.testing.assert_allclose(codebook.usage, usage, rtol=1e-6)
+    np.testing.assert_allclose(codebook.codes, sums / usage[:, None], rtol=1e-6)
+
+
+def test_after_two_thousand_updates_with_few_codes_in_use_none_has_collapsed():
+    codebook = Codebook(64, 8)
+    centres = torch.randn(3, 8) * 3
+    for _ in range(2000):
+        z = centres[torch.randint(3, (1, 12))] + 0.1 * torch.randn(1, 12, 8)
+        codebook(z, everything(z))
+    assert codebook.codes.isfinite().all()
+    # Every code, in use or not, lies where substructures lie.
+    assert torch.cdist(codebook.codes, codebook._standard(centres)).min(1).values.max() < 1.0
+
+
+def test_a_dead_code_is_set_on_a_vector_of_the_batch():
+    codes = torch.tensor([[0.0, 0.0], [1000.0, 1000.0]])
+    codebook = started(codes, decay=0.5)
+    for _ in range(20):
+        z = torch.randn(1, 10, 2)
+        codebook(z, everything(z))
+    assert codebook.codes.norm(dim=1).max() < 10
+
+
+@pytest.mark.parametrize("still", ["frozen", "eval"])
+def test_codes_stand_still_when_frozen_and_in_evaluation(still):
+    codebook = Codebook(16, 4)
+    z = torch.randn(4, 5, 4)
+    codebook(z, everything(z))
+    codebook.frozen = still == "frozen"
+    codebook.train(still != "eval")
+    before = copy.deepcopy(codebook.state_dict())
+    for _ in range(300):
+        z = torch.randn(4, 5, 4) + 5
+        codebook(z, everything(z))
+    for name, value in codebook.state_dict().items():
+        assert torch.equal(value, before[name]), name
+
+
+def test_vectors_are_standardised_by_moving_averages_not_by_their_batch():
+    codebook = Codebook(16, 4)
+    scale, shift = torch.tensor([0.01, 1.0, 5.0, 2.0]), torch.tensor([100.0, -3.0, 0.0, 8.0])
+    for _ in range(200):
+        z = torch.randn(4, 25, 4) * scale + shift
+        codebook(z, everything(z))
+    torch.testing.assert_close(codebook.mean, shift, atol=0.5, rtol=0)
+    torch.testing.assert_close(codebook.variance.sqrt()[1:], scale[1:], atol=0, rtol=0.2)
+    codebook.train(False)
+    alone, together = codebook(z[:1, :1], everything(z[:1, :1])), codebook(z, everything(z))
+    assert torch.equal(alone.vectors[0, 0], together.vectors[0, 0])
+    # The codes spread over every channel that varies, whatever its scale.
+    assert (codebook.codes.std(0)[1:] > 0.3).all()
+
+
+def test_nothing_is_learned_from_an_empty_batch():
+    codebook = started(torch.randn(8, 4))
+    before = codebook.codes.clone(), codebook.usage.clone()
+    quantized = codebook(torch.randn(2, 3, 4), torch.zeros(2, 3, dtype=torch.bool))
+    assert torch.equal(codebook.codes, before[0]) and torch.equal(codebook.usage, before[1])
+    assert quantized.commitment == 0 and quantized.entropy == 0 and quantized.coverage == 0
+
+
+def test_the_first_training_batch_starts_the_codes_by_k_means():
+    centres = torch.randn(6, 5) * 10
+    z = (centres[torch.arange(60) % 6] + 0.01 * torch.randn(60, 5)).view(4, 15, 5)
+    codebook = Codebook(6, 5)
+    codebook(z, everything(z))
+    assert codebook.started
+    standard = (z - z.mean((0, 1))) / z.std((0, 1), unbiased=False)
+    drawn = standard.flatten(0, 1)[torch.randperm(60)[:6]]
+    ours, random = (
+        torch.cdist(standard.flatten(0, 1), codes).min(1).values.square().mean() for codes in (codebook.codes, drawn)
+    )
+    assert ours < 0.8 * random or ours < 0.1
+
+
+def test_fewer_vectors_than_codes_still_start_distinct_codes():
+    codebook = Codebook(50, 4)
+    codebook.start(torch.randn(7, 4))
+    assert len(codebook.codes.unique(dim=0)) == 50
+
+
+def test_the_start_depends_on_the_seed_alone():
+    z = torch.randn(100, 4)
+    codes = []
+    for _ in range(2):
+        torch.manual_seed(7)
+        codebook = Codebook(10, 4)
+        codebook.start(z)
+        codes.append(codebook.codes)
+    assert torch.equal(*codes)
+
+
+def test_entropy_and_coverage_follow_their_formulas():
+    temperature, dim = 0.3, 4
+    codebook = started(torch.randn(5, dim), temperature=temperature).eval()
+    z = torch.randn(2, 3, dim)
+    mask = torch.tensor([[True, True, True], [True, True, False]])
+    quantized = codebook(z, mask)
+    codes, vectors = codebook.codes.numpy().astype(float), z.numpy().astype(float)
+    variance = codes.var(0).mean()
+    square = ((vectors[:, :, None] - codes) ** 2).sum(-1)
+    q = np.exp(-square / (2 * temperature * variance * math.sqrt(dim)))
+    q /= q.sum(-1, keepdims=True)
+    mean = q[mask.numpy()].mean(0)
+    np.testing.assert_allclose(quantized.entropy, math.log(5) + (mean * np.log(mean)).sum(), rtol=1e-4)
+    cover = [(1 - np.prod(1 - q[b, :n], 0)).sum() / n for b, n in ((0, 3), (1, 2))]
+    np.testing.assert_allclose(quantized.coverage, 1 - np.mean(cover), rtol=1e-4)
+
+
+def test_entropy_and_coverage_have_a_gradient_that_lowers_them():
+    codebook = started(torch.randn(30, 8)).eval()
+    for name in ("entropy", "coverage"):
+        z = (0.5 * torch.randn(1, 8) + 0.2 * torch.randn(3, 4, 8)).requires_grad_()
+        mask = everything(z)
+        before = getattr(codebook(z, mask), name)
+        (grad,) = torch.autograd.grad(before, z)
+        assert grad.norm() > 0
+        after = getattr(codebook(z.detach() - 0.05 * grad / grad.norm(), mask), name)
+        assert after < before
+
+
+def test_cosine_codes_have_one_length_and_ignore_that_of_the_vectors():
+    codebook = Codebook(12, 6, distance="cosine")
+    for _ in range(5):
+        z = torch.randn(4, 10, 6)
+        codebook(z, everything(z))
+    torch.testing.assert_close(codebook.codes.norm(dim=1), torch.full((12,), 6**0.5))
+    codebook = started(codebook.codes, distance="cosine").eval()
+    assert torch.equal(codebook(z, everything(z)).codes, codebook(9 * z, everything(z)).codes)
+    plain = torch.nn.functional.cosine_similarity(z[..., None, :], codebook.codes, dim=-1).argmax(-1)
+    assert torch.equal(codebook(z, everything(z)).codes, plain)
+
+
+def test_codes_are_exact_under_mixed_precision():
+    codebook = started(torch.randn(20, 16)).eval()
+    z = torch.randn(2, 5, 16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = codebook(z, everything(z))
+    assert torch.equal(mixed.codes, codebook(z, everything(z)).codes)
+    assert mixed.vectors.dtype == torch.float32
+
+
+def test_the_state_survives_a_round_trip():
+    codebook = Codebook(16, 4)
+    z = torch.randn(4, 5, 4)
+    codebook(z, everything(z))
+    other = Codebook(16, 4)
+    other.load_state_dict(codebook.state_dict())
+    torch.manual_seed(1)
+    codebook(z, everything(z))
+    torch.manual_seed(1)
+    other(z, everything(z))
+    for name, value in codebook.state_dict().items():
+        assert torch.equal(value, other.state_dict()[name]), name
+
+
+def _two_processes(rank, path, results):
+    dist.init_process_group("gloo", init_method=f"file://{path}", rank=rank, world_size=2)
+    torch.manual_seed(rank)
+    codebook = Codebook(16, 4, decay=0.5)
+    for _ in range(30):
+        z = torch.randn(2, 5, 4) + 4 * rank
+        codebook(z, everything(z))
+    results[rank] = {name: value.clone() for name, value in codebook.state_dict().items()}
+    dist.destroy_process_group()
+
+
+def test_two_processes_hold_the_same_codes_learned_from_both(tmp_path):
+    with mp.Manager() as manager:
+        results = manager.dict()
+        mp.spawn(_two_processes, (tmp_path / "store", results), nprocs=2)
+        first, second = dict(results)[0], dict(results)[1]
+    for name, value in first.items():
+        assert torch.equal(value, second[name]), name
+    assert ((first["mean"] > 1.5) & (first["mean"] < 2.5)).all()
+    assert first["codes"].mean(1).min() < -0.5 and first["codes"].mean(1).max() > 0.5
