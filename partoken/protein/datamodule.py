@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib import resources
@@ -22,13 +23,14 @@ from partoken.protein.labels import SPLITS, Collection, choose_classes, encode_l
 from partoken.protein.similarity import CLUSTER_VERSION, cluster_sequences
 from partoken.protein.sources.arrays import open_arrays, read_arrays, table_of
 from partoken.protein.sources.folder import label_chains, read_folder
+from partoken.protein.sources.proteinshake import label_proteins, read_proteinshake, task_of
 from partoken.protein.splits import limit_rows, split_groups
 from partoken.protein.store import ChainStore
 from partoken.protein.structure import ChainBatch, collate
 from partoken.protein.validation import MIN_LENGTH
 from partoken.training.checkpoint import ResumableLoader
 
-__all__ = ["ChainDataset", "ProteinDataModule", "arrays", "embedded", "folder"]
+__all__ = ["ChainDataset", "ProteinDataModule", "arrays", "embedded", "folder", "proteinshake"]
 
 
 class ChainDataset(Dataset):
@@ -78,6 +80,7 @@ class ProteinDataModule(pl.LightningDataModule):
         multi_label: a chain may belong to several classes.
         classes: learn these classes only; None learns all.
         min_class_size: leave out classes with fewer chains.
+        untrained: error, or leave_out: what becomes of classes that the split gives no training chain.
         limit: use about so many chains, of all splits and classes; for a quick look.
         max_residues_per_batch: fill batches with so many residues instead of `batch_size` chains.
         cluster_identity: of the sequences of two chains that must not be in different splits, where the split is by
@@ -102,6 +105,7 @@ class ProteinDataModule(pl.LightningDataModule):
         multi_label: bool = False,
         classes: Sequence[Any] | None = None,
         min_class_size: int = 1,
+        untrained: str = "error",
         limit: int | None = None,
         max_residues_per_batch: int | None = None,
         cluster_identity: float = 0.3,
@@ -119,6 +123,8 @@ class ProteinDataModule(pl.LightningDataModule):
         ):
             if value is not None and value < 1:
                 raise UserError(f"{name}={value}: must be at least 1")
+        if untrained not in ("error", "leave_out"):
+            raise UserError(f"data.untrained={untrained}: choose error or leave_out")
         if num_workers < 0:
             raise UserError(f"train.num_workers={num_workers}: must be 0 or more")
         for name, share in (("max_skipped", max_skipped), ("cluster_identity", cluster_identity)):
@@ -134,6 +140,7 @@ class ProteinDataModule(pl.LightningDataModule):
         self.multi_label = multi_label
         self.classes = classes
         self.min_class_size = min_class_size
+        self.untrained = untrained
         self.limit = limit
         self.max_residues_per_batch = max_residues_per_batch
         self.cluster_identity = cluster_identity
@@ -154,10 +161,15 @@ class ProteinDataModule(pl.LightningDataModule):
         found = self.collection
         self._check_skipped(found)
         self._class_names, self._dropped = choose_classes(found.labels, self.classes, self.min_class_size)
-        known = set(self._class_names)
-        labels = [tuple(name for name in names if name in known) for names in found.labels]
+        labels = _only(found.labels, self._class_names)
         kept = [i for i, names in enumerate(labels) if names]
         splits = self._split(found, kept, [labels[i][0] for i in kept])
+        if self.untrained == "leave_out":
+            trained = {name for i, s in zip(kept, splits, strict=True) if s == 0 for name in labels[i]}
+            self._dropped |= Counter(name for i in kept for name in labels[i] if name not in trained)
+            self._class_names = [name for name in self._class_names if name in trained]
+            labels = _only(labels, self._class_names)
+            splits = np.array([s if labels[i] else -1 for i, s in zip(kept, splits, strict=True)])
         kept = [i for i, s in zip(kept, splits, strict=True) if s >= 0]
         splits = splits[splits >= 0]
         if self.limit is not None:
@@ -424,6 +436,48 @@ def folder(
     return _create("folder", read, how, reading, {**options, "cache_dir": cache_dir})
 
 
+def proteinshake(
+    dataset_name: str,
+    data_dir: str = "data",
+    split: str = "random",
+    split_similarity_threshold: float = 0.7,
+    label_column: str | None = None,
+    min_length: int = MIN_LENGTH,
+    max_length: int | None = None,
+    cache_dir: str | None = None,
+    untrained: str = "leave_out",
+    **options: Any,
+) -> ProteinDataModule:
+    """Creates the data module of a ProteinShake release with its own splits.
+
+    Arguments:
+        dataset_name: enzymecommission, proteinfamily, scop or geneontology.
+        data_dir: where the release files are, or are put.
+        split: random, sequence or structure.
+        split_similarity_threshold: the largest similarity between training and test, for the latter two.
+        label_column: another label of the file than the data set's usual one.
+        min_length: complete residues that a chain must have at least.
+        max_length: residues that it may have at most; None for any number.
+        cache_dir: where the cache is; None takes the user's cache folder.
+        untrained: see `ProteinDataModule`; the releases have classes without a training chain.
+        options: of `ProteinDataModule`.
+    """
+    task = task_of(dataset_name)
+    how = {
+        "label_column": label_column or task.label_column,
+        "label_depth": task.label_depth,
+        "multi_label": task.multi_label,
+    }
+    reading = {"min_length": min_length, "max_length": max_length}
+
+    def read() -> Collection:
+        store = read_proteinshake(dataset_name, data_dir, cache_dir=cache_dir, **reading)
+        return label_proteins(store, task, split=split, threshold=split_similarity_threshold, label_column=label_column)
+
+    options |= {"split": "given", "cache_dir": cache_dir, "untrained": untrained}
+    return _create(f"proteinshake {dataset_name}", read, how, reading, options)
+
+
 def _create(
     name: str,
     read: Callable[[], Collection],
@@ -434,6 +488,11 @@ def _create(
     settings = {"name": name, "label_column": labels["label_column"], "label_depth": labels["label_depth"]}
     settings["reading"] = {"min_length": MIN_LENGTH, "max_length": None, **reading}
     return ProteinDataModule(read, settings=settings, multi_label=labels["multi_label"], **options)
+
+
+def _only(labels: Sequence[tuple[str, ...]], names: Sequence[str]) -> list[tuple[str, ...]]:
+    known = set(names)
+    return [tuple(name for name in some if name in known) for some in labels]
 
 
 def _unchanged(batch: ChainBatch) -> ChainBatch:
