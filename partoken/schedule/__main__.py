@@ -105,11 +105,12 @@ def _preview(options: argparse.Namespace) -> Iterator[str]:
     by_step = train["schedule_interval"] == "step" or trainer["max_steps"] != -1
     if (batches := options.batches_per_epoch) is None and by_step and train["use_cosine_schedule"]:
         batches = _count_batches(cfg.data, train, trainer, world)
-    lr, scaled = peak_rate(train, train["batch_size"] * trainer["accumulate_grad_batches"] * world)
     stages = train["stages"] or [{}]
     for number, stage in enumerate(stages, 1):
         lengths = _lengths(batches, trainer, stage.get("epochs", trainer["max_epochs"]))
-        plan = plan_from_config({**train, "lr": lr, **stage}, **lengths)
+        own = {**train, **stage}
+        lr, scaled = peak_rate(own, train["batch_size"] * trainer["accumulate_grad_batches"] * world)
+        plan = plan_from_config({**own, "lr": lr}, **lengths)
         name = f"stage {number} of {len(stages)}, " if len(stages) > 1 else ""
         yield f"{name}schedule by {plan.interval}: {plan.headline}"
         yield scaled and f"{scaled}\n"

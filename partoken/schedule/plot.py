@@ -14,8 +14,8 @@ BLUE, ORANGE, GREY, INK = "#1f5f8b", "#d1603d", "#b9bec4", "#333333"
 COLORS = (BLUE, ORANGE, "#8a9199", "#8fc1de", "#e0a458")
 
 # The rate of step t in units of the peak, written through this project's curve c, and what sets it apart. Checked by
-# running transformers 5.23.0 and timm 1.0.31; read in torchtitan 0.3.0 (components/optimizer/lr_scheduler.py), nanoGPT
-# (train.py, get_lr) and NeMo (core/optim/lr_scheduler.py).
+# running transformers 5.23.0 and timm 1.0.31 and by reading torchtitan 0.3.0 (components/optimizer/lr_scheduler.py);
+# the formulas of nanoGPT (train.py, get_lr), NeMo, optax and Composer as documented.
 FAMILIES: dict[str, tuple[str, Callable[[WarmupCosine, int], float]]] = {
     "partoken, optax, Composer": ("step 0 at 0; held past the end", lambda c, t: c.factor(t)),
     "transformers, cosine": ("rises again past the end", lambda c, t: c.factor(_mirrored(c, t))),
