@@ -1,0 +1,53 @@
+"""The `partoken` command; imports no torch before it knows what to do."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from partoken import __version__
+from partoken.errors import UserError
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; returns its exit status, 2 for a user's mistake."""
+    parser = argparse.ArgumentParser("partoken", description="Protein structure classifiers that explain themselves.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    predict = commands.add_parser("predict", help="classify structures with a trained model")
+    predict.add_argument("checkpoint", help="checkpoints/best.ckpt of a run")
+    predict.add_argument("paths", nargs="+", metavar="PATH", help="structure files, folders, globs")
+    predict.add_argument("--out", required=True, metavar="FILE.csv", help="a row a chain")
+    predict.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
+    predict.set_defaults(run=_predict)
+    options = parser.parse_args(arguments)
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        options.run(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _predict(options: argparse.Namespace) -> None:
+    from pathlib import Path
+
+    from partoken.protein.predict import Predictor, skipped_beside
+
+    predictor = Predictor(options.checkpoint, options.device)
+    rows = predictor.write(options.paths, options.out, progress=True)
+    print(f"{rows} chains classified: {options.out}")
+    if predictor.skipped:
+        print(f"{len(predictor.skipped)} files or chains skipped: {skipped_beside(Path(options.out))}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""A checkpoint alone classifies structures that the model has never seen."""
+
+import csv
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+import partoken
+from partoken.cli import main
+from partoken.errors import UserError
+from partoken.protein.datamodule import embedded
+from partoken.protein.task import ParTokenTask
+from tests.protein.structures import cif_text, pdb_text
+
+TRAIN = {"batch_size": 4}
+SMALL = {"node_h_dim": (16, 4), "num_layers": 1, "num_neighbors": 8, "max_clusters": 4, "codebook_size": 16}
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    torch.manual_seed(0)
+    data = embedded(limit=30, min_class_size=20, batch_size=4)
+    task = ParTokenTask(train=TRAIN, data=data.settings(), **SMALL)
+    content = {"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams), "epoch": 0}
+    path = tmp_path_factory.mktemp("model") / "best.ckpt"
+    torch.save(content, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def chains():
+    return embedded(limit=30).dataset("test").store.read(range(3))
+
+
+@pytest.fixture
+def folder(tmp_path, chains):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "one.pdb").write_text(pdb_text(chains[0]))
+    (tmp_path / "in" / "two.cif").write_text(cif_text(chains[1], chains[2]))
+    (tmp_path / "in" / "broken.pdb").write_bytes(b"ATOM      1  N   AL")
+    return tmp_path / "in"
+
+
+def test_three_lines_from_a_notebook(checkpoint, folder):
+    model = partoken.load(checkpoint, device="cpu")
+    found = model.predict(folder)
+    assert [p.id for p in found] == ["one", "two_A", "two_B"]
+    assert len(model.skipped) == 1
+    for p in found:
+        assert p.label in model.class_names
+        assert sum(p.probabilities.values()) == pytest.approx(1, abs=1e-5)
+        assert p.confidence == p.probabilities[p.label]
+        assert sum(p.importance) == pytest.approx(1, abs=1e-5)
+        assert len(p.tokens) == len(p.importance) == len(p.residues)
+        taken = [r for part in p.residues for r in part]
+        assert len(taken) == len(set(taken)), "a residue belongs to one substructure at most"
+
+
+def test_a_chain_has_the_same_answer_alone_and_among_others(checkpoint, folder):
+    model = partoken.load(checkpoint, device="cpu")
+    together = model.predict(folder)[1]
+    alone = next(p for p in model.predict(str(folder / "two*")) if p.id == "two_A")
+    assert alone.tokens == together.tokens
+    np.testing.assert_allclose(list(alone.probabilities.values()), list(together.probabilities.values()), atol=1e-5)
+
+
+def test_the_command_writes_a_row_a_chain_and_lists_what_it_skipped(checkpoint, folder, tmp_path, capsys):
+    out = tmp_path / "p.csv"
+    assert main(["predict", str(checkpoint), str(folder), "--out", str(out)]) == 0
+    with open(out, newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [r["id"] for r in rows] == ["one", "two_A", "two_B"]
+    assert list(rows[0]) == "id file class confidence p_1 p_2 p_3 tokens importance residues".split()
+    assert len(rows[0]["tokens"].split()) == len(rows[0]["residues"].split())
+    with open(tmp_path / "p.skipped.csv", newline="") as file:
+        assert [r["file"] for r in csv.DictReader(file)] == [str(folder / "broken.pdb")]
+    assert "3 chains classified" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("checkpoint_name", "path", "out", "words"),
+    [
+        ("nowhere.ckpt", "in", "p.csv", "nowhere.ckpt"),
+        ("in/one.pdb", "in", "p.csv", "one.pdb"),
+        (None, "in/broken.pdb", "p.csv", "no protein chain could be read"),
+        (None, "in/nothing*.pdb", "p.csv", "no file matches"),
+        (None, "in", "nowhere/p.csv", "nowhere"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_one_message_and_no_file(
+    checkpoint, folder, tmp_path, capsys, checkpoint_name, path, out, words
+):
+    model = checkpoint if checkpoint_name is None else tmp_path / checkpoint_name
+    assert main(["predict", str(model), str(tmp_path / path), "--out", str(tmp_path / out)]) == 2
+    assert words in capsys.readouterr().err
+    assert not list(tmp_path.glob("*p.csv*"))
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    torch.save({"state_dict": {}, "hyper_parameters": {"depth": 3}}, tmp_path / "x.ckpt")
+    with pytest.raises(UserError, match="holds no ParToken"):
+        partoken.load(tmp_path / "x.ckpt")
+
+
+def test_importing_the_command_imports_no_torch():
+    code = "import sys, partoken, partoken.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
