@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     predict.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
     predict.set_defaults(run=_predict)
     options = parser.parse_args(arguments)
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as fast alone; jobs that share cores do not wait on each other
     try:
         options.run(options)
     except UserError as error:

@@ -12,7 +12,9 @@ __all__ = ["BatchSampler", "count_batches", "pack"]
 
 
 class BatchSampler(DistributedSampler):
-    """Yields the batches of an epoch as lists of row numbers; every chain is in exactly one batch of one device.
+    """Yields the batches of an epoch; every chain is in exactly one batch of one device.
+
+    A batch is a list of the row, first residue and number of residues of each of its chains.
 
     Each device has the same number of batches in every epoch, known beforehand, so that step counts are exact. The
     order depends on the seed and the epoch alone: a resumed epoch has the order of the epoch that was cut off.
@@ -22,6 +24,7 @@ class BatchSampler(DistributedSampler):
         lengths: residues of each chain, int64 [n].
         batch_size: the most chains a batch, when `max_residues` is None.
         max_residues: the most residues a batch; batches are then filled by residues.
+        crop: longer chains are cut to a stretch of so many residues, another one each epoch; None: whole chains.
         shuffle: False keeps the chains in order, for evaluation.
         seed: of the order.
         world_size: number of devices.
@@ -37,6 +40,7 @@ class BatchSampler(DistributedSampler):
         *,
         batch_size: int,
         max_residues: int | None = None,
+        crop: int | None = None,
         shuffle: bool = True,
         seed: int = 0,
         world_size: int = 1,
@@ -44,15 +48,19 @@ class BatchSampler(DistributedSampler):
     ) -> None:
         super().__init__(lengths, num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)
         self.start = 0  # batches of the epoch that have been taken already, for a loader that goes on within it
-        self.lengths = np.asarray(lengths)
+        self.whole = np.asarray(lengths)
+        self.lengths = self.whole if crop is None else np.minimum(self.whole, crop)
         self.max_residues = max_residues
         self.num_batches = count_batches(self.lengths, batch_size, max_residues, world_size)
 
     def __len__(self) -> int:
         return self.num_batches // self.num_replicas
 
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self._batches()[self.rank :: self.num_replicas][self.start :])
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+        spare = self.whole - self.lengths
+        first = np.random.default_rng((self.seed, self.epoch, 1)).integers(0, spare, endpoint=True)
+        for batch in self._batches()[self.rank :: self.num_replicas][self.start :]:
+            yield [(row, int(first[row]), int(self.lengths[row])) for row in batch]
 
     def _batches(self) -> list[list[int]]:
         """Returns the batches of all devices, in order."""

@@ -227,7 +227,8 @@ class StageFreezer(pl.Callback):
                     )
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._apply(trainer.current_epoch, pl_module)  # a resumed epoch has no start of its own
+        if trainer.fit_loop.restarting:  # an epoch that goes on has no start of its own
+            self._apply(trainer.current_epoch, pl_module)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._apply(trainer.current_epoch, pl_module)
@@ -238,7 +239,7 @@ class StageFreezer(pl.Callback):
             epoch -= self.stages[number]["epochs"]
             number += 1
         frozen = self.stages[number]["freeze"]
-        if epoch == 0:
+        if epoch == 0 and len(self.stages) > 1:
             standing = f", {', '.join(frozen)} standing still" if frozen else ""
             log.info("stage %d of %d%s", number + 1, len(self.stages), standing)
         for name, part in module.named_modules():
