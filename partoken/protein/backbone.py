@@ -1,7 +1,7 @@
 """One protein chain: backbone coordinates, sequence, name. Knows NumPy and nothing else."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -64,11 +64,6 @@ class Backbone:
 
     def __len__(self) -> int:
         return len(self.sequence)
-
-    def cut(self, start: int, length: int) -> "Backbone":
-        """Returns the stretch of `length` residues from `start`, counted from 0."""
-        stretch = slice(start, start + length)
-        return replace(self, coords=self.coords[stretch], sequence=self.sequence[stretch])
 
     @property
     def letters(self) -> str:

@@ -12,11 +12,9 @@ __all__ = ["BatchSampler", "count_batches", "pack"]
 
 
 class BatchSampler(DistributedSampler):
-    """Yields the batches of an epoch; every chain is in exactly one batch of one device.
+    """Yields the batches of an epoch as lists of row numbers; in a pass every chain is in exactly one batch.
 
-    A batch is a list of the row, first residue and number of residues of each of its chains.
-
-    Each device has the same number of batches in every epoch, known beforehand, so that step counts are exact. The
+    A pass over the chains is one epoch, or several. Each device has the same number of batches in every epoch, known beforehand, so that step counts are exact. The
     order depends on the seed and the epoch alone: a resumed epoch has the order of the epoch that was cut off.
     It is a `DistributedSampler` by type so that Lightning leaves it in place and announces each epoch to it.
 
@@ -24,7 +22,7 @@ class BatchSampler(DistributedSampler):
         lengths: residues of each chain, int64 [n].
         batch_size: the most chains a batch, when `max_residues` is None.
         max_residues: the most residues a batch; batches are then filled by residues.
-        crop: longer chains are cut to a stretch of so many residues, another one each epoch; None: whole chains.
+        epochs_per_pass: epochs that share a pass over the chains.
         shuffle: False keeps the chains in order, for evaluation.
         seed: of the order.
         world_size: number of devices.
@@ -40,7 +38,7 @@ class BatchSampler(DistributedSampler):
         *,
         batch_size: int,
         max_residues: int | None = None,
-        crop: int | None = None,
+        epochs_per_pass: int = 1,
         shuffle: bool = True,
         seed: int = 0,
         world_size: int = 1,
@@ -48,24 +46,22 @@ class BatchSampler(DistributedSampler):
     ) -> None:
         super().__init__(lengths, num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)
         self.start = 0  # batches of the epoch that have been taken already, for a loader that goes on within it
-        self.whole = np.asarray(lengths)
-        self.lengths = self.whole if crop is None else np.minimum(self.whole, crop)
+        self.lengths = np.asarray(lengths)
         self.max_residues = max_residues
-        self.num_batches = count_batches(self.lengths, batch_size, max_residues, world_size)
+        self.epochs_per_pass = epochs_per_pass
+        self.num_batches = count_batches(self.lengths, batch_size, max_residues, world_size * epochs_per_pass)
 
     def __len__(self) -> int:
-        return self.num_batches // self.num_replicas
+        return self.num_batches // (self.num_replicas * self.epochs_per_pass)
 
-    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
-        spare = self.whole - self.lengths
-        first = np.random.default_rng((self.seed, self.epoch, 1)).integers(0, spare, endpoint=True)
-        for batch in self._batches()[self.rank :: self.num_replicas][self.start :]:
-            yield [(row, int(first[row]), int(self.lengths[row])) for row in batch]
+    def __iter__(self) -> Iterator[list[int]]:
+        part = self.epoch % self.epochs_per_pass * self.num_replicas + self.rank
+        return iter(self._batches()[part :: self.num_replicas * self.epochs_per_pass][self.start :])
 
     def _batches(self) -> list[list[int]]:
-        """Returns the batches of all devices, in order."""
+        """Returns the batches of all devices in a whole pass, in order."""
         order = np.arange(len(self.lengths))
-        random = np.random.default_rng((self.seed, self.epoch))
+        random = np.random.default_rng((self.seed, self.epoch // self.epochs_per_pass))
         if self.shuffle:
             random.shuffle(order)
         if self.max_residues is None:
@@ -87,19 +83,28 @@ class BatchSampler(DistributedSampler):
         raise AssertionError("count_batches counted too few batches")
 
 
-def count_batches(lengths: np.ndarray, batch_size: int, max_residues: int | None = None, world_size: int = 1) -> int:
-    """Returns the number of batches of an epoch on all devices together, a multiple of their number.
+def count_batches(lengths: np.ndarray, batch_size: int, max_residues: int | None = None, shares: int = 1) -> int:
+    """Returns the number of batches of a pass over the chains, a multiple of `shares`.
+
+    Arguments:
+        lengths: residues of each chain.
+        batch_size: the most chains a batch, when `max_residues` is None.
+        max_residues: the most residues a batch.
+        shares: devices times epochs that share the pass.
+
+    Raises:
+        UserError: a chain longer than `max_residues`, or fewer chains than shares.
 
     >>> count_batches(np.full(10, 100), batch_size=4)
     3
-    >>> count_batches(np.full(10, 100), batch_size=4, max_residues=250, world_size=2)
+    >>> count_batches(np.full(10, 100), batch_size=4, max_residues=250, shares=2)
     6
     """
-    if len(lengths) < world_size:
-        raise UserError(f"{len(lengths)} chains cannot be shared by {world_size} devices: give at least one to each")
+    if len(lengths) < shares:
+        raise UserError(f"{len(lengths)} chains cannot be shared by {shares} devices and epochs: give at least one to each")
     if max_residues is None:
         count = -(-len(lengths) // batch_size)
-        return min(_multiple(count, world_size), len(lengths) // world_size * world_size)
+        return min(_multiple(count, shares), len(lengths) // shares * shares)
     longest = int(np.max(lengths))
     if longest > max_residues:
         raise UserError(
@@ -107,13 +112,13 @@ def count_batches(lengths: np.ndarray, batch_size: int, max_residues: int | None
             f"raise it to {longest} or more, or leave long chains out with data.max_length"
         )
     descending = np.argsort(-lengths, kind="stable")
-    count = _multiple(-(-int(lengths.sum()) // max_residues), world_size)
+    count = _multiple(-(-int(lengths.sum()) // max_residues), shares)
     while pack(lengths, count, descending)[1] > max_residues:
-        count += world_size
+        count += shares
     if count > len(lengths):
         raise UserError(
             f"data.max_residues_per_batch={max_residues}: {len(lengths)} chains do not fill {count} batches, "
-            f"the same number on each of {world_size} devices; raise it"
+            f"the same number on each of {shares} devices and epochs; raise it"
         )
     return count
 

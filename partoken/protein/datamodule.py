@@ -60,11 +60,8 @@ class ChainDataset(Dataset):
         """Names of the chains, in the order of `ChainBatch.index`."""
         return [self.store.ids[row] for row in self.rows]
 
-    def __getitem__(self, batch: Sequence[tuple[int, int, int]]) -> ChainBatch:
-        rows = [row for row, _, _ in batch]
-        chains = self.store.read(self.rows[rows])
-        cut = [chain.cut(first, length) for chain, (_, first, length) in zip(chains, batch, strict=True)]
-        return collate(cut, self.labels[rows], rows)
+    def __getitem__(self, batch: Sequence[int]) -> ChainBatch:
+        return collate(self.store.read(self.rows[batch]), self.labels[batch], batch)
 
 
 class ProteinDataModule(pl.LightningDataModule):
@@ -86,7 +83,7 @@ class ProteinDataModule(pl.LightningDataModule):
         untrained: error, or leave_out: what becomes of classes that the split gives no training chain.
         limit: use about so many chains, of all splits and classes; for a quick look.
         max_residues_per_batch: fill batches with so many residues instead of `batch_size` chains.
-        crop: train on a stretch of so many residues of a longer chain, another one each epoch; None: on whole chains.
+        epochs_per_pass: epochs of training that share a pass over the chains; 1: every epoch sees every chain.
         cluster_identity: of the sequences of two chains that must not be in different splits, where the split is by
             cluster and the source names no clusters.
         max_skipped: the run stops when a larger share of what was given cannot be used.
@@ -112,7 +109,7 @@ class ProteinDataModule(pl.LightningDataModule):
         untrained: str = "error",
         limit: int | None = None,
         max_residues_per_batch: int | None = None,
-        crop: int | None = None,
+        epochs_per_pass: int = 1,
         cluster_identity: float = 0.3,
         max_skipped: float = 0.1,
         cache_dir: str | os.PathLike[str] | None = None,
@@ -124,7 +121,7 @@ class ProteinDataModule(pl.LightningDataModule):
             ("train.batch_size", batch_size),
             ("data.limit", limit),
             ("data.max_residues_per_batch", max_residues_per_batch),
-            ("data.crop", crop),
+            ("data.epochs_per_pass", epochs_per_pass),
             ("data.min_class_size", min_class_size),
         ):
             if value is not None and value < 1:
@@ -149,7 +146,7 @@ class ProteinDataModule(pl.LightningDataModule):
         self.untrained = untrained
         self.limit = limit
         self.max_residues_per_batch = max_residues_per_batch
-        self.crop = crop
+        self.epochs_per_pass = epochs_per_pass
         self.cluster_identity = cluster_identity
         self.max_skipped = max_skipped
         self.cache_dir = cache_dir
@@ -312,8 +309,8 @@ class ProteinDataModule(pl.LightningDataModule):
     def num_train_batches(self, world_size: int = 1) -> int:
         """Returns the batches of a training epoch on each device."""
         lengths = self._datasets["train"].lengths
-        lengths = lengths if self.crop is None else np.minimum(lengths, self.crop)
-        return count_batches(lengths, self.batch_size, self.max_residues_per_batch, world_size) // world_size
+        shares = world_size * self.epochs_per_pass
+        return count_batches(lengths, self.batch_size, self.max_residues_per_batch, shares) // shares
 
     def train_dataloader(self) -> DataLoader:
         """Loads the training chains, in another order each epoch."""
@@ -337,7 +334,7 @@ class ProteinDataModule(pl.LightningDataModule):
             dataset.lengths,
             batch_size=self.batch_size,
             max_residues=self.max_residues_per_batch,
-            crop=self.crop if split == "train" else None,
+            epochs_per_pass=self.epochs_per_pass if split == "train" else 1,
             shuffle=shuffle,
             seed=self.seed,
             world_size=self.trainer.world_size if self.trainer else 1,

@@ -10,11 +10,8 @@ LENGTHS = st.lists(st.integers(1, 500), min_size=1, max_size=60).map(np.array)
 
 
 def epoch(sampler: BatchSampler, number: int) -> list[list[int]]:
-    """Returns the rows of each batch of whole chains."""
     sampler.set_epoch(number)
-    batches = list(sampler)
-    assert all((first, length) == (0, sampler.whole[row]) for batch in batches for row, first, length in batch)
-    return [[row for row, _, _ in batch] for batch in batches]
+    return list(sampler)
 
 
 @settings(max_examples=60, deadline=None)
@@ -64,34 +61,26 @@ def test_batches_by_residues_are_nearly_full():
 
 def test_evaluation_keeps_the_order():
     sampler = BatchSampler(np.full(5, 100), batch_size=2, shuffle=False)
-    assert epoch(sampler, 0) == [[0, 1], [2, 3], [4]]
+    assert list(sampler) == [[0, 1], [2, 3], [4]]
 
 
-def test_a_long_chain_is_cut_to_another_stretch_each_epoch():
-    lengths = np.array([50, 300, 80, 300, 120])
-    sampler = BatchSampler(lengths, batch_size=2, crop=100, seed=1)
-    stretches = []
-    for number in range(30):
-        sampler.set_epoch(number)
-        found = {row: (first, length) for batch in sampler for row, first, length in batch}
-        again = {row: (first, length) for batch in sampler for row, first, length in batch}
-        assert found == again, "a resumed epoch has the stretches of the epoch that was cut off"
-        stretches.append(found)
-    assert all(s[0] == (0, 50) and s[2] == (0, 80) for s in stretches), "short chains stay whole"
-    firsts = [s[1][0] for s in stretches]
-    assert {s[1][1] for s in stretches} == {100}
-    assert len(set(firsts)) > 15
-    assert 0 <= min(firsts) < 40
-    assert 160 < max(firsts) <= 200
-
-
-def test_batches_by_residues_count_what_is_left_of_a_chain():
-    sampler = BatchSampler(np.full(10, 500), batch_size=1, max_residues=200, crop=100)
-    assert [len(batch) for batch in sampler] == [2] * 5
+@pytest.mark.parametrize("residues", [None, 700])
+@pytest.mark.parametrize("world", [1, 2])
+def test_epochs_that_share_a_pass_see_every_chain_once_between_them(residues, world):
+    lengths = np.random.default_rng(0).integers(40, 500, 50)
+    options = dict(batch_size=4, max_residues=residues, epochs_per_pass=3, seed=1, world_size=world)
+    devices = [BatchSampler(lengths, rank=rank, **options) for rank in range(world)]
+    passes = []
+    for first in (0, 3):
+        parts = [epoch(device, first + e) for e in range(3) for device in devices]
+        assert {len(part) for part in parts} == {len(devices[0])}
+        passes.append([row for part in parts for batch in part for row in batch])
+        assert sorted(passes[-1]) == list(range(50))
+    assert passes[0] != passes[1], "the next pass has another order"
 
 
 def test_a_chain_longer_than_the_batch_is_the_users_to_solve():
     with pytest.raises(UserError, match=r"max_residues_per_batch=300.*701"):
         count_batches(np.array([100, 701]), 8, 300)
-    with pytest.raises(UserError, match="1 chains cannot be shared by 2 devices"):
+    with pytest.raises(UserError, match="1 chains cannot be shared by 2 devices and epochs"):
         count_batches(np.array([100]), 8, None, 2)
