@@ -24,13 +24,14 @@ from partoken.protein.similarity import CLUSTER_VERSION, cluster_sequences
 from partoken.protein.sources.arrays import open_arrays, read_arrays, table_of
 from partoken.protein.sources.folder import label_chains, read_folder
 from partoken.protein.sources.proteinshake import label_proteins, read_proteinshake, task_of
+from partoken.protein.sources.synthetic import Recipe, open_synthetic
 from partoken.protein.splits import limit_rows, split_groups
 from partoken.protein.store import ChainStore
 from partoken.protein.structure import ChainBatch, collate
 from partoken.protein.validation import MIN_LENGTH
 from partoken.training.checkpoint import ResumableLoader
 
-__all__ = ["ChainDataset", "ProteinDataModule", "arrays", "embedded", "folder", "proteinshake"]
+__all__ = ["ChainDataset", "ProteinDataModule", "arrays", "embedded", "folder", "proteinshake", "synthetic"]
 
 
 class ChainDataset(Dataset):
@@ -482,6 +483,39 @@ def proteinshake(
 
     options |= {"split": "given", "cache_dir": cache_dir, "untrained": untrained}
     return _create(f"proteinshake {dataset_name}", read, how, reading, options)
+
+
+def synthetic(
+    num_chains: int = 1000,
+    num_classes: int = 4,
+    shortest: int = 60,
+    longest: int = 200,
+    recipe_seed: int = 0,
+    split: str = "random",
+    cache_dir: str | None = None,
+    **options: Any,
+) -> ProteinDataModule:
+    """Creates the data module of made-up chains with a motif that decides their class; see `sources.synthetic`.
+
+    The motif's residues are in the column `motif` of `dataset(split).store`, as `start-stop`.
+
+    Arguments:
+        num_chains: of all splits together.
+        num_classes: one motif each.
+        shortest: residues of the shortest chain.
+        longest: residues of the longest chain.
+        recipe_seed: of the chains.
+        split: random, or cluster.
+        cache_dir: where the cache is; None takes the user's cache folder.
+        options: of `ProteinDataModule`.
+    """
+    recipe = Recipe(num_chains, num_classes, shortest, longest, recipe_seed)
+    how = {"label_column": "label", "label_depth": None, "multi_label": False}
+
+    def read() -> Collection:
+        return from_columns(open_synthetic(recipe, cache_dir), where="the recipe", **how)
+
+    return _create("synthetic", read, how, {}, {**options, "split": split, "cache_dir": cache_dir})
 
 
 def _create(

@@ -17,16 +17,17 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 FEW = 500
-"""Items not worth the start of processes."""
+"""Items, of a millisecond or so each, that are not worth the start of processes."""
 
 
 def map_parallel(
     function: Callable[[Item], Result],
     items: Sequence[Item],
     *,
-    when_killed: Callable[[Item], Result],
     description: str,
+    when_killed: Callable[[Item], Result] | None = None,
     workers: int | None = None,
+    few: int = FEW,
 ) -> Iterator[Result]:
     """Yields `function(item)` for each item, in order.
 
@@ -36,18 +37,22 @@ def map_parallel(
     Arguments:
         function: of a module, so that it can be sent to another process.
         items: what it is applied to.
-        when_killed: gives the result for an item on which the process died.
         description: of the progress bar.
-        workers: processes; None takes as many as the machine lets us use, fewer items than `FEW` none.
+        when_killed: gives the result for an item on which the process died; None raises.
+        workers: processes; None takes as many as the machine lets us use, for fewer items than `few` none.
+        few: items that are not worth the start of processes.
     """
     if workers is None:
-        workers = len(os.sched_getaffinity(0)) if len(items) >= FEW else 0
+        workers = len(os.sched_getaffinity(0)) if len(items) >= few else 0
     results = map(function, items) if workers <= 1 else _pooled(function, items, when_killed, workers)
     yield from tqdm(results, description, len(items), disable=not sys.stderr.isatty(), leave=False)
 
 
 def _pooled(
-    function: Callable[[Item], Result], items: Sequence[Item], when_killed: Callable[[Item], Result], workers: int
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    when_killed: Callable[[Item], Result] | None,
+    workers: int,
 ) -> Iterator[Result]:
     position = 0
     while position < len(items):
@@ -61,6 +66,8 @@ def _pooled(
                 try:
                     result = next(_until_broken(function, [item], 1))
                 except BrokenProcessPool:
+                    if when_killed is None:
+                        raise
                     result = when_killed(item)
                 position += 1
                 yield result

@@ -1,0 +1,144 @@
+import numpy as np
+import pytest
+from scipy.spatial import cKDTree
+
+from partoken.errors import UserError
+from partoken.protein import datamodule
+from partoken.protein.sources.synthetic import (
+    ANGLES,
+    APART,
+    BONDS,
+    CLOSEST,
+    MOTIF_LENGTH,
+    Recipe,
+    make_chains,
+    motif_words,
+)
+
+RECIPE = Recipe(num_chains=40, shortest=40, longest=120, seed=3)
+
+
+@pytest.fixture(scope="module")
+def made():
+    return list(make_chains(RECIPE, workers=0))
+
+
+def distance(one, two):
+    return np.linalg.norm(one - two, axis=-1)
+
+
+def angle(one, two, three):
+    a, b = one - two, three - two
+    return np.degrees(np.arccos((a * b).sum(-1) / np.linalg.norm(a, axis=-1) / np.linalg.norm(b, axis=-1)))
+
+
+def dihedral(one, two, three, four):
+    b1, b2, b3 = two - one, three - two, four - three
+    across = np.cross(b1, b2), np.cross(b2, b3)
+    sine = (np.cross(*across) * b2).sum(-1) / np.linalg.norm(b2, axis=-1)
+    return np.degrees(np.arctan2(sine, (across[0] * across[1]).sum(-1)))
+
+
+def dihedrals(coords):
+    """phi, psi and omega of the residues that have both neighbours, degrees [L - 2, 3]."""
+    n, ca, c, _ = coords.astype(float).transpose(1, 0, 2)
+    return np.stack(
+        [
+            dihedral(c[:-2], n[1:-1], ca[1:-1], c[1:-1]),
+            dihedral(n[1:-1], ca[1:-1], c[1:-1], n[2:]),
+            dihedral(ca[1:-1], c[1:-1], n[2:], ca[2:]),
+        ],
+        1,
+    )
+
+
+def test_bonds_angles_and_peptide_planes_are_ideal(made):
+    for chain in made:
+        n, ca, c, o = chain.coords.astype(float).transpose(1, 0, 2)
+        for found, key in (
+            (distance(n, ca), "N-CA"),
+            (distance(ca, c), "CA-C"),
+            (distance(c, o), "C-O"),
+            (distance(c[:-1], n[1:]), "C-N"),
+        ):
+            np.testing.assert_allclose(found, BONDS[key], atol=1e-3)
+        for found, key in (
+            (angle(n, ca, c), "N-CA-C"),
+            (angle(ca, c, o), "CA-C-O"),
+            (angle(ca[:-1], c[:-1], n[1:]), "CA-C-N"),
+            (angle(c[:-1], n[1:], ca[1:]), "C-N-CA"),
+        ):
+            np.testing.assert_allclose(found, ANGLES[key], atol=0.1)
+        np.testing.assert_allclose(np.abs(dihedrals(chain.coords)[:, 2]), 180, atol=0.1)
+
+
+def test_no_atoms_clash(made):
+    for chain in made:
+        atoms = chain.coords.astype(float).reshape(-1, 3)
+        residues = cKDTree(atoms).query_pairs(CLOSEST - 1e-3, output_type="ndarray") // 4
+        assert (np.abs(residues[:, 0] - residues[:, 1]) < 3).all()
+
+
+def test_the_motif_is_where_it_is_said_to_be(made):
+    words = motif_words(RECIPE)
+    for chain in made:
+        start, stop = map(int, chain.fields["motif"].split("-"))
+        assert stop - start + 1 == MOTIF_LENGTH and 0 <= start and stop < len(chain)
+        word = words[int(chain.fields["label"].removeprefix("motif"))]
+        inner = [i for i in range(MOTIF_LENGTH) if 1 <= start + i < len(chain) - 1]
+        found = dihedrals(chain.coords)[[start + i - 1 for i in inner], :2]
+        apart = (found - word[inner] + 180) % 360 - 180
+        assert np.abs(apart).max() < 5 * 3
+
+
+def test_motifs_differ_in_shape_and_in_nothing_else():
+    recipe = Recipe(num_chains=100, num_classes=8)
+    words = motif_words(recipe)
+    assert len({tuple(sorted(map(tuple, word))) for word in words}) == 1
+    traces = {}
+    for chain in make_chains(recipe, workers=0):
+        start = int(chain.fields["motif"].split("-")[0])
+        traces.setdefault(chain.fields["label"], chain.coords[start : start + MOTIF_LENGTH, 1].astype(float))
+
+    def rmsd(one, two):
+        one, two = one - one.mean(0), two - two.mean(0)
+        u, _, v = np.linalg.svd(one.T @ two)
+        turn = u @ np.diag([1, 1, np.linalg.det(u @ v)]) @ v
+        return np.sqrt(((one @ turn - two) ** 2).sum(1).mean())
+
+    names = sorted(traces)
+    apart = [rmsd(traces[a], traces[b]) for i, a in enumerate(names) for b in names[:i]]
+    assert len(names) == 8 and min(apart) > 0.6 * APART
+
+
+def test_recipe_decides_everything_and_processes_nothing(made):
+    again = list(make_chains(RECIPE, workers=2))
+    other = list(make_chains(Recipe(num_chains=40, shortest=40, longest=120, seed=4), workers=0))
+    for one, two in zip(made, again, strict=True):
+        assert one.id == two.id and one.fields == two.fields
+        np.testing.assert_array_equal(one.coords, two.coords)
+    assert any(len(a) != len(b) for a, b in zip(made, other, strict=True))
+    assert len(made) == 40 and all(40 <= len(chain) <= 120 for chain in made)
+
+
+def test_data_module_knows_the_motifs(tmp_path):
+    data = datamodule.synthetic(num_chains=60, num_classes=3, shortest=30, longest=60, cache_dir=str(tmp_path))
+    data.setup("fit")
+    assert data.class_names == ["motif0", "motif1", "motif2"]
+    assert [sum(c) for c in data.class_counts.values()] == [42, 9, 9]
+    dataset = data.dataset("test")
+    assert all("-" in dataset.store.columns["motif"][row] for row in dataset.rows)
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"num_classes": 1}, "data.num_classes=1: choose 2 to 50"),
+        ({"num_chains": 5}, "data.num_chains=5"),
+        ({"shortest": 10}, "data.shortest=10"),
+        ({"longest": 50}, "data.longest=50"),
+    ],
+)
+def test_impossible_recipes_are_named(options, message):
+    with pytest.raises(UserError, match=message):
+        Recipe(**options)

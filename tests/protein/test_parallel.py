@@ -1,0 +1,35 @@
+import os
+import signal
+
+import pytest
+
+from partoken.protein.parallel import map_parallel
+
+
+def square_or_die(number: int) -> int:
+    if number in (13, 40):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number * number
+
+
+def square(number: int) -> int:
+    if number == 7:
+        raise ValueError("seven")
+    return number * number
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_results_keep_their_order(workers):
+    numbers = [n for n in range(30) if n != 7]
+    found = list(map_parallel(square, numbers, description="", workers=workers))
+    assert found == [n * n for n in numbers]
+
+
+def test_an_item_that_kills_its_process_is_named_and_the_others_go_on():
+    found = list(map_parallel(square_or_die, range(50), description="", when_killed=lambda n: -n, workers=2))
+    assert found == [-n if n in (13, 40) else n * n for n in range(50)]
+
+
+def test_errors_come_through():
+    with pytest.raises(ValueError, match="seven"):
+        list(map_parallel(square, range(10), description="", workers=2))
