@@ -154,7 +154,7 @@ def _nearest(ca: Tensor, mask: Tensor, chain: Tensor, bounds: list[int], k: int)
 
 def _radial_basis(distance: Tensor, count: int) -> Tensor:
     centres = torch.linspace(0.0, _MAX_DISTANCE, count, device=distance.device, dtype=distance.dtype)
-    return torch.exp(-((distance[..., None] - centres) * (count / _MAX_DISTANCE)).square())
+    return (distance[..., None] - centres).mul_(count / _MAX_DISTANCE).square_().neg_().exp_()
 
 
 def _positional(offset: Tensor, longest: int, count: int) -> Tensor:

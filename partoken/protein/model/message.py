@@ -7,8 +7,8 @@ computed here from less:
   last is computed for every edge;
 - the third GVP has no activation, so that its maps are applied to the mean instead of to every message; only the
   lengths of its hidden vectors are not linear and are averaged themselves;
-- edges are walked in blocks that stay in the processor's cache, and the backward pass computes a block again instead of
-  remembering it, so that nothing of the size of all edges is written but the gradient of the edge features.
+- edges are walked in blocks that stay in the processor's cache. The backward pass computes a block again, but for its
+  scalars, whose products cost most: they alone are remembered, 24 kB a residue and layer in float32.
 
 Vectors are `[3, ..., channels]`: lengths and gates then run over contiguous memory.
 """
@@ -30,8 +30,8 @@ sigmoid_backward = torch.ops.aten.sigmoid_backward
 
 _EPS = 1e-8
 _SHORTEST = _EPS**0.5
-# Residues of a block: about 4,000 edges stay in a processor's cache; a GPU wants few, large kernels.
-_BLOCK = {"cpu": 128}
+# Residues of a block: about 8,000 edges stay in a processor's cache; a GPU wants few, large kernels.
+_BLOCK = {"cpu": 256}
 _BLOCK_ELSEWHERE = 4096
 
 
@@ -73,8 +73,9 @@ def mean_message(
     device = scalars.device.type
     if torch.is_autocast_enabled(device):
         parts = [part.to(torch.get_autocast_dtype(device)) for part in parts]
+    learning = torch.is_grad_enabled() and any(part.requires_grad for part in parts)
     with torch.autocast(device, enabled=False):
-        sums = _MessageSum.apply(graph.neighbors, graph.neighbor_mask, *parts)
+        sums = _MessageSum.apply(learning, graph.neighbors, graph.neighbor_mask, *parts)
     count = graph.neighbor_mask.sum(1, keepdim=True).clamp(min=1).to(scalars.dtype)
     mean_s, mean_n, mean_v = (part / count for part in sums)
     out_s = third.ws(torch.cat([mean_s, mean_n], dim=-1)) * graph.neighbor_mask[:, :1]
@@ -127,16 +128,19 @@ class _MessageSum(torch.autograd.Function):
     """Sums over neighbours: scalars of the second GVP, lengths of the third's hidden vectors, vectors of the second."""
 
     @staticmethod
-    def forward(ctx, neighbors: Tensor, mask: Tensor, *parts: Tensor):
+    def forward(ctx, learning: bool, neighbors: Tensor, mask: Tensor, *parts: Tensor):
         inputs = _Inputs(*parts)
         ctx.save_for_backward(neighbors, mask, *parts)
-        size = len(neighbors)
+        size, k = neighbors.shape
         s, v = inputs.ws2.shape[1], inputs.wv2.shape[1]
+        # Without a backward pass, one block's scalars are overwritten by the next.
+        ctx.scalars = [inputs.sender_s.new_empty(size if learning else _block(neighbors), k, s) for _ in range(2)]
         sum_s, sum_n = inputs.sender_s.new_empty(size, s), inputs.sender_s.new_empty(size, v)
         sum_v = inputs.sender_s.new_empty(3, size, v)
         for rows in _blocks(neighbors):
             occupied = mask[rows, :, None].to(sum_s.dtype)
-            message = _message(inputs, neighbors, occupied, rows)
+            scalars = [part[rows] if learning else part[: len(occupied)] for part in ctx.scalars]
+            message = _message(inputs, neighbors[rows], rows, scalars, occupied)
             torch.sum(message.s2, 1, out=sum_s[rows])
             torch.sum(message.n3.mul_(occupied), 1, out=sum_n[rows])
             torch.sum(message.v2.mul_(occupied), 2, out=sum_v[:, rows])
@@ -152,7 +156,7 @@ class _MessageSum(torch.autograd.Function):
         grads = _Inputs(*(torch.zeros(part.shape, dtype=exact, device=part.device) for part in parts))
         for rows in _blocks(neighbors):
             occupied = mask[rows, :, None].to(grad_s.dtype)
-            message = _message(inputs, neighbors, occupied, rows)
+            message = _message(inputs, neighbors[rows], rows, [part[rows] for part in ctx.scalars])
             _message_backward(
                 inputs,
                 grads,
@@ -163,18 +167,29 @@ class _MessageSum(torch.autograd.Function):
                 grad_n[rows, None] * occupied,
                 grad_v[:, rows, None] * occupied,
             )
-        return None, None, *grads
+        return None, None, None, *grads
+
+
+def _block(neighbors: Tensor) -> int:
+    return max(1, min(_BLOCK.get(neighbors.device.type, _BLOCK_ELSEWHERE), len(neighbors)))
 
 
 def _blocks(neighbors: Tensor) -> Iterator[slice]:
-    step = _BLOCK.get(neighbors.device.type, _BLOCK_ELSEWHERE)
+    step = _block(neighbors)
     return (slice(start, start + step) for start in range(0, len(neighbors), step))
 
 
-def _message(x: _Inputs, neighbors: Tensor, occupied: Tensor, rows: slice) -> _Message:
-    """Computes the messages to some residues, as far as the third GVP's hidden vectors; s2 is zero in empty slots."""
-    senders = neighbors[rows].flatten()
-    n, k = neighbors[rows].shape
+def _message(
+    x: _Inputs, neighbors: Tensor, rows: slice, scalars: list[Tensor], occupied: Tensor | None = None
+) -> _Message:
+    """Computes the messages to some residues, as far as the third GVP's hidden vectors.
+
+    With `occupied`, `[n, k, 1]`, the scalars of the first two GVPs are computed too, into `scalars`, the second ones
+    zero in empty slots; without, they are taken from there.
+    """
+    senders = neighbors.flatten()
+    n, k = neighbors.shape
+    s1, s2 = scalars
     h1 = x.sender_v.new_empty(3, n, k, x.sender_v.shape[-1])
     for axis, part in enumerate(x.sender_v):
         torch.index_select(part, 0, senders, out=h1[axis].view(n * k, -1))
@@ -183,18 +198,20 @@ def _message(x: _Inputs, neighbors: Tensor, occupied: Tensor, rows: slice) -> _M
     for channel, weight in zip(x.edge_v[:, rows].split(1, dim=-1), x.wh1, strict=True):
         h1.addcmul_(channel, weight)
     n1 = _length(h1)
-    s1 = x.sender_s.index_select(0, senders).view(n, k, -1)
-    s1 += x.receiver_s[rows, None]
-    _add_product(s1, x.edge_s[rows], x.ws1)
-    _add_product(s1, n1, x.wn1).relu_()
+    if occupied is not None:
+        torch.index_select(x.sender_s, 0, senders, out=s1.view(n * k, -1))
+        s1 += x.receiver_s[rows, None]
+        _add_product(s1, x.edge_s[rows], x.ws1)
+        _add_product(s1, n1, x.wn1).relu_()
     r1 = h1 @ x.wv1
     m1 = _length(r1)
     g1 = m1.sigmoid()
     v1 = r1 * g1
     h2 = v1 @ x.wh2
     n2 = _length(h2)
-    s2 = torch.addmm(x.bias2, s1.view(n * k, -1), x.ws2).view(n, k, -1)
-    _add_product(s2, n2, x.wn2).relu_().mul_(occupied)
+    if occupied is not None:
+        torch.addmm(x.bias2, s1.view(n * k, -1), x.ws2, out=s2.view(n * k, -1))
+        _add_product(s2, n2, x.wn2).relu_().mul_(occupied)
     r2 = h2 @ x.wv2
     m2 = _length(r2)
     g2 = m2.sigmoid()
