@@ -14,8 +14,9 @@ __all__ = ["BatchSampler", "count_batches", "pack"]
 class BatchSampler(DistributedSampler):
     """Yields the batches of an epoch as lists of row numbers; in a pass every chain is in exactly one batch.
 
-    A pass over the chains is one epoch, or several. Each device has the same number of batches in every epoch, known beforehand, so that step counts are exact. The
-    order depends on the seed and the epoch alone: a resumed epoch has the order of the epoch that was cut off.
+    A pass over the chains is one epoch, or several. Each device has the same number of batches in every epoch, known
+    beforehand, so that step counts are exact. The order depends on the seed and the epoch alone: a resumed epoch has
+    the order of the epoch that was cut off.
     It is a `DistributedSampler` by type so that Lightning leaves it in place and announces each epoch to it.
 
     Arguments:
@@ -101,7 +102,8 @@ def count_batches(lengths: np.ndarray, batch_size: int, max_residues: int | None
     6
     """
     if len(lengths) < shares:
-        raise UserError(f"{len(lengths)} chains cannot be shared by {shares} devices and epochs: give at least one to each")
+        found = f"{len(lengths)} chains cannot be shared by {shares} devices and epochs"
+        raise UserError(f"{found}: give at least one to each")
     if max_residues is None:
         count = -(-len(lengths) // batch_size)
         return min(_multiple(count, shares), len(lengths) // shares * shares)

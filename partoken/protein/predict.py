@@ -74,7 +74,7 @@ class Predictor:
         return list(self.stream(paths))
 
     def stream(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Prediction]:
-        """Yields the predictions as they are made, in the order of the files, in memory that their number does not grow."""
+        """Yields the predictions as they are made, in the order of the files; memory stays the same."""
         self.skipped = []
         waiting: list[Backbone] = []
         for found in read_structures(paths):
