@@ -274,6 +274,7 @@ class ProteinDataModule(pl.LightningDataModule):
         return {
             "class_names": self.class_names,
             "class_counts": self.class_counts,
+            "train_chains": len(self._datasets["train"]),
             "multi_label": self.multi_label,
             "source": self._settings,
         }

@@ -1,15 +1,16 @@
 """What is measured on a set of evaluated chains."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from torchmetrics.functional.classification import multiclass_confusion_matrix
 
-__all__ = ["classification", "codebook_usage", "fmax", "partition_statistics"]
+__all__ = ["codebook_usage", "constant_answer", "fmax", "multi_class", "multi_label", "partition_statistics"]
 
 
-def classification(logits: Tensor, label: Tensor) -> tuple[dict[str, float], list[list[int]] | None]:
+def multi_class(logits: Tensor, label: Tensor) -> tuple[dict[str, float], list[list[int]]]:
     """Scores predictions of one label a chain.
 
     Arguments:
@@ -20,7 +21,7 @@ def classification(logits: Tensor, label: Tensor) -> tuple[dict[str, float], lis
         `accuracy`; `balanced_accuracy`, the mean recall of the classes that have a chain; `macro_f1`, the mean F1 of
         the classes that have a chain or were predicted; and the confusion matrix, true classes as rows.
 
-    >>> scores, confusion = classification(torch.eye(3)[[0, 0, 1, 1]], torch.tensor([0, 0, 0, 1]))
+    >>> scores, confusion = multi_class(torch.eye(3)[[0, 0, 1, 1]], torch.tensor([0, 0, 0, 1]))
     >>> {k: round(v, 3) for k, v in scores.items()}
     {'accuracy': 0.75, 'balanced_accuracy': 0.833, 'macro_f1': 0.733}
     >>> confusion
@@ -33,6 +34,47 @@ def classification(logits: Tensor, label: Tensor) -> tuple[dict[str, float], lis
     f1 = (2 * right / (true + predicted))[true + predicted > 0]
     scores = {"accuracy": right.sum() / true.sum(), "balanced_accuracy": recall.mean(), "macro_f1": f1.mean()}
     return {name: float(value) for name, value in scores.items()}, confusion.tolist()
+
+
+def multi_label(logits: Tensor, label: Tensor) -> dict[str, float]:
+    """Scores predictions of several labels a chain, a class being named where its probability is one half or more.
+
+    Arguments:
+        logits: [chains, classes].
+        label: [chains, classes] of zeros and ones.
+
+    Returns:
+        `fmax`; `accuracy`, the share of right decisions over chains and classes; and `macro_f1`, the mean F1 of the
+        classes that have a chain or were predicted.
+
+    >>> multi_label(torch.tensor([[2.0, -2.0], [2.0, 2.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]]))["accuracy"]
+    0.75
+    """
+    named, true = logits >= 0, label > 0
+    right, either = (named & true).sum(0).double(), (named.sum(0) + true.sum(0)).double()
+    f1 = (2 * right / either)[either > 0]
+    return {
+        "fmax": fmax(logits.sigmoid(), label),
+        "accuracy": float((named == true).double().mean()),
+        "macro_f1": float(f1.mean()) if len(f1) else 0.0,
+    }
+
+
+def constant_answer(counts: Sequence[int], num_chains: int, several: bool) -> Tensor:
+    """Returns the logits [classes] of the best answer that looks at no structure.
+
+    One label a chain: the most frequent class. Several: every class with its frequency.
+
+    Arguments:
+        counts: training chains of each class.
+        num_chains: training chains.
+        several: chains may have several labels.
+
+    >>> constant_answer([3, 9, 4], 16, several=False).argmax()
+    tensor(1)
+    """
+    shares = torch.tensor(counts, dtype=torch.float32) / num_chains
+    return torch.logit(shares, eps=1e-6) if several else shares
 
 
 def fmax(probability: Tensor, label: Tensor) -> float:

@@ -7,7 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from partoken.protein.metrics import classification, codebook_usage, partition_statistics
+from partoken.protein.metrics import (
+    codebook_usage,
+    constant_answer,
+    multi_class,
+    multi_label,
+    partition_statistics,
+)
 from partoken.protein.model.partoken import ParToken, ParTokenOutput
 from partoken.protein.structure import ChainBatch
 from partoken.training.module import ScheduledModule
@@ -20,8 +26,9 @@ class ParTokenTask(ScheduledModule):
 
     Arguments:
         train: the train config, plain.
-        data: what the data module says of itself (`settings()`): `class_names`, `class_counts`, `multi_label`, and
-            how structures are read. It travels in the checkpoint, so that the checkpoint alone can predict.
+        data: what the data module says of itself (`settings()`): `class_names`, `class_counts`, `train_chains`,
+            `multi_label`, and how structures are read. It travels in the checkpoint, so that the checkpoint alone can
+            predict.
         lambda_vq: weight of the codebook's loss.
         lambda_ent: weight of the usage entropy term.
         lambda_psc: weight of the coverage term.
@@ -46,6 +53,7 @@ class ParTokenTask(ScheduledModule):
         self.class_names = list(data["class_names"])
         self.multi_label = bool(data["multi_label"])
         self.class_counts = data["class_counts"]
+        self.train_chains = data["train_chains"]
         self.weights = {"vq": lambda_vq, "entropy": lambda_ent, "coverage": lambda_psc}
         self.network = ParToken(len(self.class_names), **network)
         self.codebook_size = network.get("codebook_size", 512)
@@ -135,18 +143,20 @@ class ParTokenTask(ScheduledModule):
         whole = {key: torch.cat([part[key] for part in seen]) for key in seen[0]}
         if self.trainer.world_size > 1:
             whole = {key: self.all_gather(value).flatten(0, 1) for key, value in whole.items()}
-        majority = int(torch.tensor(self.class_counts["train"]).argmax())
-        scores, confusion = classification(whole["logits"], whole["label"])
-        constant, _ = classification(
-            F.one_hot(torch.full_like(whole["label"], majority), len(self.class_names)).float(), whole["label"]
-        )
+        constant = constant_answer(self.class_counts["train"], self.train_chains, self.multi_label)
+        scores, confusion = self._score(whole["logits"], whole["label"])
+        majority, _ = self._score(constant.to(whole["logits"]).expand_as(whole["logits"]), whole["label"])
+        named = "their frequencies" if self.multi_label else self.class_names[int(constant.argmax())]
         return {
             "scores": {**scores, "loss": float(whole["loss"].mean())},
-            "majority": {"class": self.class_names[majority], **constant},
+            "majority": {"class": named, **majority},
             "confusion_matrix": confusion,
             "codebook": codebook_usage(whole["tokens"], self.codebook_size),
             "partition": partition_statistics(whole["sizes"], whole["lengths"]),
         }
+
+    def _score(self, logits: Tensor, label: Tensor) -> tuple[dict[str, float], list[list[int]] | None]:
+        return (multi_label(logits, label), None) if self.multi_label else multi_class(logits, label)
 
 
 def _sizes(output: ParTokenOutput, ptr: Tensor) -> Tensor:

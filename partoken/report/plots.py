@@ -61,7 +61,7 @@ def plot_losses(table: Path, path: Path, best_epoch: int | None = None) -> None:
         axes.annotate(" best", (best_epoch, axes.get_ylim()[1]), color=MUTED, va="top")
     handles, labels = axes.get_legend_handles_labels()
     more, names = right.get_legend_handles_labels()
-    axes.legend(handles + more, labels + names, frameon=False, loc="center right")
+    figure.legend(handles + more, labels + names, frameon=False, loc="outside lower center", ncols=4)
     _save(figure, path)
 
 

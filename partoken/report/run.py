@@ -58,10 +58,16 @@ def format_summary(summary: Mapping[str, Any]) -> list[str]:
         ),
         "schedule": summary.get("schedule", {}).get("verdict"),
         "speed": _speed(summary),
-        "best checkpoint": _facts(summary, "{best_checkpoint} (epoch {best_epoch}, tested)"),
+        "best checkpoint": _best(summary),
         "run folder": summary.get("run_folder"),
     }
     return lines + [f"{name:<16}  {fact}" for name, fact in facts.items() if fact]
+
+
+def _best(summary: Mapping[str, Any]) -> str | None:
+    if "best_checkpoint" not in summary:
+        return None
+    return f"{summary['best_checkpoint']} (epoch {summary['best_epoch'] + 1} of {summary['epochs']}, tested)"
 
 
 def _draw_rates(table: Path, plan: Mapping[str, Any] | None, path: Path) -> None:

@@ -1,0 +1,75 @@
+"""The losses that are trained on, and what is said of the model afterwards."""
+
+import pytest
+import torch
+
+from partoken.protein.datamodule import embedded
+from partoken.protein.task import ParTokenTask
+
+SMALL = {"node_h_dim": (16, 4), "num_layers": 1, "num_neighbors": 8, "max_clusters": 4, "codebook_size": 16}
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return next(iter(embedded(limit=30, min_class_size=20, batch_size=4).train_dataloader()))
+
+
+def task(several=False, **options):
+    torch.manual_seed(0)
+    names = ["a", "b", "c"]
+    data = {"class_names": names, "class_counts": {"train": [5, 9, 2]}, "train_chains": 16, "multi_label": several}
+    return ParTokenTask(train={"batch_size": 4}, data=data, **{**SMALL, **options})
+
+
+def gradient(batch, **weights):
+    model = task(drop_rate=0.0, **weights)
+    model(batch)  # the first batch in training places the codes
+    torch.manual_seed(1)
+    loss, _ = model.loss(model(batch), batch.label)
+    loss.backward()
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("weight", ["lambda_vq", "lambda_ent", "lambda_psc"])
+def test_every_weight_changes_the_gradient(batch, weight):
+    none = {"lambda_vq": 0.0, "lambda_ent": 0.0, "lambda_psc": 0.0}
+    assert not torch.allclose(gradient(batch, **none), gradient(batch, **{**none, weight: 1.0}), rtol=1e-3, atol=1e-7)
+
+
+def test_the_loss_is_the_weighted_sum_of_its_terms(batch):
+    model = task(lambda_vq=0.5, lambda_ent=2.0, lambda_psc=3.0).eval()
+    loss, terms = model.loss(model(batch), batch.label)
+    parts = terms["task"] + 0.5 * terms["vq"] + 2 * terms["entropy"] + 3 * terms["coverage"]
+    assert loss.item() == pytest.approx(parts.item(), rel=1e-6)
+
+
+def test_the_temperature_follows_the_epoch_and_is_saved():
+    model = task(tau_init=1.0, tau_decay=0.5, tau_min=0.2)
+    taus = []
+    for epoch in range(4):
+        model.network.set_epoch(epoch)
+        taus.append(model.network.tau.item())
+    assert taus == pytest.approx([1.0, 0.5, 0.25, 0.2])
+    assert model.state_dict()["network.tau"].item() == pytest.approx(0.2)
+
+
+def test_several_labels_a_chain(batch):
+    model = task(several=True).eval()
+    label = torch.zeros(len(batch), 3).scatter_(1, batch.label[:, None], 1.0)
+    output = model(batch)
+    loss, terms = model.loss(output, label)
+    expected = torch.nn.functional.binary_cross_entropy(output.logits.sigmoid(), label)
+    assert terms["task"].item() == pytest.approx(expected.item(), rel=1e-5)
+    assert loss.requires_grad
+    scores, confusion = model._score(output.logits, label)
+    assert set(scores) == {"fmax", "accuracy", "macro_f1"}
+    assert confusion is None
+
+
+def test_the_checkpoint_holds_plain_values(batch, tmp_path):
+    model = task()
+    torch.save({"hyper_parameters": dict(model.hparams), "state_dict": model.state_dict()}, tmp_path / "x.ckpt")
+    content = torch.load(tmp_path / "x.ckpt", weights_only=True)
+    again = ParTokenTask(**content["hyper_parameters"]).eval()
+    again.load_state_dict(content["state_dict"])
+    assert torch.equal(again(batch).logits, model.eval()(batch).logits)
