@@ -22,6 +22,7 @@ __all__ = ["check_config", "compose", "launch", "nearest"]
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 PRIMARY = "config_partoken"
+FRACTIONS = ("train.warmup_epochs",)  # whole by default, and may be a fraction
 CHECKED_GROUPS = ("data", "model", "train")  # Lightning and the loggers check their own arguments
 
 OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), use_cache=True, replace=True)
@@ -126,7 +127,7 @@ def _check(cfg: DictConfig, overrides: Sequence[str]) -> None:
 
 def _check_type(path: str, value: Any, default: Any) -> None:
     kinds = {bool: (bool,), int: (int,), float: (int, float), str: (str,), list: (list,)}
-    kind = type(default)
+    kind = float if path in FRACTIONS else type(default)
     if value is None or kind not in kinds:
         return
     if not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind is not bool):

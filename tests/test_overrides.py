@@ -55,6 +55,10 @@ def test_an_integer_is_a_float():
     assert compose(["train.lr=1"]).train.lr == 1
 
 
+def test_warmup_may_be_a_fraction_of_an_epoch():
+    assert compose(["train.warmup_epochs=0.5"]).train.warmup_epochs == 0.5
+
+
 def test_nothing_near_is_suggested_for_nonsense():
     assert nearest("qqqq", ["train.lr"]) == ""
 

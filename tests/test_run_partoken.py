@@ -130,6 +130,20 @@ def test_a_resumed_run_has_the_numbers_of_one_that_was_not_stopped(cosine, tmp_p
         assert last[name] == whole[name], name
 
 
+def test_two_devices_take_the_planned_steps_and_write_one_folder(tmp_path):
+    options = ["train.use_cosine_schedule=true", "train.schedule_interval=step", "train.warmup_epochs=0.5"]
+    counted = ["data.epochs_per_pass=1", "trainer.accumulate_grad_batches=2", "train.epochs=2"]
+    said = run(f"hydra.run.dir={tmp_path}", *options, *counted, "trainer.accelerator=cpu", "trainer.devices=2")
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    # 17 chains in batches of 4: 5 batches, 6 on two devices; 3 on each, 2 optimizer steps an epoch
+    assert summary["schedule"]["planned_steps"] == summary["schedule"]["steps"] == 4
+    table = rows(tmp_path / "lr.csv")
+    assert [(r["step"], r["group"]) for r in table] == [(str(s), g) for s in range(4) for g in ("0", "1")]
+    assert [float(r["lr"]) for r in table[::2]] == pytest.approx([0, 1e-3, 7.5e-4, 2.5e-4])
+    assert sum(map(sum, summary["confusion_matrix"])) == 3, "every test chain is counted once"
+    assert said.count("run folder") == 2
+
+
 def test_a_sweep_gives_each_job_a_folder_and_reports_the_job_that_failed(tmp_path):
     said = run("-m", "train.lr=1e-3,-1,1e-4", "train.epochs=1", f"hydra.sweep.dir={tmp_path}", code=2)
     assert "job 1 failed: train.lr=-1: must be above 0" in said

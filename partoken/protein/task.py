@@ -89,9 +89,8 @@ class ParTokenTask(ScheduledModule):
         output = self(batch)
         loss, terms = self.loss(output, batch.label)
         size = len(batch)
-        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=size)
-        for name, value in terms.items():
-            self.log(f"train_{name}", value, on_step=False, on_epoch=True, batch_size=size)
+        found = {"train_loss": loss, **{f"train_{name}": value for name, value in terms.items()}}
+        self.log_dict(found, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
 
     def validation_step(self, batch: ChainBatch, batch_idx: int) -> None:
@@ -102,12 +101,12 @@ class ParTokenTask(ScheduledModule):
 
     def on_validation_epoch_end(self) -> None:
         metrics = self._gather()
-        self.log_dict({f"val_{k}": v for k, v in metrics["scores"].items()})
-        self.log("val_used_codes", float(metrics["codebook"]["used_codes"]))
+        found = {**metrics["scores"], "used_codes": float(metrics["codebook"]["used_codes"])}
+        self.log_dict({f"val_{k}": v for k, v in found.items()}, sync_dist=True)
 
     def on_test_epoch_end(self) -> None:
         self.tested = self._gather()
-        self.log_dict({f"test_{k}": v for k, v in self.tested["scores"].items()})
+        self.log_dict({f"test_{k}": v for k, v in self.tested["scores"].items()}, sync_dist=True)
 
     def summary(self) -> dict[str, Any]:
         """Returns what the test found, beside the answer of always naming the most frequent training class."""
@@ -142,7 +141,9 @@ class ParTokenTask(ScheduledModule):
         seen, self._seen = self._seen, []
         whole = {key: torch.cat([part[key] for part in seen]) for key in seen[0]}
         if self.trainer.world_size > 1:
-            whole = {key: self.all_gather(value).flatten(0, 1) for key, value in whole.items()}
+            parts: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(parts, {key: value.cpu() for key, value in whole.items()})
+            whole = {key: torch.cat([part[key] for part in parts]) for key in whole}
         constant = constant_answer(self.class_counts["train"], self.train_chains, self.multi_label)
         scores, confusion = self._score(whole["logits"], whole["label"])
         majority, _ = self._score(constant.to(whole["logits"]).expand_as(whole["logits"]), whole["label"])

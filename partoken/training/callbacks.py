@@ -46,7 +46,8 @@ class RateRecorder(pl.Callback):
         if self.path.exists():
             with open(self.path, newline="") as file:
                 rows = [r for r in csv.DictReader(file) if int(r["step"]) < pl_module.optimizer_steps]
-        self._file = open(self.path, "w", newline="")
+        # Every device checks its rates; the first one writes.
+        self._file = open(self.path if trainer.is_global_zero else os.devnull, "w", newline="")
         writer = csv.DictWriter(self._file, self.FIELDS)
         writer.writeheader()
         writer.writerows(rows)
@@ -171,6 +172,8 @@ class EpochTable(pl.Callback):
                 "seconds": round(seconds, 2),
             }
         )
+        if not trainer.is_global_zero:
+            return
         self._write()
         shown = "  ".join(f"{k} {v:.3f}" for k, v in metrics.items() if k in pl_module.epoch_line)
         log.info(

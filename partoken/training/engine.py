@@ -24,6 +24,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from partoken import __version__
 from partoken.errors import UserError
@@ -88,9 +89,9 @@ def carry_out(settings: dict[str, Any], folder: Path, *, in_sweep: bool = False)
     """
     started = time.perf_counter()
     train = settings["train"]
+    quiet_lightning()
     log.info("run folder: %s", folder)
     stages = _check(settings, in_sweep)
-    quiet_lightning()
     pl.seed_everything(train["seed"], workers=True, verbose=False)
 
     data = _read_data(settings, folder)
@@ -130,17 +131,20 @@ def carry_out(settings: dict[str, Any], folder: Path, *, in_sweep: bool = False)
             "versions": _versions(),
         }
     )
-    _write_json(folder / "summary.json", summary)
-    from partoken.report import present  # the engine's last line: what a person looks at afterwards
+    if trainer.is_global_zero:
+        _write_json(folder / "summary.json", summary)
+        from partoken.report import present  # the engine's last line: what a person looks at afterwards
 
-    present(folder)
+        present(folder)
     if schedule["errors"]:
         raise UserError("the run departed from its plan: " + "; ".join(schedule["errors"]))
     return summary
 
 
 def quiet_lightning() -> None:
-    """Silences what Lightning says to everyone and means for nobody who runs this project."""
+    """Silences what Lightning says to everyone and means for nobody here, and what further devices would say again."""
+    if rank_zero_only.rank:
+        logging.getLogger("partoken").setLevel(logging.WARNING)
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in (
@@ -164,7 +168,8 @@ def _read_data(settings: Mapping[str, Any], folder: Path) -> pl.LightningDataMod
         data.prepare_data()
         data.setup("fit")
     finally:
-        data.write_report(folder)
+        if rank_zero_only.rank == 0:
+            data.write_report(folder)
     for line in data.describe():
         log.info("%s", line)
     return data
