@@ -25,6 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from partoken import __version__
 from partoken.errors import UserError
@@ -99,7 +100,7 @@ def carry_out(settings: dict[str, Any], folder: Path, *, in_sweep: bool = False)
     rates, epochs = RateRecorder(folder / "lr.csv"), EpochTable(folder / "metrics.csv")
     best, last = _checkpoints(folder, train)
     callbacks = [rates, epochs, ExactResume(), StageFreezer(stages), *_stopping(train), best, last]
-    with _loggers(settings, folder) as loggers:
+    with _loggers(settings, folder) as loggers, logging_redirect_tqdm():  # lines above the bars, not through them
         lengths = {"max_epochs": sum(s["epochs"] for s in stages)} if len(stages) > 1 else {}
         trainer = _trainer({**settings["trainer"], **lengths}, folder, callbacks, loggers)
         if train["resume_from"] is not None:
