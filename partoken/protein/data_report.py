@@ -5,17 +5,15 @@ import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 
 from partoken.protein.backbone import Skipped
+from partoken.protein.dataset import ChainDataset
 from partoken.protein.labels import SPLITS, Collection
 from partoken.protein.similarity import nearest
-
-if TYPE_CHECKING:
-    from partoken.protein.datamodule import ChainDataset
 
 __all__ = ["count_classes", "data_report", "describe_report", "write_skipped"]
 
@@ -25,7 +23,7 @@ SHOWN_CLASSES = 12
 
 
 def data_report(
-    found: Collection, datasets: Mapping[str, "ChainDataset"], class_names: Sequence[str], dropped: Mapping[str, int]
+    found: Collection, datasets: Mapping[str, ChainDataset], class_names: Sequence[str], dropped: Mapping[str, int]
 ) -> dict[str, Any]:
     """Returns what was read, what was left out and why, what each split holds and leaks: plain values.
 
@@ -57,7 +55,7 @@ def data_report(
     }
 
 
-def leakage(datasets: Mapping[str, "ChainDataset"]) -> dict[str, Any]:
+def leakage(datasets: Mapping[str, ChainDataset]) -> dict[str, Any]:
     """Compares each validation and test chain with the training chain that is most similar in sequence.
 
     Returns:

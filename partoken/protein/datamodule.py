@@ -13,12 +13,13 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
 from partoken.errors import UserError
 from partoken.protein.batching import BatchSampler, count_batches
 from partoken.protein.cache import cached_numbers
 from partoken.protein.data_report import count_classes, data_report, describe_report, write_skipped
+from partoken.protein.dataset import ChainDataset
 from partoken.protein.labels import SPLITS, Collection, choose_classes, encode_labels, from_columns
 from partoken.protein.similarity import CLUSTER_VERSION, cluster_sequences
 from partoken.protein.sources.arrays import open_arrays, read_arrays, table_of
@@ -27,42 +28,11 @@ from partoken.protein.sources.proteinshake import label_proteins, read_proteinsh
 from partoken.protein.sources.synthetic import Recipe, open_synthetic
 from partoken.protein.splits import limit_rows, split_groups
 from partoken.protein.store import ChainStore
-from partoken.protein.structure import ChainBatch, collate
+from partoken.protein.structure import ChainBatch
 from partoken.protein.validation import MIN_LENGTH
 from partoken.training.checkpoint import ResumableLoader
 
-__all__ = ["ChainDataset", "ProteinDataModule", "arrays", "embedded", "folder", "proteinshake", "synthetic"]
-
-
-class ChainDataset(Dataset):
-    """Chains of one split; an item is a whole batch, asked for by the list of its rows.
-
-    Arguments:
-        store: where the chains are.
-        rows: [n] the split's chains in the store.
-        labels: int64 [n] or float32 [n, C].
-    """
-
-    def __init__(self, store: ChainStore, rows: np.ndarray, labels: np.ndarray) -> None:
-        self.store = store
-        self.rows = rows
-        self.labels = torch.from_numpy(labels)
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @property
-    def lengths(self) -> np.ndarray:
-        """int64 [n]: residues of each chain."""
-        return self.store.lengths[self.rows]
-
-    @property
-    def ids(self) -> list[str]:
-        """Names of the chains, in the order of `ChainBatch.index`."""
-        return [self.store.ids[row] for row in self.rows]
-
-    def __getitem__(self, batch: Sequence[int]) -> ChainBatch:
-        return collate(self.store.read(self.rows[batch]), self.labels[batch], batch)
+__all__ = ["ProteinDataModule", "arrays", "embedded", "folder", "proteinshake", "synthetic"]
 
 
 class ProteinDataModule(pl.LightningDataModule):

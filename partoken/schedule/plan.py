@@ -64,12 +64,6 @@ class Plan:
         base = self.lr if base is None else base
         return base * self.factor(time, base)
 
-    def scheduler(self, optimizer: Any, *, extend: bool = False) -> Any:
-        """Creates the torch scheduler that follows this plan, a `PlanLR` of the same arguments."""
-        from partoken.schedule.lr import PlanLR
-
-        return PlanLR(optimizer, self, extend=extend)
-
     @property
     def headline(self) -> str:
         """The plan on one line: what decided the warm-up, and which setting was not used."""

@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 from partoken.errors import UserError
 from partoken.schedule import (
     Plan,
+    PlanLR,
     ScheduleError,
     explain_change,
     peak_rate,
@@ -74,7 +75,7 @@ class ScheduledModule(pl.LightningModule):
             for advice in self.plan.advice():
                 log.info("schedule, advice: %s", advice)
             optimizer = self._build_optimizer(self.plan.lr)
-            scheduler = self.plan.scheduler(optimizer, extend=train["on_schedule_change"] == "extend")
+            scheduler = PlanLR(optimizer, self.plan, extend=train["on_schedule_change"] == "extend")
         except ScheduleError as error:
             raise UserError(str(error)) from error
         return {

@@ -117,12 +117,6 @@ class StagedPlan:
             time -= length
         return self.plans[-1].rate(time, self.plans[-1].lr * share)
 
-    def scheduler(self, optimizer: Any, *, extend: bool = False) -> Any:
-        """Creates the torch scheduler that follows this plan, a `PlanLR` of the same arguments."""
-        from partoken.schedule.lr import PlanLR
-
-        return PlanLR(optimizer, self, extend=extend)
-
     @property
     def headline(self) -> str:
         named = (f"stage {number}, {plan.headline}" for number, plan in enumerate(self.plans, 1))

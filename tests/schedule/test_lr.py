@@ -130,8 +130,10 @@ def test_is_a_lambda_lr_with_a_plain_state(cls):
 
 def test_numpy_numbers_do_not_reach_the_state():
     scheduler = CosineAnnealingWarmupLR(optimizer(0.1), np.int64(3), np.int64(TOTAL), np.float64(0.01))
-    through_a_file(scheduler.state_dict())
-    CosineAnnealingWarmupLR(optimizer(0.1), 3, TOTAL, 0.01).load_state_dict(scheduler.state_dict())
+    state = through_a_file(scheduler.state_dict())
+    plain = CosineAnnealingWarmupLR(optimizer(0.1), 3, TOTAL, 0.01)
+    plain.load_state_dict(state)
+    assert state == plain.state_dict()
 
 
 @pytest.mark.parametrize(
@@ -174,7 +176,7 @@ def test_extend_goes_on_under_the_new_plan_and_peak():
     first = PlanLR(optimizer(0.1), Plan(interval="step", curve=WarmupCosine(3, TOTAL), lr=0.1))
     advance(first, 7)
     longer = Plan(interval="step", curve=WarmupCosine(3, 2 * TOTAL), lr=0.2)
-    second = longer.scheduler(optimizer(0.2), extend=True)
+    second = PlanLR(optimizer(0.2), longer, extend=True)
     second.optimizer.load_state_dict(first.optimizer.state_dict())
     second.load_state_dict(first.state_dict())
     seen = [rates[0] for rates in advance(second, 2 * TOTAL - 7)]
@@ -272,5 +274,5 @@ def test_refuses_what_cannot_be(arguments, named):
 
 
 def test_a_constant_plan_is_a_scheduler_too():
-    scheduler = Plan(interval="epoch", curve=None, lr=0.1).scheduler(optimizer(0.1, 0.3))
+    scheduler = PlanLR(optimizer(0.1, 0.3), Plan(interval="epoch", curve=None, lr=0.1))
     assert advance(scheduler, 5) == [[0.1, 0.3]] * 5

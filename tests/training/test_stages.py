@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from partoken.schedule import Plan, ScheduleError, explain_change, plan_from_config
+from partoken.schedule import Plan, PlanLR, ScheduleError, explain_change, plan_from_config
 from partoken.training.stages import StagedPlan, read_fingerprint
 
 
@@ -38,7 +38,7 @@ def test_the_scheduler_follows_and_survives_a_checkpoint(tmp_path):
 
     def begin():
         optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
-        return optimizer, both.scheduler(optimizer)
+        return optimizer, PlanLR(optimizer, both)
 
     optimizer, scheduler = begin()
     for time in range(5):
