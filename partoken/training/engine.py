@@ -40,6 +40,7 @@ __all__ = ["carry_out", "objective", "quiet_lightning", "run"]
 
 log = logging.getLogger(__name__)
 
+UNKNOWN = 10**9  # stands for a length that only the data will tell, where all else is checked before it is read
 OWN_ARGUMENTS = {"callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "fast_dev_run"}
 
 
@@ -211,7 +212,9 @@ def _check_schedule(stages: list[dict[str, Any]], trainer: Mapping[str, Any]) ->
         raise UserError(f"trainer.max_steps={trainer['max_steps']}: the stages of train.stages end by their epochs")
     for stage in stages:
         epochs = stage["epochs"] if len(stages) > 1 else trainer["max_epochs"]
-        steps = {"total_steps": 10**9, "steps_per_epoch": 1} if stage["schedule_interval"] == "step" else {}
+        if epochs == -1 and trainer.get("max_steps", -1) != -1:
+            epochs = UNKNOWN
+        steps = {"total_steps": UNKNOWN, "steps_per_epoch": 1} if stage["schedule_interval"] == "step" else {}
         try:
             plan_from_config(stage, total_epochs=epochs, **steps)
         except ScheduleError as error:

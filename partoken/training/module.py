@@ -175,6 +175,8 @@ def trainer_counts(trainer: pl.Trainer) -> dict[str, int | None]:
     Lightning steps the last, partial window of an accumulation as well, so an epoch has ceil(batches / accumulate)
     optimizer steps. What is unknown, as with an iterable data set, is None.
     """
+    if trainer.train_dataloader is None:
+        trainer.fit_loop.setup_data()  # as the estimate does, unless max_epochs is -1
     steps = trainer.estimated_stepping_batches
     total_steps = None if steps in (-1, math.inf) else int(steps)
     batches = trainer.num_training_batches

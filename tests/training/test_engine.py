@@ -206,3 +206,50 @@ def test_stages_that_cannot_be_are_refused(stages, words, tmp_path):
     with pytest.raises(UserError) as caught:
         carry_out(settings(stages=stages, **chosen), tmp_path)
     assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "steps", "epochs"),
+    [
+        ({}, 21, 3),
+        ({"accumulate_grad_batches": 3}, 9, 3),  # 7 batches: two whole windows and a partial one
+        ({"limit_train_batches": 3}, 9, 3),
+        ({"limit_train_batches": 0.5, "accumulate_grad_batches": 2}, 6, 3),
+        ({"max_steps": 10}, 10, 2),  # ends in the second epoch
+        ({"max_steps": 10, "max_epochs": -1}, 10, 2),
+        ({"max_steps": 100}, 21, 3),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("interval", ["step", "epoch"])
+def test_the_plan_is_as_long_as_what_the_trainer_takes(trainer, steps, epochs, interval, tmp_path):
+    chosen = {"step": {"warmup_steps": 2}, "epoch": {"warmup_steps": None, "warmup_epochs": 1}}[interval]
+    summary = carry_out(settings(trainer=trainer, schedule_interval=interval, **chosen), tmp_path)
+    schedule = summary["schedule"]
+    assert schedule["steps"] == schedule["planned_steps"] == steps
+    assert schedule["plan"]["curve"]["total"] == {"step": steps, "epoch": epochs}[interval]
+    assert schedule["errors"] == []
+
+
+def test_a_run_of_another_length_than_planned_is_an_error(tmp_path, monkeypatch):
+    counts = {"total_epochs": 3, "total_steps": 30, "steps_per_epoch": 10}
+    monkeypatch.setattr("partoken.training.module.trainer_counts", lambda trainer: counts)
+    with pytest.raises(UserError, match="30 optimizer steps were planned, 21 were taken"):
+        carry_out(settings(), tmp_path)
+    assert (tmp_path / "checkpoints/last.ckpt").exists()
+
+
+class Endless(torch.utils.data.IterableDataset):
+    def __iter__(self):
+        while True:
+            yield torch.ones(2, 3), torch.ones(2, 1)
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+def test_a_run_without_an_end_is_refused_with_the_key_to_set(tmp_path, monkeypatch):
+    loader = torch.utils.data.DataLoader(Endless(), batch_size=None)
+    monkeypatch.setattr("tests.training.toy.ToyData.train_dataloader", lambda self: loader)
+    with pytest.raises(UserError, match=r"trainer\.max_steps"):
+        carry_out(settings(), tmp_path)
+    summary = carry_out(settings(trainer={"max_steps": 6, "val_check_interval": 3}), tmp_path)
+    assert summary["schedule"]["steps"] == summary["schedule"]["planned_steps"] == 6
