@@ -1,5 +1,6 @@
 """A function applied to many items by all cores, in order, in little memory, and past items that kill a process."""
 
+import contextlib
 import multiprocessing
 import os
 import sys
@@ -7,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from types import ModuleType
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -80,7 +82,8 @@ def _until_broken(function: Callable[[Item], Result], items: Sequence[Item], wor
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         try:
             for item in items:
-                waiting.append(pool.submit(function, item))
+                with _no_main():
+                    waiting.append(pool.submit(function, item))
                 if len(waiting) >= _ahead(workers):
                     yield waiting.popleft().result()
             while waiting:
@@ -88,6 +91,21 @@ def _until_broken(function: Callable[[Item], Result], items: Sequence[Item], wor
         finally:
             for future in waiting:
                 future.cancel()
+
+
+@contextlib.contextmanager
+def _no_main() -> Iterator[None]:
+    """Hides the script that is running from the processes that start.
+
+    They would run it again from its top, with all that it imports, and for ever if it has no guard. Our functions are
+    in modules and need none of it.
+    """
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _ahead(workers: int) -> int:
