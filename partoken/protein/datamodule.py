@@ -185,14 +185,14 @@ class ProteinDataModule(pl.LightningDataModule):
         share = found.num_unusable / max(found.num_inputs, 1)
         if share <= self.max_skipped:
             return
-        shown = [f"  {s.file or s.id}: {s.reason}" for s in found.skipped[:20]]
-        more = [f"  and {len(found.skipped) - 20} more"] if len(found.skipped) > 20 else []
+        lost = [f"  {s.id or s.file}: {s.reason}" for s in found.skipped if s.unusable]
+        more = [f"  and {len(lost) - 20} more, see skipped.csv in the run folder"] if len(lost) > 20 else []
         raise UserError(
             "\n".join(
                 [
                     f"{found.num_unusable} of {found.num_inputs} inputs ({share:.0%}) cannot be used, more than "
                     f"data.max_skipped={self.max_skipped:g} allows; mend them or raise it:",
-                    *shown,
+                    *lost[:20],
                     *more,
                 ]
             )

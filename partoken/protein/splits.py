@@ -46,10 +46,11 @@ def split_groups(
     class_of = np.unique(np.array([str(c) for c in classes]), return_inverse=True)[1]
     content = np.zeros((group_of.max() + 1, class_of.max() + 1))  # chains of each class in each group
     np.add.at(content, (group_of, class_of), 1)
+    content = np.column_stack([content, content.sum(1)])  # all chains count as a class of their own
     size = content.sum(0)
     lack = shares[:, None] * size
     order = np.random.default_rng(seed).permutation(len(content))
-    order = order[np.argsort(-content[order].sum(1), kind="stable")]
+    order = order[np.argsort(-content[order, -1], kind="stable")]
     split_of_group = np.empty(len(content), dtype=np.int64)
     for group in order:
         choice = int(np.argmax(lack @ (content[group] / size)))

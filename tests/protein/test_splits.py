@@ -32,6 +32,10 @@ def test_few_chains_of_a_class_are_trained_on_first():
     assert [dealt(n) for n in (1, 3, 5, 20)] == [[1, 0, 0], [2, 1, 0], [3, 1, 1], [14, 3, 3]]
 
 
+def test_many_small_classes_fill_every_split():
+    assert np.bincount(split_groups(range(12), list("abc") * 4), minlength=3).min() >= 1
+
+
 def test_seed_changes_and_repeats_the_split():
     one, two, again = (split_groups(range(50), ["x"] * 50, seed=s).tolist() for s in (0, 1, 0))
     assert one == again != two

@@ -137,6 +137,6 @@ def test_too_many_bad_files_end_the_run_with_the_list(many, tmp_path):
     data = datamodule.folder(str(root), str(labels), cache_dir=str(tmp_path / "cache"))
     with pytest.raises(UserError, match=r"8 of 68 inputs \(12%\) cannot be used(.|\n)*bad3.pdb: empty file"):
         data.setup("fit")
-    data.write_report(tmp_path)
+    data.write_report(tmp_path)  # the engine does so also where reading failed
     assert (tmp_path / "skipped.csv").read_text().count("empty file") == 8
     datamodule.folder(str(root), str(labels), cache_dir=str(tmp_path / "cache"), max_skipped=0.2).setup("fit")

@@ -1,0 +1,111 @@
+import numpy as np
+import pytest
+
+from partoken.errors import UserError
+from partoken.protein import datamodule
+from partoken.protein.backbone import Backbone, Skipped
+from partoken.protein.sources.arrays import read_arrays, read_table
+
+
+def steps_of(coords: np.ndarray) -> np.ndarray:
+    """Steps of 0.01 angstrom from one present atom to the next, one atom after another."""
+    steps = np.full((len(coords) * 4, 3), -32768, dtype=np.int16)
+    before = None
+    for row, point in enumerate(np.round(coords.reshape(-1, 3) * 100)):
+        if np.isfinite(point).all():
+            steps[row] = 0 if before is None else point - before
+            before = point
+    return steps.reshape(-1, 4, 3)
+
+
+@pytest.fixture
+def write(tmp_path, chains):
+    some = [Backbone(c.id, c.coords.copy(), c.sequence) for c in chains[:12]]
+    some[0].coords[5, 3] = np.nan
+    some[1].coords[:2] = np.nan
+
+    def write(kind: str = "coords", seq: str = "strings", rows: list[str] | None = None, replaced: dict | None = None):
+        joined = np.concatenate([c.coords for c in some])
+        arrays = {
+            "coords": joined,
+            "coords_step": np.concatenate([steps_of(c.coords) for c in some]),
+            "offsets": np.concatenate([[0], np.cumsum([len(c) for c in some])]),
+            "id": np.array([c.id for c in some]),
+        }
+        del arrays["coords" if kind == "coords_step" else "coords_step"]
+        letters = [c.letters for c in some]
+        arrays["seq"] = np.array(letters) if seq == "strings" else np.frombuffer("".join(letters).encode(), "S1")
+        path = tmp_path / "chains.npz"
+        np.savez_compressed(path, **{k: v for k, v in (arrays | (replaced or {})).items() if v is not None})
+        if rows is None:
+            rows = ["id,label"] + [f"{c.id},{'xy'[i % 2]}" for i, c in enumerate(some)]
+        path.with_suffix(".csv").write_text("\n".join(rows) + "\n")
+        return path, some
+
+    return write
+
+
+@pytest.mark.parametrize("kind, seq", [("coords", "strings"), ("coords", "letters"), ("coords_step", "letters")])
+def test_both_formats_give_the_chains(write, kind, seq):
+    path, expected = write(kind, seq)
+    for found, chain in zip(read_arrays(path), expected, strict=True):
+        assert (found.id, found.letters) == (chain.id, chain.letters) and found.fields["label"] in "xy"
+        shift = 0.0
+        if kind == "coords_step":  # the first present atom is the origin
+            shift = chain.coords.reshape(-1, 3)[np.isfinite(chain.coords).all(-1).ravel()][0]
+        np.testing.assert_allclose(found.coords, chain.coords - shift, atol=6e-3)
+
+
+@pytest.mark.parametrize(
+    "replaced, message",
+    [
+        ({"offsets": None}, "lacks offsets; it has"),
+        ({"coords": None}, r"lacks coords \(or coords_step\)"),
+        ({"offsets": np.arange(13)}, "offsets do not cut"),
+        ({"coords": np.zeros((5, 3, 3))}, r"coordinates are \[5, 3, 3\]"),
+        ({"seq": np.array(["A"] * 5)}, "seq has 5 entries"),
+        ({"seq": np.array(["A"] * 12)}, "a sequence of 1"),
+        ({"id": np.array([f"other{i}" for i in range(12)])}, "no id of the table is an id of"),
+    ],
+)
+def test_arrays_that_contradict_each_other_are_named(write, replaced, message):
+    path, _ = write(replaced=replaced)
+    with pytest.raises(UserError, match=message):
+        list(read_arrays(path))
+
+
+def test_a_repeated_id_and_impossible_coordinates_are_skipped(write, chains):
+    path, some = write()
+    ids = np.array([c.id for c in some])
+    ids[3] = ids[2]
+    nanometres = np.concatenate([c.coords / (10 if i == 5 else 1) for i, c in enumerate(some)])
+    path, _ = write(replaced={"id": ids, "coords": nanometres})
+    skipped = [item for item in read_arrays(path) if isinstance(item, Skipped)]
+    assert [s.id for s in skipped] == [ids[2], some[5].id]
+    assert "earlier chain" in skipped[0].reason and "impossible geometry" in skipped[1].reason
+
+
+def test_no_archive_and_no_file(tmp_path):
+    (tmp_path / "a.csv").write_text("id,label\nx,y\n")
+    (tmp_path / "a.npz").write_bytes(b"PK no archive")
+    with pytest.raises(UserError, match="is not an NPZ file"):
+        list(read_arrays(tmp_path / "a.npz"))
+    with pytest.raises(UserError, match=r"b\.npz: no such file"):
+        datamodule.arrays(str(tmp_path / "b.npz")).setup("fit")
+
+
+@pytest.mark.parametrize(
+    "text", ["id,label\na,x\n", "\ufeffid;label\r\na;x\r\n", "id\tlabel\na\tx", "id, label\n\na, x\n"]
+)
+def test_tables_of_all_programs(tmp_path, text):
+    path = tmp_path / "t.csv"
+    path.write_bytes(text.encode())
+    assert read_table(path) == [{"id": "a", "label": "x"}]
+
+
+def test_the_table_changes_and_is_read_again(write, tmp_path):
+    path, some = write()
+    options = {"split": "random", "cache_dir": str(tmp_path / "cache"), "max_skipped": 1.0}
+    assert datamodule.arrays(str(path), **options).class_names == ["x", "y"]
+    write(rows=["id,label"] + [f"{c.id},{'uvw'[i % 3]}" for i, c in enumerate(some)])
+    assert datamodule.arrays(str(path), **options).class_names == ["u", "v", "w"]
