@@ -128,7 +128,7 @@ def read_all(store: ChainStore) -> None:
 def memory(number: int, folder: Path) -> dict[str, object]:
     """Makes and reads synthetic chains, and returns the highest resident and private megabytes of this process."""
     found: dict[str, object] = {}
-    recipe, cache = Recipe(num_chains=number), folder / f"memory{number}"
+    recipe, cache = Recipe(num_chains=number, shortest=40, longest=80), folder / f"memory{number}"
     store: ChainStore | None = None
 
     def make() -> None:
