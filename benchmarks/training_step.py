@@ -16,12 +16,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
+from partoken.process import prepare_process
 from partoken.protein.model.partoken import ParToken
+from partoken.protein.sources.arrays import read_arrays
+from partoken.protein.store import ChainStore
 
 NUM_NEIGHBORS = 30
 # Published channels: scalars and vectors of a residue, of an edge; hidden vectors of the first message perceptron.
@@ -30,9 +34,7 @@ S, V, ES, EV, H = 100, 16, 32, 1, 33
 
 def batch(num_chains: int, num_residues: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Draws embedded chains whose residues sum to within one percent of a number: coordinates and pointer."""
-    from partoken.protein.datamodule import embedded
-
-    store = embedded().collection.store
+    store = ChainStore.of(read_arrays(resources.files("partoken.data") / "chains.npz"))
     generator = torch.Generator().manual_seed(0)
     lengths = torch.from_numpy(store.lengths)
     while True:
@@ -200,6 +202,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks"))
     parser.add_argument("--child", choices=["fast", "plain", "bf16"], help=argparse.SUPPRESS)
     settings = parser.parse_args()
+    prepare_process()  # as the main job does, and for the children
     if settings.child:
         print(json.dumps(child(settings.child, settings)))
         return

@@ -1,12 +1,12 @@
 """The `partoken` command; imports no torch before it knows what to do."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 from partoken import __version__
 from partoken.errors import UserError
+from partoken.process import prepare_process
 
 __all__ = ["main"]
 
@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     predict.add_argument("--device", help="cpu or cuda; default: a GPU if there is one")
     predict.set_defaults(run=_predict)
     options = parser.parse_args(arguments)
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as fast alone; jobs that share cores do not wait on each other
+    prepare_process()
     try:
         options.run(options)
     except UserError as error:

@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from partoken.errors import UserError
+from partoken.process import prepare_process
 
 __all__ = ["check_config", "compose", "launch", "nearest"]
 
@@ -54,7 +55,7 @@ def check_config(cfg: DictConfig) -> None:
 def launch(main: Callable[[], Any]) -> None:
     """Calls a `@hydra.main` function; a user's mistake ends in one message and exit status 2, without a traceback."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors on instead of printing them itself
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as fast alone; jobs that share cores do not wait on each other
+    prepare_process()
     try:
         main()
     except UserError as error:

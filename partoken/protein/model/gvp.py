@@ -59,7 +59,9 @@ class GVP(nn.Module):
         """Maps scalars `[..., s]` and vectors `[3, ..., v]`."""
         s, v = feature
         h = self.wh(v)
-        s = self.ws(torch.cat([s, vector_norm(h)], dim=-1))
+        # The same as `ws` over [s, |h|], which is never put together: that would be kept for the backward pass.
+        of_scalars, of_lengths = self.ws.weight.split([s.shape[-1], h.shape[-1]], dim=1)
+        s = F.linear(s, of_scalars, self.ws.bias) + F.linear(vector_norm(h), of_lengths)
         v = self.wv(h) if self.wv is not None else None
         if self.activated:
             s = F.relu(s)

@@ -8,13 +8,19 @@ computed here from less:
 - the third GVP has no activation, so that its maps are applied to the mean instead of to every message; only the
   lengths of its hidden vectors are not linear and are averaged themselves;
 - edges are walked in blocks that stay in the processor's cache. The backward pass computes a block again, but for its
-  scalars, whose products cost most: they alone are remembered, 24 kB a residue and layer in float32.
+  scalars, whose products cost most: the first GVP's are remembered, and where the second's are not zero, 15 kB a
+  residue and layer in float32.
 
-Vectors are `[3, ..., channels]`: lengths and gates then run over contiguous memory.
+Vectors are `[3, ..., channels]`: lengths and gates then run over contiguous memory. On a CPU each core walks blocks of
+its own: threads that share every small operation wait for each other more than they compute.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+import os
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +34,12 @@ __all__ = ["mean_message"]
 threshold_backward = torch.ops.aten.threshold_backward
 sigmoid_backward = torch.ops.aten.sigmoid_backward
 
+T = TypeVar("T")
 _EPS = 1e-8
 _SHORTEST = _EPS**0.5
-# Residues of a block: about 8,000 edges stay in a processor's cache; a GPU wants few, large kernels.
-_BLOCK = {"cpu": 256}
-_BLOCK_ELSEWHERE = 4096
+# Edges of a block: so many stay in a processor's cache; a GPU wants few, large kernels.
+_BLOCK = {"cpu": 8192}
+_BLOCK_ELSEWHERE = 1 << 17
 
 
 def mean_message(
@@ -103,6 +110,9 @@ class _Inputs(NamedTuple):
     wh3: Tensor
 
 
+_OF_RECEIVER = ("receiver_s", "receiver_v", "edge_s", "edge_v")
+
+
 class _Message(NamedTuple):
     """One block's messages, with what the backward pass needs of their making."""
 
@@ -115,7 +125,7 @@ class _Message(NamedTuple):
     v1: Tensor
     h2: Tensor
     n2: Tensor
-    s2: Tensor
+    s2: Tensor | None
     r2: Tensor
     m2: Tensor
     g2: Tensor
@@ -133,17 +143,24 @@ class _MessageSum(torch.autograd.Function):
         ctx.save_for_backward(neighbors, mask, *parts)
         size, k = neighbors.shape
         s, v = inputs.ws2.shape[1], inputs.wv2.shape[1]
-        # Without a backward pass, one block's scalars are overwritten by the next.
-        ctx.scalars = [inputs.sender_s.new_empty(size if learning else _block(neighbors), k, s) for _ in range(2)]
+        if learning:
+            ctx.s1 = inputs.sender_s.new_empty(size, k, s)
+            ctx.active = mask.new_empty(size, k, s)
         sum_s, sum_n = inputs.sender_s.new_empty(size, s), inputs.sender_s.new_empty(size, v)
         sum_v = inputs.sender_s.new_empty(3, size, v)
-        for rows in _blocks(neighbors):
-            occupied = mask[rows, :, None].to(sum_s.dtype)
-            scalars = [part[rows] if learning else part[: len(occupied)] for part in ctx.scalars]
-            message = _message(inputs, neighbors[rows], rows, scalars, occupied)
-            torch.sum(message.s2, 1, out=sum_s[rows])
-            torch.sum(message.n3.mul_(occupied), 1, out=sum_n[rows])
-            torch.sum(message.v2.mul_(occupied), 2, out=sum_v[:, rows])
+
+        def work(blocks: Sequence[slice]) -> None:
+            for rows in blocks:
+                occupied = mask[rows, :, None].to(sum_s.dtype)
+                s1 = ctx.s1[rows] if learning else sum_s.new_empty(len(occupied), k, s)
+                message = _message(inputs, neighbors[rows], rows, s1, occupied)
+                if learning:
+                    ctx.active[rows].copy_(message.s2)
+                torch.sum(message.s2, 1, out=sum_s[rows])
+                torch.sum(message.n3.mul_(occupied), 1, out=sum_n[rows])
+                torch.sum(message.v2.mul_(occupied), 2, out=sum_v[:, rows])
+
+        _share_blocks(work, neighbors)
         return sum_s, sum_n, sum_v
 
     @staticmethod
@@ -153,43 +170,76 @@ class _MessageSum(torch.autograd.Function):
         inputs = _Inputs(*parts)
         # Sums over blocks are kept in float32 at least.
         exact = torch.promote_types(grad_s.dtype, torch.float32)
-        grads = _Inputs(*(torch.zeros(part.shape, dtype=exact, device=part.device) for part in parts))
-        for rows in _blocks(neighbors):
-            occupied = mask[rows, :, None].to(grad_s.dtype)
-            message = _message(inputs, neighbors[rows], rows, [part[rows] for part in ctx.scalars])
-            _message_backward(
-                inputs,
-                grads,
-                message,
-                neighbors[rows],
-                rows,
-                grad_s[rows, None].expand_as(message.s2),
-                grad_n[rows, None] * occupied,
-                grad_v[:, rows, None] * occupied,
-            )
-        return None, None, None, *grads
+        # Each block writes its own rows of these.
+        own = {name: torch.empty_like(getattr(inputs, name)) for name in _OF_RECEIVER}
+
+        def work(blocks: Sequence[slice]) -> _Inputs:
+            grads = _Inputs(*(torch.zeros(part.shape, dtype=exact, device=part.device) for part in parts))
+            grads = grads._replace(**own)
+            for rows in blocks:
+                occupied = mask[rows, :, None].to(grad_s.dtype)
+                _message_backward(
+                    inputs,
+                    grads,
+                    _message(inputs, neighbors[rows], rows, ctx.s1[rows]),
+                    neighbors[rows],
+                    rows,
+                    # Through bytes: from booleans the conversion is eight times as slow.
+                    threshold_backward(grad_s[rows, None], ctx.active[rows].view(torch.uint8).to(grad_s.dtype), 0),
+                    grad_n[rows, None] * occupied,
+                    grad_v[:, rows, None] * occupied,
+                )
+            return grads
+
+        first, *others = _share_blocks(work, neighbors)
+        for name, total in zip(_Inputs._fields, first, strict=True):
+            if name not in own:
+                for grads in others:
+                    total += getattr(grads, name)
+        return None, None, None, *first
 
 
-def _block(neighbors: Tensor) -> int:
-    return max(1, min(_BLOCK.get(neighbors.device.type, _BLOCK_ELSEWHERE), len(neighbors)))
+def _share_blocks(work: Callable[[Sequence[slice]], T], neighbors: Tensor) -> list[T]:
+    """Calls `work` with consecutive blocks of rows: with all of them, or on a CPU in a thread for each core."""
+    (size, k), device = neighbors.shape, neighbors.device.type
+    threads = torch.get_num_threads() if device == "cpu" else 1
+    rows_at_once = max(1, _BLOCK.get(device, _BLOCK_ELSEWHERE) // k)
+    # As many blocks for each thread, all of one size.
+    rounds = max(1, -(-size // (threads * rows_at_once)))
+    step = max(1, -(-size // (threads * rounds)))
+    blocks = [slice(start, min(start + step, size)) for start in range(0, size, step)]
+    shares = [blocks[start : start + rounds] for start in range(0, len(blocks), rounds)]
+    if len(shares) <= 1:
+        return [work(blocks)]
+    return list(_pool(threads).map(torch.no_grad()(work), shares))
 
 
-def _blocks(neighbors: Tensor) -> Iterator[slice]:
-    step = _block(neighbors)
-    return (slice(start, start + step) for start in range(0, len(neighbors), step))
+@cache
+def _pool(size: int) -> ThreadPoolExecutor:
+    """Starts threads whose operations run on one core each."""
+    ready = threading.Barrier(size + 1)
+    pool = ThreadPoolExecutor(size, "messages", initializer=torch.set_num_threads, initargs=(1,))
+    for _ in range(size):
+        pool.submit(ready.wait)
+    ready.wait()
+    # What the threads set for themselves is also what a new thread would start with.
+    torch.set_num_threads(size)
+    return pool
 
 
-def _message(
-    x: _Inputs, neighbors: Tensor, rows: slice, scalars: list[Tensor], occupied: Tensor | None = None
-) -> _Message:
+# The threads of a process do not go with it when it forks.
+os.register_at_fork(after_in_child=_pool.cache_clear)
+
+
+def _message(x: _Inputs, neighbors: Tensor, rows: slice, s1: Tensor, occupied: Tensor | None = None) -> _Message:
     """Computes the messages to some residues, as far as the third GVP's hidden vectors.
 
-    With `occupied`, `[n, k, 1]`, the scalars of the first two GVPs are computed too, into `scalars`, the second ones
-    zero in empty slots; without, they are taken from there.
+    With `occupied`, `[n, k, 1]`, the scalars of the first two GVPs are computed too: the first into `s1`, the second
+    with zeros in empty slots. Without, the first are taken from `s1`, and the second are left out.
     """
     senders = neighbors.flatten()
     n, k = neighbors.shape
-    s1, s2 = scalars
+    s2 = None
     h1 = x.sender_v.new_empty(3, n, k, x.sender_v.shape[-1])
     for axis, part in enumerate(x.sender_v):
         torch.index_select(part, 0, senders, out=h1[axis].view(n * k, -1))
@@ -210,7 +260,7 @@ def _message(
     h2 = v1 @ x.wh2
     n2 = _length(h2)
     if occupied is not None:
-        torch.addmm(x.bias2, s1.view(n * k, -1), x.ws2, out=s2.view(n * k, -1))
+        s2 = torch.addmm(x.bias2, s1.view(n * k, -1), x.ws2).view(n, k, -1)
         _add_product(s2, n2, x.wn2).relu_().mul_(occupied)
     r2 = h2 @ x.wv2
     m2 = _length(r2)
@@ -226,7 +276,7 @@ def _message_backward(
     y: _Message,
     neighbors: Tensor,
     rows: slice,
-    grad_s2: Tensor,
+    grad_x2: Tensor,
     grad_n3: Tensor,
     grad_v2: Tensor,
 ) -> None:
@@ -236,7 +286,6 @@ def _message_backward(
     _add_outer(grads.wh3, y.v2, grad_h3)
     _add_product(grad_v2, grad_h3, x.wh3.T)
     # Second GVP.
-    grad_x2 = threshold_backward(grad_s2, y.s2, 0)
     _add_outer(grads.ws2, y.s1, grad_x2)
     _add_outer(grads.wn2, y.n2, grad_x2)
     grads.bias2.add_(grad_x2.sum((0, 1)))

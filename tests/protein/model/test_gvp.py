@@ -83,9 +83,11 @@ def test_layers_and_output_equal_those_of_the_published_implementation():
         np.testing.assert_allclose(encoder(graph), arrays["output"], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("rows", [17, 1000])
-def test_fast_and_plain_encoders_are_one_function(monkeypatch, encoder, graph, rows):
-    monkeypatch.setitem(message._BLOCK, "cpu", rows)
+@pytest.mark.parametrize("edges", [170, 100_000])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_fast_and_plain_encoders_are_one_function(monkeypatch, encoder, graph, edges, threads):
+    monkeypatch.setitem(message._BLOCK, "cpu", edges)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     fast, plain = encoder(graph), plain_encoder(encoder)(graph)
     torch.testing.assert_close(fast, plain, atol=1e-12, rtol=1e-12)
     weight = torch.randn_like(fast)
@@ -99,7 +101,7 @@ def test_fast_and_plain_encoders_are_one_function(monkeypatch, encoder, graph, r
 
 @pytest.mark.parametrize("edge_dims", [(4, 1), (3, 2)])
 def test_the_gradient_of_the_message_is_the_slope_of_its_value(monkeypatch, batch_of, edge_dims):
-    monkeypatch.setitem(message._BLOCK, "cpu", 4)
+    monkeypatch.setitem(message._BLOCK, "cpu", 16)
     torch.manual_seed(1)
     coords, ptr = batch_of(3, 6)
     graph = featurize(coords.double(), ptr, num_neighbors=4)
