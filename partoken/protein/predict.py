@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from partoken.errors import UserError
 from partoken.protein.backbone import Backbone, Skipped
-from partoken.protein.sources.reading import read_structures
+from partoken.protein.sources.reading import list_structures, read_file
 from partoken.protein.structure import collate
 from partoken.protein.task import ParTokenTask
 from partoken.training.checkpoint import read_checkpoint
@@ -67,24 +67,28 @@ class Predictor:
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.task.to(self.device)
         self.class_names = self.task.class_names
+        self.reading = settings["data"]["source"]["reading"]
         self.skipped: list[Skipped] = []
 
     def predict(self, *paths: str | os.PathLike[str]) -> list[Prediction]:
         """Classifies the chains of files, folders and globs; `skipped` then tells what could not be read, and why."""
         return list(self.stream(paths))
 
-    def stream(self, paths: Iterable[str | os.PathLike[str]]) -> Iterator[Prediction]:
-        """Yields the predictions as they are made, in the order of the files; memory stays the same."""
-        self.skipped = []
+    def stream(self, paths: Iterable[str | os.PathLike[str]], *, progress: bool = False) -> Iterator[Prediction]:
+        """Yields the predictions as they are made, in the order of the files; memory stays the same.
+
+        Structures are read with the limits that the training data were read with.
+        """
+        files, self.skipped = list_structures(paths)
         waiting: list[Backbone] = []
-        for found in read_structures(paths):
-            if isinstance(found, Skipped):
-                self.skipped.append(found)
-                continue
-            if waiting and sum(map(len, waiting)) + len(found) > BATCH_RESIDUES:
-                yield from self.classify(waiting)
-                waiting = []
-            waiting.append(found)
+        for file in tqdm(files, unit=" files", disable=not progress):
+            content = read_file(file, **self.reading)
+            self.skipped += content.skipped
+            for chain in content.chains:
+                if waiting and sum(map(len, waiting)) + len(chain) > BATCH_RESIDUES:
+                    yield from self.classify(waiting)
+                    waiting = []
+                waiting.append(chain)
         if waiting:
             yield from self.classify(waiting)
 
@@ -133,7 +137,7 @@ class Predictor:
                 writer = csv.writer(file)
                 shares = [f"p_{name}" for name in self.class_names]
                 writer.writerow(["id", "file", "class", "confidence", *shares, "tokens", "importance", "residues"])
-                for prediction in tqdm(self.stream(paths), unit=" chains", disable=not progress):
+                for prediction in self.stream(paths, progress=progress):
                     writer.writerow(_row(prediction))
                     rows += 1
             if not rows:

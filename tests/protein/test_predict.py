@@ -59,6 +59,18 @@ def test_three_lines_from_a_notebook(checkpoint, folder):
         assert len(taken) == len(set(taken)), "a residue belongs to one substructure at most"
 
 
+def test_structures_are_read_with_the_limits_of_the_training_data(chains, folder, tmp_path):
+    data = embedded(limit=30, min_class_size=20, batch_size=4).settings()
+    shortest = min(map(len, chains))
+    data["source"]["reading"]["max_length"] = shortest
+    task = ParTokenTask(train=TRAIN, data=data, **SMALL)
+    path = tmp_path / "limited.ckpt"
+    torch.save({"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams), "epoch": 0}, path)
+    model = partoken.load(path, device="cpu")
+    assert len(model.predict(folder)) == sum(len(chain) == shortest for chain in chains)
+    assert sum("residues" in s.reason for s in model.skipped) == sum(len(chain) > shortest for chain in chains)
+
+
 def test_a_chain_has_the_same_answer_alone_and_among_others(checkpoint, folder):
     model = partoken.load(checkpoint, device="cpu")
     together = model.predict(folder)[1]

@@ -19,7 +19,7 @@ import numpy as np
 from partoken.protein.backbone import ATOMS, Backbone, Skipped, encode
 from partoken.protein.validation import MIN_LENGTH, UnusableChain, validate
 
-__all__ = ["FileContent", "find_files", "read_file", "read_structures", "stem_of"]
+__all__ = ["FileContent", "find_files", "list_structures", "read_file", "stem_of"]
 
 EXTENSIONS = (".pdb", ".ent", ".cif", ".mmcif")
 MAX_BYTES = 1 << 30
@@ -64,35 +64,28 @@ def find_files(root: str | os.PathLike[str]) -> list[Path]:
     return found
 
 
-def read_structures(
-    paths: Iterable[str | os.PathLike[str]], *, min_length: int = MIN_LENGTH, max_length: int | None = None
-) -> Iterator[Backbone | Skipped]:
-    """Reads files, folders and globs one after another, for prediction.
-
-    A chain's id is the file's name without extension, followed by the chain's name where the file has several. What
-    cannot be read comes as `Skipped`, with the reason, in its place.
+def list_structures(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Skipped]]:
+    """Lists the files that are meant by files, folders and globs, each once and in their order, and what means none.
 
     Arguments:
         paths: files of any name, folders (their structure files, at any depth) and patterns such as `pdb/*.cif`.
-        min_length: complete residues that a chain must have at least.
-        max_length: residues that it may have at most; None for any number.
     """
+    files: list[Path] = []
+    skipped: list[Skipped] = []
     for given in paths:
         path = Path(given)
         if path.is_dir():
-            files = find_files(path)
+            found = find_files(path)
             none = "the folder holds no structure file (" + ", ".join(EXTENSIONS) + ", also .gz)"
         elif path.exists() or not has_magic(str(given)):
-            files, none = [path], ""
+            found, none = [path], ""
         else:
-            files, none = sorted(map(Path, glob(str(given), recursive=True))), "no file matches"
-            files = [f for f in files if f.is_file()]
-        if not files:
-            yield Skipped("", str(given), none)
-        for file in files:
-            content = read_file(file, min_length=min_length, max_length=max_length)
-            yield from content.chains
-            yield from content.skipped
+            found, none = sorted(map(Path, glob(str(given), recursive=True))), "no file matches"
+            found = [f for f in found if f.is_file()]
+        files += found
+        if not found:
+            skipped.append(Skipped("", str(given), none))
+    return list(dict.fromkeys(files)), skipped
 
 
 def read_file(

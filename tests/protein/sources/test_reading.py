@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
-from partoken.protein.backbone import Backbone, Skipped
-from partoken.protein.sources.reading import find_files, read_file, read_structures
+from partoken.protein.backbone import Backbone
+from partoken.protein.sources.reading import find_files, list_structures, read_file
 from partoken.protein.validation import DISTANCES
 from tests.protein.structures import atom_line, cif_text, pdb_chain, pdb_text
 
@@ -199,11 +199,12 @@ def test_files_folders_and_patterns_are_read_for_prediction(write, chains, tmp_p
         text = cif_text(chains[0]) if "cif" in name else pdb_text(chains[0])
         write(gzip.compress(text.encode()) if name.endswith("gz") else text, name)
     assert [f.name for f in find_files(tmp_path)] == ["a.cif.gz", "b.pdb"]
-    assert [c.id for c in read_structures([tmp_path])] == ["a", "b"]
-    assert [c.id for c in read_structures([tmp_path / "notes.txt", f"{tmp_path}/*.pdb"])] == ["notes.txt", "b"]
-    missing = list(read_structures([tmp_path / "none.pdb", f"{tmp_path}/*.ent"]))
-    assert all(isinstance(m, Skipped) for m in missing)
-    assert [m.reason for m in missing] == ["cannot be opened: No such file or directory", "no file matches"]
+    files, skipped = list_structures([tmp_path / "notes.txt", tmp_path, f"{tmp_path}/*.pdb"])
+    assert [f.name for f in files] == ["notes.txt", "a.cif.gz", "b.pdb"] and not skipped
+    assert [read_file(f).chains[0].id for f in files] == ["notes.txt", "a", "b"]
+    files, skipped = list_structures([tmp_path / "none.pdb", f"{tmp_path}/*.ent"])
+    assert [s.reason for f in files for s in read_file(f).skipped] == ["cannot be opened: No such file or directory"]
+    assert [s.reason for s in skipped] == ["no file matches"]
 
 
 def sane(chain: Backbone) -> bool:

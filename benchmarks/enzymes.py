@@ -1,0 +1,185 @@
+"""What the model learns of enzyme classes, beside answers that need no network, and what its partition brings.
+
+    python benchmarks/enzymes.py --path chains.npz                         the baselines alone, a minute
+    python benchmarks/enzymes.py --path chains.npz --variants learned random none features --seeds 0 1 2
+    python benchmarks/enzymes.py --path chains.npz --variants learned --share 0.33 -- train.epochs=10 train.lr=1e-3
+
+Each variant and seed is a run of run_partoken.py with `experiment=enzymes` and the overrides after `--`, in a folder of
+its own under --out; one that has its summary already is not run again. The splits are those of the table.
+--share keeps a fixed share of the training clusters, and validation and test whole.
+
+The logistic regression reads the share of each amino acid and a histogram of (phi, psi), 12 by 12; its weight decay is
+the one with the best macro-F1 on the validation chains.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import math
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from partoken.protein.datamodule import ProteinDataModule, arrays
+from partoken.protein.dataset import ChainDataset
+from partoken.protein.graph import featurize
+from partoken.protein.metrics import multi_class
+from partoken.protein.sources.arrays import read_table, table_of
+
+ROOT = Path(__file__).resolve().parent.parent
+VARIANTS = {
+    "learned": [],
+    "random": ["model.partition=random"],
+    "none": ["model.partition=none"],
+    "features": ["model.tokens_from=features"],
+}
+BINS = 12
+SCORES = ("accuracy", "macro_f1")
+
+
+def write_share(table: str, share: float, out: Path) -> Path:
+    """Writes the rows of a table without the training clusters beyond a share, the same ones every time."""
+    rows = [row for row in read_table(table) if row["split"] != "train" or _place(row["cluster"]) < share]
+    with open(out, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    return out
+
+
+def _place(cluster: str) -> float:
+    return int(hashlib.md5(cluster.encode()).hexdigest()[:8], 16) / 2**32
+
+
+def describe(dataset: ChainDataset) -> Tensor:
+    """Computes composition and Ramachandran histogram of each chain, `[n, 21 + 144]`, each summing to one."""
+    rows = []
+    for start in range(0, len(dataset), 64):
+        batch = dataset[list(range(start, min(start + 64, len(dataset))))]
+        graph = featurize(batch.coords, batch.ptr, 1)
+        phi, psi = (torch.atan2(graph.node_s[:, 3 + i], graph.node_s[:, i]) for i in range(2))
+        cell = [((angle / math.tau + 0.5) * BINS).long().clamp(0, BINS - 1) for angle in (phi, psi)]
+        known = graph.mask[:, None]
+        parts = [F.one_hot(batch.sequence, 21) * known, F.one_hot(cell[0] * BINS + cell[1], BINS**2) * known]
+        each = torch.zeros(len(batch), 21 + BINS**2, dtype=torch.float64)
+        each.index_add_(0, graph.chain, torch.cat(parts, dim=1).double())
+        rows.append(each / each[:, :21].sum(1, keepdim=True).clamp(min=1))
+    return torch.cat(rows)
+
+
+def fit(x: Tensor, y: Tensor, num_classes: int, decay: float) -> torch.nn.Linear:
+    """Fits a multinomial logistic regression with an L2 penalty to its minimum."""
+    model = torch.nn.Linear(x.shape[1], num_classes, dtype=torch.float64)
+    torch.nn.init.zeros_(model.weight), torch.nn.init.zeros_(model.bias)
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=500, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        optimizer.zero_grad()
+        value = F.cross_entropy(model(x), y) + decay * model.weight.square().sum()
+        value.backward()
+        return value
+
+    optimizer.step(loss)
+    return model
+
+
+def baselines(data: ProteinDataModule) -> dict[str, dict[str, float]]:
+    """Scores the most frequent class and the logistic regression on the test chains."""
+    sets = {split: data.dataset(split) for split in ("train", "val", "test")}
+    x, y = {split: describe(part) for split, part in sets.items()}, {split: part.labels for split, part in sets.items()}
+    mean, std = x["train"].mean(0), x["train"].std(0).clamp(min=1e-9)
+    x = {split: (part - mean) / std for split, part in x.items()}
+    models = {decay: fit(x["train"], y["train"], data.num_classes, decay) for decay in (1e-4, 1e-3, 1e-2, 1e-1)}
+    with torch.no_grad():
+        found = {decay: multi_class(model(x["val"]), y["val"])[0]["macro_f1"] for decay, model in models.items()}
+        best = max(found, key=found.get)
+        print(f"logistic regression: weight decay {best:g} of {', '.join(f'{d:g}' for d in models)}")
+        frequent = F.one_hot(y["train"].bincount().argmax(), data.num_classes).expand(len(y["test"]), -1).double()
+        scores = {"majority": frequent, "logistic regression": models[best](x["test"])}
+        return {name: multi_class(logits, y["test"])[0] for name, logits in scores.items()}
+
+
+def train(variant: str, seed: int, settings: argparse.Namespace, table: str, folder: Path) -> dict[str, float]:
+    """Runs one variant, unless it was run before; returns its test scores."""
+    if not (folder / "summary.json").exists():
+        command = [sys.executable, str(ROOT / "run_partoken.py"), "experiment=enzymes", "data=arrays"]
+        command += [f"data.path={Path(settings.path).resolve()}", f"data.table={Path(table).resolve()}"]
+        command += [f"data.label_column={settings.label}", f"train.seed={seed}", f"hydra.run.dir={folder.resolve()}"]
+        command += [*VARIANTS[variant], *settings.overrides]
+        print(f"{variant}, seed {seed}: {folder}", flush=True)
+        if subprocess.run(command).returncode:
+            sys.exit(f"{variant}, seed {seed} failed: see {folder}")
+    return json.loads((folder / "summary.json").read_text())["test"]
+
+
+def report(found: dict[str, list[dict[str, float]]], out: Path, label: str) -> None:
+    print(f"\n{label:<22}" + "".join(f"{name:>26}" for name in SCORES))
+    for name, runs in found.items():
+        cells = []
+        for score in SCORES:
+            values = [run[score] for run in runs]
+            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.3f}{spread}")
+        print(f"{name:<22}" + "".join(f"{cell:>26}" for cell in cells) + f"   {len(runs)} run{'s' * (len(runs) > 1)}")
+    (out / f"{label}.json").write_text(json.dumps(found, indent=2))
+    plot(found, out / f"{label}.png", label)
+    print(f"wrote {out / label}.png and .json")
+
+
+def plot(found: dict[str, list[dict[str, float]]], path: Path, label: str) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 2, figsize=(8, 0.5 * len(found) + 1.4), sharey=True, layout="constrained")
+    names = list(found)[::-1]
+    for axes, score in zip(panels, SCORES, strict=True):
+        for row, name in enumerate(names):
+            values = [run[score] for run in found[name]]
+            network = name in VARIANTS
+            axes.plot(values, [row] * len(values), "o", color="tab:blue" if network else "tab:gray", alpha=0.7)
+            if not network:
+                axes.axvline(values[0], color="tab:gray", linewidth=0.8, linestyle=":")
+        axes.set(title=f"test {score.replace('_', ' ')}", yticks=range(len(names)), yticklabels=names)
+        axes.set_xlim(left=0)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(f"{label}: a dot a run, unseen clusters")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--path", required=True, help="the NPZ file, with its table beside it")
+    parser.add_argument("--label", default="ec_top", help="column of the table")
+    parser.add_argument("--variants", nargs="*", default=[], choices=list(VARIANTS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--share", type=float, default=1.0, help="share of the training clusters that is used")
+    parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks/enzymes"))
+    parser.add_argument("overrides", nargs="*", help="after --: overrides of run_partoken.py")
+    settings = parser.parse_args(arguments)
+    settings.out.mkdir(parents=True, exist_ok=True)
+    table = table_of(settings.path)
+    if settings.share < 1:
+        table = write_share(table, settings.share, settings.out / f"share{settings.share:g}.csv")
+    data = arrays(settings.path, table=table, label_column=settings.label)
+    found = {name: [scores] for name, scores in baselines(data).items()}
+    report(found, settings.out, settings.label)
+    for seed in settings.seeds:
+        for variant in settings.variants:
+            folder = settings.out / f"{settings.label}-share{settings.share:g}" / variant / str(seed)
+            found.setdefault(variant, []).append(train(variant, seed, settings, table, folder))
+    if settings.variants:
+        report(found, settings.out, settings.label)
+
+
+if __name__ == "__main__":
+    main()
