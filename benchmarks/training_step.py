@@ -178,13 +178,16 @@ def plot(speed: dict[str, float], memory: dict[str, float], limit: float, out: P
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    figure, (left, right) = plt.subplots(1, 2, figsize=(8, 3.2), layout="constrained")
-    left.bar(list(speed), list(speed.values()), color="tab:blue")
-    left.axhline(limit, color="tab:red", linestyle="--", label="matrix products alone")
-    left.set_title("residues per second, forward + backward + Adam")
-    left.legend()
-    right.bar(list(memory), list(memory.values()), color="tab:green")
-    right.set_title("resident peak, MB")
+    figure, panels = plt.subplots(1, 2, figsize=(8, 0.6 * len(speed) + 1.2), sharey=True, layout="constrained")
+    for axes, values, title in zip(panels, (speed, memory), ("residues a second", "resident peak, MB"), strict=True):
+        bars = axes.barh(list(values)[::-1], list(values.values())[::-1], color="tab:blue", height=0.6)
+        axes.bar_label(bars, fmt="{:,.0f}", padding=3)
+        axes.set_title(title)
+        axes.set_xlim(right=1.15 * max(values.values()))
+        axes.spines[["top", "right"]].set_visible(False)
+    panels[0].axvline(limit, color="tab:red", linestyle="--", label="matrix products alone")
+    panels[0].set_xlim(right=1.15 * max(limit, *speed.values()))
+    panels[0].legend(loc="lower right", fontsize="small")
     figure.savefig(out / "training_step.png", dpi=150)
     plt.close(figure)
 

@@ -211,7 +211,14 @@ def _share_blocks(work: Callable[[Sequence[slice]], T], neighbors: Tensor) -> li
     shares = [blocks[start : start + rounds] for start in range(0, len(blocks), rounds)]
     if len(shares) <= 1:
         return [work(blocks)]
-    return list(_pool(threads).map(torch.no_grad()(work), shares))
+    # A thread does not know in which mode the one that asks it is.
+    inference = torch.is_inference_mode_enabled()
+
+    def alone(share: Sequence[slice]) -> T:
+        with torch.inference_mode(inference), torch.no_grad():
+            return work(share)
+
+    return list(_pool(threads).map(alone, shares))
 
 
 @cache

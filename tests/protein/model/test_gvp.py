@@ -99,6 +99,16 @@ def test_fast_and_plain_encoders_are_one_function(monkeypatch, encoder, graph, e
         torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10, msg=name)
 
 
+@pytest.mark.parametrize("threads", [1, 3])
+def test_the_encoder_computes_the_same_in_every_mode(monkeypatch, encoder, graph, threads):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    expected = encoder(graph).detach()
+    with torch.no_grad():
+        assert torch.equal(encoder(graph), expected)
+    with torch.inference_mode():
+        assert torch.equal(encoder(graph), expected)
+
+
 @pytest.mark.parametrize("edge_dims", [(4, 1), (3, 2)])
 def test_the_gradient_of_the_message_is_the_slope_of_its_value(monkeypatch, batch_of, edge_dims):
     monkeypatch.setitem(message._BLOCK, "cpu", 16)
