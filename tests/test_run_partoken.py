@@ -77,6 +77,28 @@ def test_the_run_folder_is_whole(cosine):
     assert str(folder) in lines[-1]
 
 
+def test_fault_9_the_default_trainer_runs_without_a_gpu(tmp_path, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    said = run(f"hydra.run.dir={tmp_path}", "debug=fast")
+    assert "best checkpoint" in said
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_fault_10_the_smoke_test_is_red_when_the_runs_do_nothing(tmp_path, status):
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\n[ "$1" = run_partoken.py ] && exit {status}\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["bash", "test_cosine_scheduler.sh"],
+        cwd=CONF.parent,
+        env={**os.environ, "PYTHON": str(python)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert "FAILED" in done.stderr
+
+
 def test_the_summary_says_what_happened_and_what_nothing_would_have_given(cosine):
     folder, said = cosine
     summary = json.loads((folder / "summary.json").read_text())

@@ -66,7 +66,7 @@ def test_one_update_moves_a_used_code_to_the_moving_average_of_its_vectors():
     np.testing.assert_allclose(codebook.codes, sums / usage[:, None], rtol=1e-6)
 
 
-def test_after_two_thousand_updates_with_few_codes_in_use_none_has_collapsed():
+def test_fault_4_after_two_thousand_updates_with_few_codes_in_use_none_has_collapsed():
     codebook = Codebook(64, 8)
     centres = torch.randn(3, 8) * 3
     for _ in range(2000):

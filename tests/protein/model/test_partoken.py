@@ -63,7 +63,7 @@ def test_the_output_has_the_promised_shapes(batch_of):
 
 
 @pytest.mark.parametrize("settings", [{}, {"partition": "random"}, {"partition": "none"}, {"pooling": "attention"}])
-def test_a_chain_gets_the_same_answer_alone_in_any_batch_in_any_order_and_twice(batch_of, settings):
+def test_fault_6_a_chain_gets_the_same_answer_alone_in_any_batch_in_any_order_and_twice(batch_of, settings):
     model = network(**settings).eval()
     coords, ptr = batch_of(10, 60, 35)
     parts = coords.split(ptr.diff().tolist())
