@@ -124,6 +124,7 @@ class EpochTable(pl.Callback):
         self.seconds = 0.0
         self._since: float | None = None
         self._epoch_start = (0, 0.0)
+        self._validated = False
 
     @property
     def units_per_second(self) -> float:
@@ -137,6 +138,7 @@ class EpochTable(pl.Callback):
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._epoch_start = (self.units, self.seconds)
+        self._validated = False
         self._resume_clock()
 
     def on_train_batch_end(
@@ -148,6 +150,7 @@ class EpochTable(pl.Callback):
         self._stop_clock()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._validated = True
         if trainer.training:
             self._resume_clock()
 
@@ -155,7 +158,10 @@ class EpochTable(pl.Callback):
         self._stop_clock()
         units, seconds = self.units - self._epoch_start[0], self.seconds - self._epoch_start[1]
         speed = units / seconds if seconds else 0.0
-        metrics = {k: float(v) for k, v in sorted(trainer.callback_metrics.items())}
+        # Lightning keeps the values of an earlier validation.
+        metrics = {
+            k: float(v) for k, v in sorted(trainer.callback_metrics.items()) if self._validated or k[:4] != "val_"
+        }
         for name, value in metrics.items():
             if not math.isfinite(value):
                 log.warning(

@@ -54,6 +54,13 @@ def test_a_run_leaves_a_whole_folder(tmp_path):
     assert summary["schedule"]["largest_deviation"] == 0
 
 
+def test_an_epoch_without_validation_has_no_validation_scores(tmp_path):
+    carry_out(settings(epochs=4, trainer={"check_val_every_n_epoch": 2}), tmp_path)
+    table = rows(tmp_path / "metrics.csv")
+    assert [bool(r["val_loss"]) for r in table] == [False, True, False, True]
+    assert all(r["train_loss"] for r in table)
+
+
 def test_the_best_checkpoint_is_the_one_that_is_tested(tmp_path):
     summary = carry_out(settings(monitor_mode="max"), tmp_path)  # the loss falls, so this asks for an early epoch
     losses = [float(r["val_loss"]) for r in rows(tmp_path / "metrics.csv")]
