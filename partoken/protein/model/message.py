@@ -172,10 +172,11 @@ class _MessageSum(torch.autograd.Function):
         exact = torch.promote_types(grad_s.dtype, torch.float32)
         # Each block writes its own rows of these.
         own = {name: torch.empty_like(getattr(inputs, name)) for name in _OF_RECEIVER}
+        summed = [name for name in _Inputs._fields if name not in own]
 
         def work(blocks: Sequence[slice]) -> _Inputs:
-            grads = _Inputs(*(torch.zeros(part.shape, dtype=exact, device=part.device) for part in parts))
-            grads = grads._replace(**own)
+            sums = {name: torch.zeros_like(getattr(inputs, name), dtype=exact) for name in summed}
+            grads = _Inputs(**own, **sums)
             for rows in blocks:
                 occupied = mask[rows, :, None].to(grad_s.dtype)
                 _message_backward(
@@ -192,10 +193,9 @@ class _MessageSum(torch.autograd.Function):
             return grads
 
         first, *others = _share_blocks(work, neighbors)
-        for name, total in zip(_Inputs._fields, first, strict=True):
-            if name not in own:
-                for grads in others:
-                    total += getattr(grads, name)
+        for grads in others:
+            for name in summed:
+                getattr(first, name).add_(getattr(grads, name))
         return None, None, None, *first
 
 
