@@ -56,9 +56,17 @@ class ParTokenTask(ScheduledModule):
         self.train_chains = data["train_chains"]
         self.weights = {"vq": lambda_vq, "entropy": lambda_ent, "coverage": lambda_psc}
         self.network = ParToken(len(self.class_names), **network)
+        self.network.head.set_prior(self._frequencies())
         self.codebook_size = network.get("codebook_size", 512)
         self._seen: list[dict[str, Tensor]] = []
         self.tested: dict[str, Any] = {}
+
+    def _frequencies(self) -> Tensor:
+        """Returns the log odds (several labels) or log frequencies of the classes among the training chains."""
+        counts = torch.tensor(self.class_counts["train"], dtype=torch.float32) + 1
+        if self.multi_label:
+            return torch.log(counts / (self.train_chains + 2 - counts).clamp(min=1))
+        return torch.log(counts / counts.sum())
 
     def batch_units(self, batch: ChainBatch) -> int:
         """Counts the residues of a batch."""

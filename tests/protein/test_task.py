@@ -53,6 +53,14 @@ def test_the_temperature_follows_the_epoch_and_is_saved():
     assert model.state_dict()["network.tau"].item() == pytest.approx(0.2)
 
 
+def test_the_classes_start_from_their_frequencies():
+    one, several = task(), task(several=True)
+    counts = torch.tensor(one.class_counts["train"]) + 1.0
+    torch.testing.assert_close(one.network.head.classify[-1].bias.softmax(0), counts / counts.sum())
+    share = (torch.tensor(several.class_counts["train"]) + 1.0) / (several.train_chains + 2)
+    torch.testing.assert_close(several.network.head.classify[-1].bias.sigmoid(), share)
+
+
 def test_several_labels_a_chain(batch):
     model = task(several=True).eval()
     label = torch.zeros(len(batch), 3).scatter_(1, batch.label[:, None], 1.0)

@@ -45,6 +45,42 @@ class ChainPooling(nn.Module):
         return total.index_add(0, graph.chain, h * weight[:, None])
 
 
+class Standardise(nn.Module):
+    """Creates a division of each channel into its deviation from the usual, by moving averages over training chains.
+
+    What chains have in common is much larger than what tells them apart. Without this the network first learns the
+    frequencies of the classes through what is common, which grows until nothing else is left of a residue's features.
+
+    Arguments:
+        dim: Channels.
+        decay: Share of the moving averages that a step keeps; they are short at first.
+    """
+
+    def __init__(self, dim: int, decay: float = 0.99):
+        super().__init__()
+        self.decay = decay
+        self.register_buffer("mean", torch.zeros(dim))
+        self.register_buffer("square", torch.ones(dim))
+        self.register_buffer("updates", torch.tensor(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Maps `[B, dim]`; in evaluation a chain's result does not depend on its batch mates."""
+        if self.training:
+            self._learn(x.detach())
+        variance = self.square - self.mean.square()
+        # A channel that hardly varies stays small instead of being blown up.
+        variance = torch.maximum(variance, 1e-2 * variance.mean() + 1e-12)
+        return (x - self.mean) * variance.rsqrt()
+
+    @torch.no_grad()
+    def _learn(self, x: Tensor) -> None:
+        x = x.to(self.mean.dtype)
+        rate = torch.where(self.updates == 0, 1.0, (9 / (10 + self.updates)).clamp(min=1 - self.decay))
+        self.mean.lerp_(x.mean(0), rate)
+        self.square.lerp_(x.square().mean(0), rate)
+        self.updates += 1
+
+
 class Head(nn.Module):
     """Creates the classifier of chains with substructures.
 
@@ -62,6 +98,7 @@ class Head(nn.Module):
     def __init__(self, dim: int, num_classes: int, *, pooling: str, drop_rate: float, substructures: bool = True):
         super().__init__()
         self.pool = ChainPooling(dim, pooling)
+        self.standardise = Standardise(dim)
         self.drop = nn.Dropout(drop_rate)
         if substructures:
             self.before = nn.LayerNorm(dim)
@@ -88,7 +125,7 @@ class Head(nn.Module):
         Returns:
             Logits `[B, C]`, and importance scores `[B, K]`.
         """
-        summary = self.pool(h, graph)
+        summary = self.standardise(self.pool(h, graph))
         if tokens is None:
             return self._logits(summary), None
         tokens = self._exchange(tokens, partition, graph)
@@ -97,6 +134,11 @@ class Head(nn.Module):
         answer = torch.einsum("bk,bkd->bd", importance, tokens)
         gate = self.gate(torch.cat([summary, answer], dim=-1)).sigmoid()
         return self._logits(gate * summary + (1 - gate) * answer), importance
+
+    @torch.no_grad()
+    def set_prior(self, scores: Tensor) -> None:
+        """Starts the classes from scores `[C]` that are known before anything is learned."""
+        self.classify[-1].bias.copy_(scores)
 
     def _logits(self, fused: Tensor) -> Tensor:
         logits = self.classify(self.drop(fused))
