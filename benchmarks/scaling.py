@@ -89,6 +89,8 @@ def plot(found: dict[int, dict[str, float]], num_chains: int, out: Path) -> None
         linear = [seconds[0] * size / residues[0] for size in residues]
         axes.loglog(residues, linear, color=line.get_color(), linestyle=":", linewidth=1)
     axes.set(xlabel="residues in the batch", ylabel="seconds", title="cost (dotted: linear from the first point)")
+    axes.set_xticks(residues, [f"{size:,}" for size in residues], rotation=30)
+    axes.minorticks_off()
     axes.legend()
     figure.savefig(out / "scaling.png", dpi=150)
     plt.close(figure)
