@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from partoken.errors import UserError
+from partoken.protein.backbone import Skipped
 from partoken.protein.batching import BatchSampler, count_batches
 from partoken.protein.cache import cached_numbers
 from partoken.protein.data_report import count_classes, data_report, describe_report, write_skipped
@@ -51,7 +52,6 @@ class ProteinDataModule(pl.LightningDataModule):
         multi_label: a chain may belong to several classes.
         classes: learn these classes only; None learns all.
         min_class_size: leave out classes with fewer chains.
-        untrained: error, or leave_out: what becomes of classes that the split gives no training chain.
         limit: use about so many chains, of all splits and classes; for a quick look.
         max_residues_per_batch: fill batches with so many residues instead of `batch_size` chains.
         epochs_per_pass: epochs of training that share a pass over the chains; 1: every epoch sees every chain.
@@ -77,7 +77,6 @@ class ProteinDataModule(pl.LightningDataModule):
         multi_label: bool = False,
         classes: Sequence[Any] | None = None,
         min_class_size: int = 1,
-        untrained: str = "error",
         limit: int | None = None,
         max_residues_per_batch: int | None = None,
         epochs_per_pass: int = 1,
@@ -97,8 +96,6 @@ class ProteinDataModule(pl.LightningDataModule):
         ):
             if value is not None and value < 1:
                 raise UserError(f"{name}={value}: must be at least 1")
-        if untrained not in ("error", "leave_out"):
-            raise UserError(f"data.untrained={untrained}: choose error or leave_out")
         if num_workers < 0:
             raise UserError(f"train.num_workers={num_workers}: must be 0 or more")
         for name, share in (("max_skipped", max_skipped), ("cluster_identity", cluster_identity)):
@@ -114,7 +111,6 @@ class ProteinDataModule(pl.LightningDataModule):
         self.multi_label = multi_label
         self.classes = classes
         self.min_class_size = min_class_size
-        self.untrained = untrained
         self.limit = limit
         self.max_residues_per_batch = max_residues_per_batch
         self.epochs_per_pass = epochs_per_pass
@@ -139,12 +135,25 @@ class ProteinDataModule(pl.LightningDataModule):
         labels = _only(found.labels, self._class_names)
         kept = [i for i, names in enumerate(labels) if names]
         splits = self._split(found, kept, [labels[i][0] for i in kept])
-        if self.untrained == "leave_out":
-            trained = {name for i, s in zip(kept, splits, strict=True) if s == 0 for name in labels[i]}
-            self._dropped |= Counter(name for i in kept for name in labels[i] if name not in trained)
-            self._class_names = [name for name in self._class_names if name in trained]
-            labels = _only(labels, self._class_names)
-            splits = np.array([s if labels[i] else -1 for i, s in zip(kept, splits, strict=True)])
+        trained = {name for i, s in zip(kept, splits, strict=True) if s == 0 for name in labels[i]}
+        later = [i for i, s in zip(kept, splits, strict=True) if s > 0]
+        unknown = [(found.rows[i], name) for i in later for name in labels[i] if name not in trained]
+        self._dropped |= Counter(name for _, name in unknown)
+        found.skipped = [
+            *found.skipped,
+            *(
+                Skipped(found.store.ids[r], "", f"no training chain has its class {c}", unusable=False)
+                for r, c in unknown
+            ),
+        ]
+        self._class_names = [name for name in self._class_names if name in trained]
+        if len(self._class_names) == 1:
+            raise UserError(
+                f"all training chains have the class {self._class_names[0]}: at least two classes are needed; "
+                "change data.split"
+            )
+        labels = _only(labels, self._class_names)
+        splits = np.array([s if labels[i] else -1 for i, s in zip(kept, splits, strict=True)], np.int64)
         kept = [i for i, s in zip(kept, splits, strict=True) if s >= 0]
         splits = splits[splits >= 0]
         if self.limit is not None:
@@ -423,7 +432,6 @@ def proteinshake(
     min_length: int = MIN_LENGTH,
     max_length: int | None = None,
     cache_dir: str | None = None,
-    untrained: str = "leave_out",
     **options: Any,
 ) -> ProteinDataModule:
     """Creates the data module of a ProteinShake release with its own splits.
@@ -437,7 +445,6 @@ def proteinshake(
         min_length: complete residues that a chain must have at least.
         max_length: residues that it may have at most; None for any number.
         cache_dir: where the cache is; None takes the user's cache folder.
-        untrained: see `ProteinDataModule`; the releases have classes without a training chain.
         options: of `ProteinDataModule`.
     """
     task = task_of(dataset_name)
@@ -452,7 +459,7 @@ def proteinshake(
         store = read_proteinshake(dataset_name, data_dir, cache_dir=cache_dir, **reading)
         return label_proteins(store, task, split=split, threshold=split_similarity_threshold, label_column=label_column)
 
-    options |= {"split": "given", "cache_dir": cache_dir, "untrained": untrained}
+    options |= {"split": "given", "cache_dir": cache_dir}
     return _create(f"proteinshake {dataset_name}", read, how, reading, options)
 
 
