@@ -1,12 +1,14 @@
 """ParToken as a Lightning module: losses, metrics, and what a run says about its model."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from partoken.errors import UserError
 from partoken.protein.metrics import (
     codebook_usage,
     constant_answer,
@@ -32,6 +34,7 @@ class ParTokenTask(ScheduledModule):
         lambda_vq: weight of the codebook's loss.
         lambda_ent: weight of the usage entropy term.
         lambda_psc: weight of the coverage term.
+        coordinate_noise: standard deviation, in angstrom, of what is added to every coordinate while training.
         network: arguments of `ParToken`.
     """
 
@@ -46,6 +49,7 @@ class ParTokenTask(ScheduledModule):
         lambda_vq: float = 1.0,
         lambda_ent: float = 1e-3,
         lambda_psc: float = 1e-2,
+        coordinate_noise: float = 0.0,
         **network: Any,
     ) -> None:
         super().__init__(train)
@@ -54,6 +58,9 @@ class ParTokenTask(ScheduledModule):
         self.multi_label = bool(data["multi_label"])
         self.class_counts = data["class_counts"]
         self.train_chains = data["train_chains"]
+        if not 0 <= coordinate_noise < float("inf"):
+            raise UserError(f"model.coordinate_noise is {coordinate_noise!r}, but must be a number of at least 0")
+        self.coordinate_noise = coordinate_noise
         self.weights = {"vq": lambda_vq, "entropy": lambda_ent, "coverage": lambda_psc}
         self.network = ParToken(len(self.class_names), **network)
         self.network.head.set_prior(self._frequencies())
@@ -94,6 +101,9 @@ class ParTokenTask(ScheduledModule):
         self.network.set_epoch(self.current_epoch)
 
     def training_step(self, batch: ChainBatch, batch_idx: int) -> Tensor:
+        if self.coordinate_noise:
+            noise = self.coordinate_noise * torch.randn_like(batch.coords)
+            batch = replace(batch, coords=batch.coords + noise)
         output = self(batch)
         loss, terms = self.loss(output, batch.label)
         size = len(batch)

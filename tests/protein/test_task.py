@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from partoken.errors import UserError
 from partoken.protein.datamodule import embedded
 from partoken.protein.task import ParTokenTask
 
@@ -59,6 +60,21 @@ def test_the_classes_start_from_their_frequencies():
     torch.testing.assert_close(one.network.head.classify[-1].bias.softmax(0), counts / counts.sum())
     share = (torch.tensor(several.class_counts["train"]) + 1.0) / (several.train_chains + 2)
     torch.testing.assert_close(several.network.head.classify[-1].bias.sigmoid(), share)
+
+
+def test_coordinates_are_noisy_while_training_alone(batch, monkeypatch):
+    seen = []
+    for noise in (0.0, 0.2):
+        model = task(coordinate_noise=noise)
+        monkeypatch.setattr(model, "log_dict", lambda *_, **__: None)
+        model.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0] - batch.coords))
+        model.training_step(batch, 0)
+        model(batch)
+    still, still_again, noisy, evaluated = (moved[~batch.coords.isnan()] for moved in seen)
+    assert not still.any() and not still_again.any() and not evaluated.any()
+    assert noisy.std().item() == pytest.approx(0.2, rel=0.05) and abs(noisy.mean().item()) < 0.01
+    with pytest.raises(UserError, match=r"model\.coordinate_noise is -1"):
+        task(coordinate_noise=-1)
 
 
 def test_several_labels_a_chain(batch):

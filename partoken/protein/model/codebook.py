@@ -24,6 +24,8 @@ class Quantized:
 
     vectors: Tensor
     """The code nearest to each substructure, `[B, K, dim]`; the gradient passes straight through to the input."""
+    compared: Tensor
+    """What the codes were compared with, `[B, K, dim]`: the substructures' own vectors, standardised."""
     codes: Tensor
     """Number of that code, `[B, K]` int64, -1 where there is no substructure."""
     commitment: Tensor
@@ -100,6 +102,7 @@ class Codebook(nn.Module):
                 self._learn(*(part.detach().flatten(0, 1) for part in (raw, z, codes, mask)))
             return Quantized(
                 vectors=(z + (chosen - z).detach()) * weight,
+                compared=z * weight,
                 codes=codes.masked_fill(~mask, -1),
                 commitment=commitment,
                 entropy=entropy,

@@ -69,7 +69,7 @@ class ParToken(nn.Module):
         codebook_distance: l2 or cosine.
         psc_temp: Temperature of the soft codes in `losses["entropy"]` and `losses["coverage"]`.
         num_neighbors: Nearest residues that send messages to a residue.
-        tokens_from: What the classifier reads of a substructure: its quantised version ("codes") or itself
+        tokens_from: What the classifier reads of a substructure: its code ("codes") or what the code was compared with
             ("features").
         partition: learned, random or none.
 
@@ -150,7 +150,7 @@ class ParToken(nn.Module):
             self.codebook = Codebook(
                 codebook_size, code_dim, decay=codebook_decay, distance=codebook_distance, temperature=psc_temp
             )
-            self.from_code = nn.Linear(code_dim, dim) if tokens_from == "codes" else nn.Identity()
+            self.from_code = nn.Linear(code_dim, dim)
         self.head = Head(dim, num_classes, pooling=pooling, drop_rate=drop_rate, substructures=substructures)
         self.register_buffer("tau", torch.tensor(float(tau_init)))
 
@@ -168,7 +168,7 @@ class ParToken(nn.Module):
             return self._whole(h, graph)
         partition = self.partition(h, graph)
         quantized = self.codebook(self.to_code(partition.features), partition.mask)
-        tokens = self.from_code(quantized.vectors) if self.tokens_from == "codes" else partition.features
+        tokens = self.from_code(quantized.vectors if self.tokens_from == "codes" else quantized.compared)
         logits, importance = self.head(h, graph, tokens, partition)
         return ParTokenOutput(
             logits=logits,

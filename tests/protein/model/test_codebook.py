@@ -112,6 +112,8 @@ def test_vectors_are_standardised_by_moving_averages_not_by_their_batch():
     codebook.train(False)
     alone, together = codebook(z[:1, :1], everything(z[:1, :1])), codebook(z, everything(z))
     assert torch.equal(alone.vectors[0, 0], together.vectors[0, 0])
+    standard = (z - codebook.mean) / codebook.variance.sqrt()
+    torch.testing.assert_close(together.compared[..., 1:], standard[..., 1:])
     # The codes spread over every channel that varies, whatever its scale.
     assert (codebook.codes.std(0)[1:] > 0.3).all()
 
