@@ -34,6 +34,8 @@ class ParTokenTask(ScheduledModule):
         lambda_vq: weight of the codebook's loss.
         lambda_ent: weight of the usage entropy term.
         lambda_psc: weight of the coverage term.
+        class_balance: how much rare classes count for: a chain's loss is weighted by its class's frequency to the power
+            of minus this. 0: all chains count alike; 1: all classes do. One label a chain only.
         coordinate_noise: standard deviation, in angstrom, of what is added to every coordinate while training.
         network: arguments of `ParToken`.
     """
@@ -49,6 +51,7 @@ class ParTokenTask(ScheduledModule):
         lambda_vq: float = 1.0,
         lambda_ent: float = 1e-3,
         lambda_psc: float = 1e-2,
+        class_balance: float = 0.0,
         coordinate_noise: float = 0.0,
         **network: Any,
     ) -> None:
@@ -60,20 +63,29 @@ class ParTokenTask(ScheduledModule):
         self.train_chains = data["train_chains"]
         if not 0 <= coordinate_noise < float("inf"):
             raise UserError(f"model.coordinate_noise is {coordinate_noise!r}, but must be a number of at least 0")
+        if not 0 <= class_balance <= 1:
+            raise UserError(f"model.class_balance is {class_balance!r}, but must be a number from 0 to 1")
+        if class_balance and self.multi_label:
+            raise UserError("model.class_balance weighs chains by their class; with data.multi_label=true it must be 0")
         self.coordinate_noise = coordinate_noise
         self.weights = {"vq": lambda_vq, "entropy": lambda_ent, "coverage": lambda_psc}
         self.network = ParToken(len(self.class_names), **network)
-        self.network.head.set_prior(self._frequencies())
+        self._start_classes(class_balance)
         self.codebook_size = network.get("codebook_size", 512)
         self._seen: list[dict[str, Tensor]] = []
         self.tested: dict[str, Any] = {}
 
-    def _frequencies(self) -> Tensor:
-        """Returns the log odds (several labels) or log frequencies of the classes among the training chains."""
+    def _start_classes(self, balance: float) -> None:
+        """Weighs the classes, and starts the network at their weighted frequencies in the training chains."""
         counts = torch.tensor(self.class_counts["train"], dtype=torch.float32) + 1
         if self.multi_label:
-            return torch.log(counts / (self.train_chains + 2 - counts).clamp(min=1))
-        return torch.log(counts / counts.sum())
+            self.network.head.set_prior(torch.log(counts / (self.train_chains + 2 - counts).clamp(min=1)))
+        else:
+            share = (counts / counts.sum()) ** (1 - balance)
+            self.network.head.set_prior((share / share.sum()).log())
+            weights = share / counts
+            # The mean over the training chains is one.
+            self.register_buffer("class_weights", weights * counts.sum() / (weights * counts).sum(), persistent=False)
 
     def batch_units(self, batch: ChainBatch) -> int:
         """Counts the residues of a batch."""
@@ -93,7 +105,9 @@ class ParTokenTask(ScheduledModule):
         if self.multi_label:
             task = F.binary_cross_entropy_with_logits(output.logits, label)
         else:
-            task = F.cross_entropy(output.logits, label)
+            # The mean over chains, not over weights: a batch of rare classes has the larger gradient.
+            each = F.cross_entropy(output.logits, label, reduction="none")
+            task = (each * self.class_weights[label]).mean()
         terms = {"task": task, **output.losses}
         return task + sum(weight * output.losses[name] for name, weight in self.weights.items() if weight), terms
 

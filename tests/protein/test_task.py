@@ -62,6 +62,29 @@ def test_the_classes_start_from_their_frequencies():
     torch.testing.assert_close(several.network.head.classify[-1].bias.sigmoid(), share)
 
 
+@pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
+def test_rare_classes_count_for_as_much_as_the_balance_says(batch, balance):
+    model = task(class_balance=balance)
+    counts = torch.tensor(model.class_counts["train"]) + 1.0
+    weights = (counts.sum() / counts) ** balance
+    torch.testing.assert_close(model.class_weights / model.class_weights[0], weights / weights[0])
+    assert (model.class_weights * counts).sum().item() == pytest.approx(counts.sum().item())
+    # The network starts where the loss is least for an answer that is the same for all chains.
+    seen = weights * counts
+    torch.testing.assert_close(model.network.head.classify[-1].bias.softmax(0), seen / seen.sum())
+    output = model.eval()(batch)
+    each = -output.logits.log_softmax(1)[torch.arange(len(batch)), batch.label]
+    expected = (each * model.class_weights[batch.label]).mean()
+    assert model.loss(output, batch.label)[1]["task"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_balance_that_cannot_be_is_refused():
+    with pytest.raises(UserError, match=r"model\.class_balance is 2"):
+        task(class_balance=2)
+    with pytest.raises(UserError, match=r"data\.multi_label=true"):
+        task(several=True, class_balance=0.5)
+
+
 def test_coordinates_are_noisy_while_training_alone(batch, monkeypatch):
     seen = []
     for noise in (0.0, 0.2):
