@@ -50,7 +50,8 @@ class Codebook(nn.Module):
 
     The features of substructures are much alike: what they have in common outweighs what tells them apart. Vectors are
     therefore brought to mean 0 and variance 1 in each channel first, by moving averages over training batches, so that
-    a vector's code does not depend on the others of its batch.
+    a vector's code does not depend on the others of its batch. The variance is that within a batch. In training the
+    three terms have no gradient along a channel's mean and scale, which the standardisation takes out.
 
     A code whose use falls under 3 % of the average is dead and is set on a vector of the batch. Codes are buffers, the
     same on every process, and stand still in evaluation and while `frozen`, as do the averages.
@@ -89,14 +90,16 @@ class Codebook(nn.Module):
             if learning and not self._is_started():
                 self._start(raw.detach()[mask])
             z = self._standard(raw)
+            # The same values; what the terms ask of them in training is only where vectors lie beside each other.
+            placed = self._standard(_Placed.apply(raw, mask)) if self.training else z
             # The codes move in place before the backward pass needs those of now.
             book = self.codes.clone()
-            square = _square_distance(z, book)
+            square = _square_distance(placed, book)
             codes = square.detach().argmin(-1)
             chosen = F.embedding(codes, book)
             weight = mask[..., None].to(z.dtype)
             num = mask.sum().clamp(min=1)
-            commitment = ((z - chosen).square() * weight).sum() / (num * z.shape[-1])
+            commitment = ((placed - chosen).square() * weight).sum() / (num * z.shape[-1])
             entropy, coverage = self._use(square / book.var(0, unbiased=False).mean().clamp(min=1e-12), mask)
             if learning:
                 self._learn(*(part.detach().flatten(0, 1) for part in (raw, z, codes, mask)))
@@ -162,7 +165,8 @@ class Codebook(nn.Module):
         weight = mask[:, None].to(z.dtype)
         count = torch.zeros_like(self.usage).index_add_(0, codes, weight[:, 0])
         total = torch.zeros_like(self.codes).index_add_(0, codes, z * weight)
-        moments = torch.stack([(raw * weight).sum(0), (raw.square() * weight).sum(0)])
+        deviation = (raw - self.mean) * weight
+        moments = torch.stack([deviation.sum(0), deviation.square().sum(0)])
         replacement = self._drawn(z, mask)
         if _num_processes() > 1:
             for part in (count, total, moments):
@@ -171,9 +175,11 @@ class Codebook(nn.Module):
         number = count.sum()
         # The averages are short at first, while vectors still move fast, and wait where there is nothing to average.
         rate = (9 / (10 + self.updates)).clamp(min=1 - self.decay) * (number > 0)
-        mean, square = moments / number.clamp(min=1)
-        self.mean.lerp_(mean, rate)
-        self.variance.lerp_(square - 2 * mean * self.mean + self.mean.square(), rate)
+        shift, square = moments / number.clamp(min=1)
+        # Within the batch: how the mean moves while the network learns is no difference between vectors.
+        within = (square - shift.square()) * number / (number - 1).clamp(min=1)
+        self.variance.lerp_(torch.where(number > 1, within, square), rate)
+        self.mean.add_(rate * shift)
         # The average is held as code and weight, not as sum and weight: a code that nobody chose keeps its place.
         usage = torch.lerp(self.usage, count, rate)
         step = (rate * count / usage.clamp(min=1e-12)).clamp(max=1)
@@ -197,6 +203,28 @@ class Codebook(nn.Module):
 
     def _scaled(self, z: Tensor) -> Tensor:
         return F.normalize(z, dim=-1) * z.shape[-1] ** 0.5 if self.distance == "cosine" else z
+
+
+class _Placed(torch.autograd.Function):
+    """Leaves vectors `[B, K, dim]` as they are and takes from their gradient what shifts or scales all of a channel.
+
+    Vectors are standardised after, so that nothing in the loss holds their scale: a pull toward the codes would shrink
+    them, step after step, until the residues' features are all the same.
+    """
+
+    @staticmethod
+    def forward(ctx, raw: Tensor, mask: Tensor) -> Tensor:
+        ctx.save_for_backward(raw, mask)
+        return raw.view_as(raw)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        raw, mask = ctx.saved_tensors
+        weight = mask[..., None].to(grad.dtype)
+        count = weight.sum().clamp(min=1)
+        centred = (raw - (raw * weight).sum((0, 1)) / count) * weight
+        scale = (grad * centred).sum((0, 1)) / centred.square().sum((0, 1)).clamp(min=torch.finfo(grad.dtype).tiny)
+        return (grad - (grad * weight).sum((0, 1)) / count) * weight - centred * scale, None
 
 
 def _square_distance(z: Tensor, book: Tensor) -> Tensor:

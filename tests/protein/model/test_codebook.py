@@ -118,6 +118,28 @@ def test_vectors_are_standardised_by_moving_averages_not_by_their_batch():
     assert (codebook.codes.std(0)[1:] > 0.3).all()
 
 
+def test_a_mean_that_moves_is_not_taken_for_variance():
+    codebook = Codebook(16, 4)
+    for step in range(300):
+        z = 0.1 * torch.randn(4, 25, 4) + 0.01 * step
+        codebook(z, everything(z))
+    torch.testing.assert_close(codebook.variance.sqrt(), torch.full((4,), 0.1), atol=0, rtol=0.1)
+
+
+def test_the_pull_toward_the_codes_does_not_shrink_what_it_pulls():
+    """Nothing else holds the scale of vectors that are standardised after: they would all become the same."""
+    codebook = Codebook(16, 4)
+    network = torch.nn.Linear(4, 4)
+    torch.nn.init.eye_(network.weight)
+    optimizer = torch.optim.SGD(network.parameters(), lr=1.0)
+    for _ in range(300):
+        z = network(torch.randn(4, 25, 4))
+        optimizer.zero_grad()
+        codebook(z, everything(z)).commitment.backward()
+        optimizer.step()
+    assert z.detach().flatten(0, 1).std(0).min() > 0.7
+
+
 def test_nothing_is_learned_from_an_empty_batch():
     codebook = started(torch.randn(8, 4))
     before = codebook.codes.clone(), codebook.usage.clone()
