@@ -50,8 +50,8 @@ class Codebook(nn.Module):
 
     The features of substructures are much alike: what they have in common outweighs what tells them apart. Vectors are
     therefore brought to mean 0 and variance 1 in each channel first, by moving averages over training batches, so that
-    a vector's code does not depend on the others of its batch. The variance is that within a batch. In training the
-    three terms have no gradient along a channel's mean and scale, which the standardisation takes out.
+    a vector's code does not depend on the others of its batch. In training the three
+    terms have no gradient along a channel's mean and scale, which the standardisation takes out.
 
     A code whose use falls under 3 % of the average is dead and is set on a vector of the batch. Codes are buffers, the
     same on every process, and stand still in evaluation and while `frozen`, as do the averages.
@@ -176,10 +176,9 @@ class Codebook(nn.Module):
         # The averages are short at first, while vectors still move fast, and wait where there is nothing to average.
         rate = (9 / (10 + self.updates)).clamp(min=1 - self.decay) * (number > 0)
         shift, square = moments / number.clamp(min=1)
-        # Within the batch: how the mean moves while the network learns is no difference between vectors.
-        within = (square - shift.square()) * number / (number - 1).clamp(min=1)
-        self.variance.lerp_(torch.where(number > 1, within, square), rate)
         self.mean.add_(rate * shift)
+        # About the new mean. What the mean moves counts as variance: vectors stay within reach of the codes meanwhile.
+        self.variance.lerp_(square - 2 * rate * shift.square() + (rate * shift).square(), rate)
         # The average is held as code and weight, not as sum and weight: a code that nobody chose keeps its place.
         usage = torch.lerp(self.usage, count, rate)
         step = (rate * count / usage.clamp(min=1e-12)).clamp(max=1)

@@ -60,25 +60,24 @@ class Standardise(nn.Module):
         super().__init__()
         self.decay = decay
         self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("variance", torch.ones(dim))
+        self.register_buffer("square", torch.ones(dim))
         self.register_buffer("updates", torch.tensor(0))
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `[B, dim]`; in evaluation a chain's result does not depend on its batch mates."""
         if self.training:
             self._learn(x.detach())
+        variance = self.square - self.mean.square()
         # A channel that hardly varies stays small instead of being blown up.
-        variance = torch.maximum(self.variance, 1e-2 * self.variance.mean() + 1e-12)
+        variance = torch.maximum(variance, 1e-2 * variance.mean() + 1e-12)
         return (x - self.mean) * variance.rsqrt()
 
     @torch.no_grad()
     def _learn(self, x: Tensor) -> None:
+        x = x.to(self.mean.dtype)
         rate = torch.where(self.updates == 0, 1.0, (9 / (10 + self.updates)).clamp(min=1 - self.decay))
-        deviation = x.to(self.mean.dtype) - self.mean
-        # Within the batch, if it has several chains: how the mean moves is no difference between chains.
-        within = deviation.var(0) if len(x) > 1 else deviation.square().mean(0)
-        self.variance.lerp_(within, rate)
-        self.mean.add_(rate * deviation.mean(0))
+        self.mean.lerp_(x.mean(0), rate)
+        self.square.lerp_(x.square().mean(0), rate)
         self.updates += 1
 
 
