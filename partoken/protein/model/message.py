@@ -171,7 +171,7 @@ class _MessageSum(torch.autograd.Function):
         # Sums over blocks are kept in float32 at least.
         exact = torch.promote_types(grad_s.dtype, torch.float32)
         # Each block writes its own rows of these.
-        own = {name: torch.empty_like(getattr(inputs, name)) for name in _OF_RECEIVER}
+        own = {name: getattr(inputs, name).new_empty(getattr(inputs, name).shape) for name in _OF_RECEIVER}
         summed = [name for name in _Inputs._fields if name not in own]
 
         def work(blocks: Sequence[slice]) -> _Inputs:
@@ -312,7 +312,7 @@ def _message_backward(
     _add_outer(grads.wh1, x.edge_v[:, rows], grad_h1)
     # Residues and edges.
     senders = neighbors.flatten()
-    grads.edge_s[rows] = grad_x1 @ x.ws1.T
+    torch.mm(grad_x1.flatten(0, 1), x.ws1.T, out=grads.edge_s[rows].view(-1, grads.edge_s.shape[-1]))
     grads.edge_v[:, rows] = grad_h1 @ x.wh1.T
     grads.receiver_s[rows] = grad_x1.sum(1)
     grads.receiver_v[:, rows] = grad_h1.sum(2)
