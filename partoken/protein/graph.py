@@ -6,6 +6,7 @@ References:
 """
 
 import math
+from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -134,11 +135,10 @@ def _nearest(ca: Tensor, mask: Tensor, chain: Tensor, bounds: list[int], k: int)
     size = ca.shape[0]
     rows_at_once = 256 if ca.device.type == "cpu" else 4096
     index = torch.arange(size, device=ca.device)
-    host_chain = torch.repeat_interleave(torch.tensor(bounds).diff())
     nearest = torch.full((size, k), _NO_NEIGHBOUR, device=ca.device)
     for first in range(0, size, rows_at_once):
         last = min(first + rows_at_once, size)
-        start, end = bounds[int(host_chain[first])], bounds[int(host_chain[last - 1]) + 1]
+        start, end = bounds[bisect_right(bounds, first) - 1], bounds[bisect_right(bounds, last - 1)]
         rows, columns = slice(first, last), slice(start, end)
         square = sum((ca[rows, None, axis] - ca[None, columns, axis]).square_() for axis in range(3))
         allowed = (chain[rows, None] == chain[None, columns]) & mask[rows, None] & mask[None, columns]

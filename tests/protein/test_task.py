@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from partoken.errors import UserError
 from partoken.protein.datamodule import embedded
@@ -60,6 +61,38 @@ def test_the_classes_start_from_their_frequencies():
     torch.testing.assert_close(one.network.head.classify[-1].bias.softmax(0), counts / counts.sum())
     share = (torch.tensor(several.class_counts["train"]) + 1.0) / (several.train_chains + 2)
     torch.testing.assert_close(several.network.head.classify[-1].bias.sigmoid(), share)
+
+
+class Waits(TorchDispatchMode):
+    """Records the operations for which the processor would wait for a GPU: their result's value or size is needed."""
+
+    def __init__(self):
+        super().__init__()
+        self.found = []
+
+    def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
+        name = operation.overloadpacket.__name__
+        masks = args[1] if name.startswith("index") and isinstance(args[1], list | tuple) else ()
+        if name in ("_local_scalar_dense", "nonzero", "masked_select", "_unique2") or any(
+            mask is not None and mask.dtype == torch.bool for mask in masks
+        ):
+            self.found.append(name)
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"partition": "random", "pooling": "attention"}, {"partition": "none", "class_balance": 0.5}],
+    ids=["learned", "random", "none"],
+)
+def test_a_training_step_never_waits_for_the_device(batch, options, monkeypatch):
+    model = task(coordinate_noise=0.1, **options)
+    monkeypatch.setattr(model, "log_dict", lambda *_, **__: None)
+    for _ in range(2):  # the first batches place the codes and look once whether they are placed
+        model.training_step(batch, 0)
+    with Waits() as waits:
+        model.training_step(batch, 0).backward()
+    assert waits.found == []
 
 
 @pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
