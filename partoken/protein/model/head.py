@@ -92,21 +92,22 @@ class Head(nn.Module):
         num_classes: Number of classes C.
         pooling: How a chain is summarised, see `ChainPooling`.
         drop_rate: Dropout rate.
-        substructures: Whether there are substructures at all, or the chain's summary is classified alone.
+        reads: What is classified: the chain's "summary", its "substructures", or "both" through the gate. Of
+            substructures alone, the summary still asks the questions.
     """
 
-    def __init__(self, dim: int, num_classes: int, *, pooling: str, drop_rate: float, substructures: bool = True):
+    def __init__(self, dim: int, num_classes: int, *, pooling: str, drop_rate: float, reads: str = "both"):
         super().__init__()
         self.pool = ChainPooling(dim, pooling)
         self.standardise = Standardise(dim)
         self.drop = nn.Dropout(drop_rate)
-        if substructures:
+        if reads != "summary":
             self.before = nn.LayerNorm(dim)
             self.exchange = nn.Linear(dim, 3 * dim)
             self.exchanged = nn.Linear(dim, dim)
             self.query = nn.Linear(dim, dim)
             self.key = nn.Linear(dim, dim, bias=False)
-            self.gate = nn.Linear(2 * dim, dim)
+            self.gate = nn.Linear(2 * dim, dim) if reads == "both" else None
         self.classify = nn.Sequential(
             nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(drop_rate), nn.Linear(dim, num_classes)
         )
@@ -132,6 +133,8 @@ class Head(nn.Module):
         scores = torch.einsum("bd,bkd->bk", self.query(summary), self.key(tokens)) / tokens.shape[-1] ** 0.5
         importance = _masked_softmax(scores, partition.mask)
         answer = torch.einsum("bk,bkd->bd", importance, tokens)
+        if self.gate is None:
+            return self._logits(answer), importance
         gate = self.gate(torch.cat([summary, answer], dim=-1)).sigmoid()
         return self._logits(gate * summary + (1 - gate) * answer), importance
 

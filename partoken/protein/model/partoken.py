@@ -72,6 +72,8 @@ class ParToken(nn.Module):
         tokens_from: What the classifier reads of a substructure: its code ("codes") or what the code was compared with
             ("features").
         partition: learned, random or none.
+        classify_from: What is classified: the substructures beside a summary of all residues ("both"), or they alone
+            ("substructures"), so that nothing else can decide; without a partition it is the summary.
 
     Raises:
         UserError: if a value cannot be used; the message names its key.
@@ -113,6 +115,7 @@ class ParToken(nn.Module):
         num_neighbors: int = 30,
         tokens_from: str = "codes",
         partition: str = "learned",
+        classify_from: str = "both",
     ):
         _check({key: value for key, value in locals().items() if key not in ("self", "__class__")})
         super().__init__()
@@ -151,7 +154,8 @@ class ParToken(nn.Module):
                 codebook_size, code_dim, decay=codebook_decay, distance=codebook_distance, temperature=psc_temp
             )
             self.from_code = nn.Linear(code_dim, dim)
-        self.head = Head(dim, num_classes, pooling=pooling, drop_rate=drop_rate, substructures=substructures)
+        reads = classify_from if substructures else "summary"
+        self.head = Head(dim, num_classes, pooling=pooling, drop_rate=drop_rate, reads=reads)
         self.register_buffer("tau", torch.tensor(float(tau_init)))
 
     def forward(self, coords: Tensor, ptr: Tensor, sequence: Tensor | None = None) -> ParTokenOutput:
@@ -273,6 +277,7 @@ def _check(settings: dict[str, object]) -> None:
         "codebook_distance": ("l2", "cosine"),
         "tokens_from": ("codes", "features"),
         "partition": ("learned", "random", "none"),
+        "classify_from": ("both", "substructures"),
     }
     numbers = {
         "drop_rate": ({**share, "open_high": True}, "a number from 0 to below 1"),

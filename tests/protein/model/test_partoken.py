@@ -121,7 +121,9 @@ def test_chains_from_ten_to_three_thousand_residues_and_none_at_all_go_together(
 
 
 @pytest.mark.parametrize("pooling", ["sum", "mean", "max", "attention"])
-@pytest.mark.parametrize("settings", [{}, {"tokens_from": "features"}, {"codebook_dim": 7, "seq_in": True}])
+@pytest.mark.parametrize(
+    "settings", [{}, {"tokens_from": "features", "classify_from": "substructures"}, {"codebook_dim": 7, "seq_in": True}]
+)
 def test_fault_1_the_task_loss_alone_reaches_every_parameter(batch_of, pooling, settings):
     model = network(pooling=pooling, **settings)
     coords, ptr = batch_of(50, 90, 40)
@@ -323,6 +325,7 @@ CHANGED = {
     "num_neighbors": 4,
     "tokens_from": "features",
     "partition": "random",
+    "classify_from": "substructures",
 }
 
 
@@ -363,6 +366,7 @@ def test_the_decay_of_the_codebook_does_something(batch_of):
         ("pooling", "average", "sum, mean, max, attention"),
         ("partition", "both", "learned, random, none"),
         ("tokens_from", "x", "codes, features"),
+        ("classify_from", "tokens", "both, substructures"),
         ("codebook_distance", "l1", "l2, cosine"),
         ("num_classes", 0, "at least 1"),
         ("num_layers", 0, "at least 1"),
