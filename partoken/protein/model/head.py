@@ -28,6 +28,8 @@ class ChainPooling(nn.Module):
         self.score = nn.Linear(dim, 1, bias=False) if pooling == "attention" else None
 
     def forward(self, h: Tensor, graph: ResidueGraph) -> Tensor:
+        # In single precision at least: hundreds of bfloat16 terms would add up to less than chains differ by.
+        h = h.to(torch.promote_types(h.dtype, torch.float32))
         present = graph.mask.to(h.dtype)
         total = h.new_zeros(graph.num_chains, h.shape[1])
         if self.pooling == "max":

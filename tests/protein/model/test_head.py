@@ -1,8 +1,10 @@
 """What chains have in common does not hide what tells them apart."""
 
+import pytest
 import torch
 
-from partoken.protein.model.head import Standardise
+from partoken.protein.graph import featurize
+from partoken.protein.model.head import POOLINGS, ChainPooling, Standardise
 
 
 def chains(count):
@@ -42,3 +44,15 @@ def test_a_channel_that_never_varies_stays_small():
 
 def test_one_chain_alone_can_be_trained_on():
     assert Standardise(3)(torch.ones(1, 3)).isfinite().all()
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_the_summary_of_a_long_chain_is_as_exact_in_half_precision(batch_of, pooling):
+    """A sum over residues in bfloat16 stops growing where a term is less than half its last digit."""
+    coords, ptr = batch_of(40, 900)
+    graph = featurize(coords, ptr, 4)
+    h = 0.5 + 0.1 * torch.rand(len(coords), 6)
+    pool = ChainPooling(6, pooling)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = pool(h.bfloat16(), graph)
+    torch.testing.assert_close(half, pool(h.bfloat16().float(), graph), rtol=2e-3, atol=0)
