@@ -47,40 +47,25 @@ class ChainPooling(nn.Module):
         return total.index_add(0, graph.chain, h * weight[:, None])
 
 
-class Standardise(nn.Module):
-    """Creates a division of each channel into its deviation from the usual, by moving averages over training chains.
+class Standardise(nn.BatchNorm1d):
+    """Creates a batch norm without weights: each channel in deviations from the usual chain.
 
     What chains have in common is much larger than what tells them apart. Without this the network first learns the
     frequencies of the classes through what is common, which grows until nothing else is left of a residue's features.
+    In training, chains are compared with their batch, and a batch of one with the moving averages that evaluation uses.
 
     Arguments:
         dim: Channels.
-        decay: Share of the moving averages that a step keeps; they are short at first.
     """
 
-    def __init__(self, dim: int, decay: float = 0.99):
-        super().__init__()
-        self.decay = decay
-        self.register_buffer("mean", torch.zeros(dim))
-        self.register_buffer("square", torch.ones(dim))
-        self.register_buffer("updates", torch.tensor(0))
+    def __init__(self, dim: int):
+        super().__init__(dim, affine=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `[B, dim]`; in evaluation a chain's result does not depend on its batch mates."""
-        if self.training:
-            self._learn(x.detach())
-        variance = self.square - self.mean.square()
-        # A channel that hardly varies stays small instead of being blown up.
-        variance = torch.maximum(variance, 1e-2 * variance.mean() + 1e-12)
-        return (x - self.mean) * variance.rsqrt()
-
-    @torch.no_grad()
-    def _learn(self, x: Tensor) -> None:
-        x = x.to(self.mean.dtype)
-        rate = torch.where(self.updates == 0, 1.0, (9 / (10 + self.updates)).clamp(min=1 - self.decay))
-        self.mean.lerp_(x.mean(0), rate)
-        self.square.lerp_(x.square().mean(0), rate)
-        self.updates += 1
+        if self.training and len(x) == 1:
+            return F.batch_norm(x, self.running_mean, self.running_var, eps=self.eps)
+        return super().forward(x)
 
 
 class Head(nn.Module):
