@@ -149,7 +149,7 @@ def plot(found: dict[str, list[dict[str, float]]], path: Path, label: str) -> No
             if not network:
                 axes.axvline(values[0], color="tab:gray", linewidth=0.8, linestyle=":")
         axes.set(title=f"test {score.replace('_', ' ')}", yticks=range(len(names)), yticklabels=names)
-        axes.set_xlim(left=0)
+        axes.set_xlim(0, 1.1 * max(run[score] for runs in found.values() for run in runs))
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{label}: a dot a run, unseen clusters")
     figure.savefig(path, dpi=150)
