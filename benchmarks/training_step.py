@@ -187,7 +187,7 @@ def plot(speed: dict[str, float], memory: dict[str, float], limit: float, out: P
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].axvline(limit, color="tab:red", linestyle="--", label="matrix products alone")
     panels[0].set_xlim(right=1.15 * max(limit, *speed.values()))
-    panels[0].legend(loc="lower right", fontsize="small")
+    figure.legend(loc="outside lower left", fontsize="small", frameon=False)
     figure.savefig(out / "training_step.png", dpi=150)
     plt.close(figure)
 
