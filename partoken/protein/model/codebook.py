@@ -50,8 +50,8 @@ class Codebook(nn.Module):
 
     The features of substructures are much alike: what they have in common outweighs what tells them apart. Vectors are
     therefore brought to mean 0 and variance 1 in each channel first, by moving averages over training batches, so that
-    a vector's code does not depend on the others of its batch. In training the three
-    terms have no gradient along a channel's mean and scale, which the standardisation takes out.
+    a vector's code does not depend on the others of its batch. In training the three terms have no gradient along a
+    channel's mean and scale, which the standardisation takes out.
 
     A code whose use falls under 3 % of the average is dead and is set on a vector of the batch. Codes are buffers, the
     same on every process, and stand still in evaluation and while `frozen`, as do the averages.

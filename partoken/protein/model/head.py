@@ -52,7 +52,8 @@ class Standardise(nn.BatchNorm1d):
 
     What chains have in common is much larger than what tells them apart. Without this the network first learns the
     frequencies of the classes through what is common, which grows until nothing else is left of a residue's features.
-    In training, chains are compared with their batch, and a batch of one with the moving averages that evaluation uses.
+    In training, chains are compared with their batch; a chain that is alone in it moves the averages that evaluation
+    uses, and is compared with them.
 
     Arguments:
         dim: Channels.
@@ -63,9 +64,13 @@ class Standardise(nn.BatchNorm1d):
 
     def forward(self, x: Tensor) -> Tensor:
         """Maps `[B, dim]`; in evaluation a chain's result does not depend on its batch mates."""
-        if self.training and len(x) == 1:
-            return F.batch_norm(x, self.running_mean, self.running_var, eps=self.eps)
-        return super().forward(x)
+        if not self.training or len(x) > 1:
+            return super().forward(x)
+        with torch.no_grad():
+            deviation = x[0] - self.running_mean
+            self.running_var.lerp_(deviation.square(), self.momentum)
+            self.running_mean.add_(self.momentum * deviation)
+        return F.batch_norm(x, self.running_mean.clone(), self.running_var.clone(), eps=self.eps)
 
 
 class Head(nn.Module):
