@@ -8,6 +8,7 @@ import logging
 import math
 import os
 import platform
+import re
 import sys
 import time
 import warnings
@@ -228,6 +229,9 @@ def _instantiate(node: Mapping[str, Any], group: str, **arguments: Any) -> Any:
     except InstantiationException as error:
         if isinstance(error.__cause__, UserError):
             raise error.__cause__ from None
+        if unknown := re.search(r"unexpected keyword argument '(\w+)'", str(error.__cause__)):
+            key = f"{group}.{unknown.group(1)}"
+            raise UserError(f"{key} is not a setting of {node['_target_']}: leave it out, with ~{key}") from None
         if isinstance(error.__cause__, (TypeError, ImportError)) or "Error locating target" in str(error):
             raise UserError(f"{group}: {str(error).splitlines()[0]} ({error.__cause__})") from None
         raise

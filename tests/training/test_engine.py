@@ -160,7 +160,7 @@ def test_schedulers_inside_a_scheduler(tmp_path):
         ({"trainer": {"max_step": 3}}, ["trainer.max_step", "max_steps"]),
         ({"trainer": {"precision": "33"}}, ["precision"]),
         ({"trainer": {"callbacks": []}}, ["trainer.callbacks"]),
-        ({"model": {"depth": 3}}, ["model", "depth"]),
+        ({"model": {"depth": 3}}, ["model.depth is not a setting of", "~model.depth"]),
         ({"data": {"_target_": "tests.training.toy.NoData"}}, ["data", "NoData"]),
     ],
     ids=lambda value: str(value)[:60] if isinstance(value, dict) else "",
