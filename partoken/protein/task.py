@@ -1,5 +1,6 @@
 """ParToken as a Lightning module: losses, metrics, and what a run says about its model."""
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -20,7 +21,10 @@ from partoken.protein.model.partoken import ParToken, ParTokenOutput
 from partoken.protein.structure import ChainBatch
 from partoken.training.module import ScheduledModule
 
-__all__ = ["ParTokenTask"]
+__all__ = ["CALIBRATION_CHAINS", "ParTokenTask"]
+
+CALIBRATION_CHAINS = 100
+"""Training chains on which the averages are measured that evaluation standardises by."""
 
 
 class ParTokenTask(ScheduledModule):
@@ -73,6 +77,7 @@ class ParTokenTask(ScheduledModule):
         self._start_classes(class_balance)
         self.codebook_size = network.get("codebook_size", 512)
         self._seen: list[dict[str, Tensor]] = []
+        self._recent: deque[ChainBatch] = deque()
         self.tested: dict[str, Any] = {}
 
     def _start_classes(self, balance: float) -> None:
@@ -115,6 +120,7 @@ class ParTokenTask(ScheduledModule):
         self.network.set_epoch(self.current_epoch)
 
     def training_step(self, batch: ChainBatch, batch_idx: int) -> Tensor:
+        self._remember(batch)
         if self.coordinate_noise:
             noise = self.coordinate_noise * torch.randn_like(batch.coords)
             batch = replace(batch, coords=batch.coords + noise)
@@ -124,6 +130,12 @@ class ParTokenTask(ScheduledModule):
         found = {"train_loss": loss, **{f"train_{name}": value for name, value in terms.items()}}
         self.log_dict(found, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
         return loss
+
+    def on_validation_start(self) -> None:
+        self._calibrate()
+
+    def on_train_epoch_end(self) -> None:
+        self._calibrate()
 
     def validation_step(self, batch: ChainBatch, batch_idx: int) -> None:
         self._evaluate(batch)
@@ -153,6 +165,19 @@ class ParTokenTask(ScheduledModule):
             "class_counts": self.class_counts,
             "confusion_matrix": scores["confusion_matrix"],
         }
+
+    def _remember(self, batch: ChainBatch) -> None:
+        """Keeps the latest batches, with `CALIBRATION_CHAINS` chains or a few more."""
+        self._recent.append(batch)
+        while sum(map(len, self._recent)) - len(self._recent[0]) >= CALIBRATION_CHAINS:
+            self._recent.popleft()
+
+    def _calibrate(self) -> None:
+        """Makes evaluation fit the weights of now, once for each time that they were trained."""
+        if self._recent:
+            with self.trainer.precision_plugin.forward_context():
+                self.network.calibrate((batch.coords, batch.ptr, batch.sequence) for batch in self._recent)
+            self._recent.clear()
 
     def _evaluate(self, batch: ChainBatch) -> None:
         output = self(batch)

@@ -1,6 +1,7 @@
 """The losses that are trained on, and what is said of the model afterwards."""
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -131,6 +132,29 @@ def test_coordinates_are_noisy_while_training_alone(batch, monkeypatch):
     assert noisy.std().item() == pytest.approx(0.2, rel=0.05) and abs(noisy.mean().item()) < 0.01
     with pytest.raises(UserError, match=r"model\.coordinate_noise is -1"):
         task(coordinate_noise=-1)
+
+
+def test_evaluation_is_calibrated_on_the_latest_chains_once_after_training(batch, monkeypatch):
+    monkeypatch.setattr("partoken.protein.task.CALIBRATION_CHAINS", 7)
+    model = task()
+    model.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    monkeypatch.setattr(model, "log_dict", lambda *_, **__: None)
+    model.on_validation_start()  # nothing was trained yet: nothing to calibrate on
+    assert not model.network.head.standardise.running_mean.any()
+    for _ in range(5):
+        model.training_step(batch, 0)
+    assert len(model._recent) == 2  # 4 chains each
+    with pytest.MonkeyPatch.context() as patch:
+        seen = []
+        patch.setattr(model.network, "calibrate", lambda batches: seen.append(list(batches)))
+        model.on_validation_start()
+        model.on_train_epoch_end()
+    assert [len(batches) for batches in seen] == [2]
+    assert all(torch.equal(coords, batch.coords) for coords, *_ in seen[0])
+    model.training_step(batch, 0)
+    model.on_train_epoch_end()
+    summaries = model.network._survey([(batch.coords, batch.ptr)])[0]
+    torch.testing.assert_close(model.network.head.standardise.running_mean, summaries.mean(0))
 
 
 def test_several_labels_a_chain(batch):

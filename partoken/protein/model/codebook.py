@@ -16,6 +16,7 @@ from torch import Tensor, nn
 __all__ = ["Codebook", "Quantized"]
 
 _DEAD = 0.03
+_MOMENTUM = 0.1
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,10 @@ class Codebook(nn.Module):
     when each stands for a code of its own, near 1 - 1/K when all say the same.
 
     The features of substructures are much alike: what they have in common outweighs what tells them apart. Vectors are
-    therefore brought to mean 0 and variance 1 in each channel first, by moving averages over training batches, so that
-    a vector's code does not depend on the others of its batch. In training the three terms have no gradient along a
-    channel's mean and scale, which the standardisation takes out.
+    therefore brought to mean 0 and variance 1 in each channel first. While the codes learn, mean and variance are those
+    of the batch, and the gradient goes through them: no pull toward the codes can shrink what is standardised after.
+    In evaluation and while `frozen` they are moving averages, and a vector's code does not depend on the others of its
+    batch. `ParToken.calibrate` measures these averages anew.
 
     A code whose use falls under 3 % of the average is dead and is set on a vector of the batch. Codes are buffers, the
     same on every process, and stand still in evaluation and while `frozen`, as do the averages.
@@ -89,20 +91,19 @@ class Codebook(nn.Module):
             learning = self.training and not self.frozen
             if learning and not self._is_started():
                 self._start(raw.detach()[mask])
-            z = self._standard(raw)
-            # The same values; what the terms ask of them in training is only where vectors lie beside each other.
-            placed = self._standard(_Placed.apply(raw, mask)) if self.training else z
+            moments = self._moments(raw, mask) if learning else self._averages()
+            z = self._standard(raw, moments)
             # The codes move in place before the backward pass needs those of now.
             book = self.codes.clone()
-            square = _square_distance(placed, book)
+            square = _square_distance(z, book)
             codes = square.detach().argmin(-1)
             chosen = F.embedding(codes, book)
             weight = mask[..., None].to(z.dtype)
             num = mask.sum().clamp(min=1)
-            commitment = ((placed - chosen).square() * weight).sum() / (num * z.shape[-1])
+            commitment = ((z - chosen).square() * weight).sum() / (num * z.shape[-1])
             entropy, coverage = self._use(square / book.var(0, unbiased=False).mean().clamp(min=1e-12), mask)
             if learning:
-                self._learn(*(part.detach().flatten(0, 1) for part in (raw, z, codes, mask)))
+                self._learn(moments.detach(), *(part.detach().flatten(0, 1) for part in (z, codes, mask)))
             return Quantized(
                 vectors=(z + (chosen - z).detach()) * weight,
                 compared=z * weight,
@@ -118,7 +119,7 @@ class Codebook(nn.Module):
         z = z.to(self.codes.dtype)
         self.mean.copy_(z.mean(0))
         self.variance.copy_(z.var(0, unbiased=False))
-        z = self._standard(z)
+        z = self._standard(z, self._averages())
         size, dim = self.codes.shape
         pick = torch.randperm(len(z), device=z.device)[:size]
         if len(pick) < size:
@@ -135,6 +136,13 @@ class Codebook(nn.Module):
         self.codes.copy_(codes)
         self.usage.fill_(1.0)
         self.started.fill_(True)
+
+    @torch.no_grad()
+    def calibrate(self, mean: Tensor, variance: Tensor) -> None:
+        """Sets the moving averages to moments `[dim]` that were measured; frozen, the codebook stays as it is."""
+        if not self.frozen:
+            self.mean.copy_(mean)
+            self.variance.copy_(variance)
 
     def _is_started(self) -> bool:
         self._known_started = self._known_started or bool(self.started)
@@ -161,24 +169,21 @@ class Codebook(nn.Module):
         return entropy, missing.sum() / (count > 0).sum().clamp(min=1)
 
     @torch.no_grad()
-    def _learn(self, raw: Tensor, z: Tensor, codes: Tensor, mask: Tensor) -> None:
+    def _learn(self, moments: Tensor, z: Tensor, codes: Tensor, mask: Tensor) -> None:
         weight = mask[:, None].to(z.dtype)
         count = torch.zeros_like(self.usage).index_add_(0, codes, weight[:, 0])
         total = torch.zeros_like(self.codes).index_add_(0, codes, z * weight)
-        deviation = (raw - self.mean) * weight
-        moments = torch.stack([deviation.sum(0), deviation.square().sum(0)])
         replacement = self._drawn(z, mask)
         if _num_processes() > 1:
+            moments = moments / _num_processes()
             for part in (count, total, moments):
                 dist.all_reduce(part)
             dist.broadcast(replacement, 0)
         number = count.sum()
-        # The averages are short at first, while vectors still move fast, and wait where there is nothing to average.
+        self.mean.lerp_(moments[0], _MOMENTUM)
+        self.variance.lerp_(moments[1], _MOMENTUM)
+        # These averages are short at first, while vectors still move fast, and wait where there are no vectors.
         rate = (9 / (10 + self.updates)).clamp(min=1 - self.decay) * (number > 0)
-        shift, square = moments / number.clamp(min=1)
-        self.mean.add_(rate * shift)
-        # About the new mean. What the mean moves counts as variance: vectors stay within reach of the codes meanwhile.
-        self.variance.lerp_(square - 2 * rate * shift.square() + (rate * shift).square(), rate)
         # The average is held as code and weight, not as sum and weight: a code that nobody chose keeps its place.
         usage = torch.lerp(self.usage, count, rate)
         step = (rate * count / usage.clamp(min=1e-12)).clamp(max=1)
@@ -195,35 +200,25 @@ class Codebook(nn.Module):
         place = torch.rand(len(self.codes), device=z.device) * mask.sum()
         return z[order[place.long().clamp(max=len(z) - 1)]]
 
-    def _standard(self, z: Tensor) -> Tensor:
+    def _moments(self, raw: Tensor, mask: Tensor) -> Tensor:
+        """Computes mean and variance of the masked vectors, `[2, dim]`; of fewer than two, returns the averages."""
+        weight = mask[..., None].to(raw.dtype)
+        count = weight.sum()
+        mean = (raw * weight).sum((0, 1)) / count.clamp(min=1)
+        variance = ((raw - mean).square() * weight).sum((0, 1)) / count.clamp(min=1)
+        return torch.where(count > 1, torch.stack([mean, variance]), self._averages())
+
+    def _averages(self) -> Tensor:
+        return torch.stack([self.mean, self.variance])
+
+    def _standard(self, z: Tensor, moments: Tensor) -> Tensor:
+        mean, variance = moments
         # A channel that hardly varies stays small instead of being blown up.
-        variance = torch.maximum(self.variance, 1e-2 * self.variance.mean() + 1e-12)
-        return self._scaled((z - self.mean) * variance.rsqrt())
+        variance = torch.maximum(variance, 1e-2 * variance.mean() + 1e-12)
+        return self._scaled((z - mean) * variance.rsqrt())
 
     def _scaled(self, z: Tensor) -> Tensor:
         return F.normalize(z, dim=-1) * z.shape[-1] ** 0.5 if self.distance == "cosine" else z
-
-
-class _Placed(torch.autograd.Function):
-    """Leaves vectors `[B, K, dim]` as they are and takes from their gradient what shifts or scales all of a channel.
-
-    Vectors are standardised after, so that nothing in the loss holds their scale: a pull toward the codes would shrink
-    them, step after step, until the residues' features are all the same.
-    """
-
-    @staticmethod
-    def forward(ctx, raw: Tensor, mask: Tensor) -> Tensor:
-        ctx.save_for_backward(raw, mask)
-        return raw.view_as(raw)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        raw, mask = ctx.saved_tensors
-        weight = mask[..., None].to(grad.dtype)
-        count = weight.sum().clamp(min=1)
-        centred = (raw - (raw * weight).sum((0, 1)) / count) * weight
-        scale = (grad * centred).sum((0, 1)) / centred.square().sum((0, 1)).clamp(min=torch.finfo(grad.dtype).tiny)
-        return (grad - (grad * weight).sum((0, 1)) / count) * weight - centred * scale, None
 
 
 def _square_distance(z: Tensor, book: Tensor) -> Tensor:

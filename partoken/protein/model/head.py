@@ -53,7 +53,7 @@ class Standardise(nn.BatchNorm1d):
     What chains have in common is much larger than what tells them apart. Without this the network first learns the
     frequencies of the classes through what is common, which grows until nothing else is left of a residue's features.
     In training, chains are compared with their batch; a chain that is alone in it moves the averages that evaluation
-    uses, and is compared with them.
+    uses, and is compared with them. `ParToken.calibrate` measures these averages anew.
 
     Arguments:
         dim: Channels.
@@ -71,6 +71,12 @@ class Standardise(nn.BatchNorm1d):
             self.running_var.lerp_(deviation.square(), self.momentum)
             self.running_mean.add_(self.momentum * deviation)
         return F.batch_norm(x, self.running_mean.clone(), self.running_var.clone(), eps=self.eps)
+
+    @torch.no_grad()
+    def calibrate(self, mean: Tensor, variance: Tensor) -> None:
+        """Sets the running averages to moments `[dim]` that were measured."""
+        self.running_mean.copy_(mean)
+        self.running_var.copy_(variance)
 
 
 class Head(nn.Module):

@@ -1,5 +1,6 @@
 """The partitioner: cuts each chain into a few connected substructures, one after another."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,6 +10,8 @@ from torch import Tensor, nn
 from partoken.protein.graph import ResidueGraph
 
 __all__ = ["Partition", "Partitioner"]
+
+_EPS = 1e-8
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,10 @@ class Partitioner(nn.Module):
     In every chain, up to `max_clusters` times: a seed is drawn among the free residues, the free residues within
     `k_hop` edges of it are weighed against it, and those above one half join, at most `cluster_size_max` in all.
     Both choices are hard in the forward pass and soft in the backward pass, so that the loss of the task teaches them.
+    Scores are compared in standard deviations: those of seeds among the free residues of a chain, those of members
+    among the candidates. Residues of a chain are much alike to a network. Without this the choice of a seed stays
+    uniform, and what all scores have in common lets every candidate in or none.
+
     All chains of a batch go in step; memory and time are linear in the number of residues.
 
     In evaluation the best seed is taken, without noise.
@@ -85,14 +92,14 @@ class Partitioner(nn.Module):
         features, masks = [], []
         for number in range(self.max_clusters):
             active = (assigned < present) & (assigned < self.termination_threshold * present)
-            scores = self._seed_scores(seed_part, context, graph, number) / tau
+            scores = self._seed_scores(seed_part, context, free[:-1], graph, number) / tau
             soft, seed = _draw(scores, free[:-1], chain, num_chains, noisy=self.training and self.learned)
             seed_feature = _Pick.apply(soft, h, seed, chain)
 
             candidates = _within(seed, graph, self.k_hop)
             eligible = free[candidates] & active[:, None] & (candidates != seed[:, None])
-            logits = self._growth_logits(growth_part, seed_feature, candidates, graph, number) / tau
             eligible &= _first_of_each(candidates)
+            logits = self._growth_logits(growth_part, seed_feature, candidates, eligible, graph, number) / tau
             probability = logits.sigmoid() * eligible
             taken = (probability > 0.5) & (_rank(logits, eligible) < self.cluster_size_max - 1)
             weight = taken + (probability - probability.detach())
@@ -130,17 +137,30 @@ class Partitioner(nn.Module):
     def _residue_parts(self, h: Tensor) -> tuple[Tensor | None, Tensor | None]:
         return (self.seed.left(h), self.growth.left(h)) if self.learned else (None, None)
 
-    def _seed_scores(self, part: Tensor | None, context: Tensor | None, graph: ResidueGraph, number: int) -> Tensor:
+    def _seed_scores(
+        self, part: Tensor | None, context: Tensor | None, free: Tensor, graph: ResidueGraph, number: int
+    ) -> Tensor:
         if not self.learned:
             return self._noise(graph, 2 * number)
-        return self.seed(part, self.seed.right(context).index_select(0, graph.chain))
+        chain, num_chains = graph.chain, graph.num_chains
+        count = _segment_sum(free.to(context.dtype), chain, num_chains).clamp(min=1)
+        scores = self.seed(part, self.seed.right(context).index_select(0, chain))
+        return _standard(scores, free, lambda x: (_segment_sum(x, chain, num_chains) / count).index_select(0, chain))
 
     def _growth_logits(
-        self, part: Tensor | None, seed_feature: Tensor, candidates: Tensor, graph: ResidueGraph, number: int
+        self,
+        part: Tensor | None,
+        seed_feature: Tensor,
+        candidates: Tensor,
+        eligible: Tensor,
+        graph: ResidueGraph,
+        number: int,
     ) -> Tensor:
         if not self.learned:
             return self._noise(graph, 2 * number + 1)[candidates] - 0.5
-        return self.growth(_rows(part, candidates), self.growth.right(seed_feature)[:, None]) - self.threshold
+        count = eligible.sum(1, keepdim=True).clamp(min=1)
+        scores = self.growth(_rows(part, candidates), self.growth.right(seed_feature)[:, None])
+        return _standard(scores, eligible, lambda x: x.sum(1, keepdim=True) / count) - self.threshold
 
     def _noise(self, graph: ResidueGraph, draw: int) -> Tensor:
         """Draws a number in [0, 1) for each residue; in evaluation a hash of its position, so that it stays."""
@@ -181,6 +201,12 @@ class _Pick(torch.autograd.Function):
         h, seed, chain = ctx.saved_tensors
         grad_soft = (grad.index_select(0, chain) * h).sum(-1)
         return grad_soft, torch.zeros_like(h).index_add_(0, seed, grad), None, None
+
+
+def _standard(scores: Tensor, among: Tensor, mean: Callable[[Tensor], Tensor]) -> Tensor:
+    """Turns scores into deviations from those they compete with, which are marked, and of which `mean` averages."""
+    centred = scores - mean(scores * among)
+    return centred * (mean(centred.square() * among) + _EPS).rsqrt()
 
 
 def _draw(scores: Tensor, free: Tensor, chain: Tensor, num_chains: int, noisy: bool) -> tuple[Tensor, Tensor]:

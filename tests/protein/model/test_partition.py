@@ -144,6 +144,7 @@ def test_the_gradient_of_a_seed_is_that_of_the_softmax_mixture(batch_of):
 
     context = partitioner.context_start(h.mean(0)).tanh()
     scores = partitioner.seed(partitioner.seed.left(h), partitioner.seed.right(context))
+    scores = (scores - scores.mean()) / (scores.var(unbiased=False) + 1e-8).sqrt()
     mixture = (scores / 0.5).softmax(0) @ h
     (expected,) = torch.autograd.grad((mixture * weight).sum(), score)
     torch.testing.assert_close(grad, expected)
@@ -169,6 +170,22 @@ def test_the_temperature_sharpens_the_choice_and_changes_the_gradient(batch_of):
         partition = cut(partitioner.eval(), graph, h, tau)
         gradients.append(torch.autograd.grad(partition.features.sum(), partitioner.growth.score.weight)[0])
     assert not torch.allclose(*gradients, rtol=0.05)
+
+
+def test_what_all_scores_share_decides_nothing(graph):
+    """Scores that hardly differ draw as sharply as others, and neither let all candidates in nor none."""
+    partitioner = Partitioner(DIM)
+    h = torch.randn(len(graph.mask), DIM)
+    torch.manual_seed(1)
+    before = cut(partitioner, graph, h, tau=0.5)
+    with torch.no_grad():
+        for score in (partitioner.seed, partitioner.growth):
+            score.score.weight *= 0.02
+    torch.manual_seed(1)
+    after = cut(partitioner, graph, h, tau=0.5)
+    assert torch.equal(after.assignment, before.assignment)
+    sizes = torch.bincount(after.assignment[after.assignment >= 0] + 100 * graph.chain[after.assignment >= 0])
+    assert 3 < sizes[sizes > 0].float().mean() < 12
 
 
 def test_a_wider_hop_reaches_further(batch_of):

@@ -231,6 +231,34 @@ def test_fault_8_the_codebook_starts_from_real_substructures(batch_of, settings)
     assert (model.codebook.codes - codes).norm() < codes.norm()
 
 
+@pytest.mark.parametrize("settings", [{}, {"partition": "none"}])
+def test_calibrated_averages_are_those_of_the_weights_of_now(batch_of, settings):
+    model = network(drop_rate=0.3, **settings)
+    batches = [batch_of(50, 90, 30), batch_of(40, 70, 60, seed=1)]
+    for _ in range(3):  # averages that no batch alone would give
+        model(*batches[1])
+    codes = None if model.codebook is None else model.codebook.codes.clone()
+    model.calibrate(iter(batches))
+    assert model.training
+    model.eval()
+    with torch.no_grad():
+        graphs = [model.featurize(*batch) for batch in batches]
+        features = [model.encode(graph) for graph in graphs]
+        summaries = torch.cat([model.head.pool(h, graph) for h, graph in zip(features, graphs, strict=True)])
+    torch.testing.assert_close(model.head.standardise.running_mean, summaries.mean(0))
+    torch.testing.assert_close(model.head.standardise.running_var, summaries.var(0, unbiased=False))
+    if codes is not None:
+        with torch.no_grad():
+            parts = [model.partition(h, graph) for h, graph in zip(features, graphs, strict=True)]
+        found = torch.cat([part.features[part.mask] for part in parts])
+        torch.testing.assert_close(model.codebook.mean, found.mean(0))
+        torch.testing.assert_close(model.codebook.variance, found.var(0, unbiased=False))
+        assert torch.equal(model.codebook.codes, codes)
+        model.freeze_codebook()
+        model.calibrate(batches[:1])
+        torch.testing.assert_close(model.codebook.mean, found.mean(0))
+
+
 def test_fault_11_importance_tells_substructures_apart(batch_of):
     model = network()
     coords, ptr = batch_of(80, 120)
