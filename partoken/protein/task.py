@@ -23,7 +23,7 @@ from partoken.training.module import ScheduledModule
 
 __all__ = ["CALIBRATION_CHAINS", "ParTokenTask"]
 
-CALIBRATION_CHAINS = 100
+CALIBRATION_CHAINS = 64
 """Training chains on which the averages are measured that evaluation standardises by."""
 
 
