@@ -24,7 +24,8 @@ import numpy as np
 
 from partoken.protein.backbone import ATOMS, Backbone
 from partoken.protein.batching import BatchSampler
-from partoken.protein.datamodule import ChainDataset, embedded
+from partoken.protein.catalog import embedded
+from partoken.protein.dataset import ChainDataset
 from partoken.protein.sources.arrays import open_arrays
 from partoken.protein.sources.folder import read_folder
 from partoken.protein.sources.synthetic import Recipe, open_synthetic

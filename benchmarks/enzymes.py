@@ -27,7 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from partoken.protein.datamodule import ProteinDataModule, arrays
+from partoken.protein.catalog import arrays
+from partoken.protein.datamodule import ProteinDataModule
 from partoken.protein.dataset import ChainDataset
 from partoken.protein.graph import featurize
 from partoken.protein.metrics import multi_class

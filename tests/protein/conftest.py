@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from partoken.protein.backbone import Backbone
-from partoken.protein.datamodule import embedded
+from partoken.protein.catalog import embedded
 
 
 @pytest.fixture(scope="session")

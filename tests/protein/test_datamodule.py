@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from partoken.errors import UserError
-from partoken.protein.datamodule import embedded
+from partoken.protein.catalog import embedded
 
 
 @pytest.fixture(scope="module")

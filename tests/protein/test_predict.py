@@ -11,7 +11,7 @@ import torch
 import partoken
 from partoken.cli import main
 from partoken.errors import UserError
-from partoken.protein.datamodule import embedded
+from partoken.protein.catalog import embedded
 from partoken.protein.task import ParTokenTask
 from tests.protein.structures import cif_text, pdb_text
 

@@ -6,7 +6,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from partoken.errors import UserError
-from partoken.protein.datamodule import embedded
+from partoken.protein.catalog import embedded
 from partoken.protein.task import ParTokenTask
 
 SMALL = {"node_h_dim": (16, 4), "num_layers": 1, "num_neighbors": 8, "max_clusters": 4, "codebook_size": 16}

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from partoken.errors import UserError
-from partoken.protein import datamodule
+from partoken.protein import catalog
 from partoken.protein.backbone import Backbone, Skipped
 from partoken.protein.sources.arrays import read_arrays, read_table
 
@@ -91,7 +91,7 @@ def test_no_archive_and_no_file(tmp_path):
     with pytest.raises(UserError, match="is not an NPZ file"):
         list(read_arrays(tmp_path / "a.npz"))
     with pytest.raises(UserError, match=r"b\.npz: no such file"):
-        datamodule.arrays(str(tmp_path / "b.npz")).setup("fit")
+        catalog.arrays(str(tmp_path / "b.npz")).setup("fit")
 
 
 @pytest.mark.parametrize(
@@ -106,6 +106,6 @@ def test_tables_of_all_programs(tmp_path, text):
 def test_the_table_changes_and_is_read_again(write, tmp_path):
     path, some = write()
     options = {"split": "random", "cache_dir": str(tmp_path / "cache"), "max_skipped": 1.0}
-    assert datamodule.arrays(str(path), **options).class_names == ["x", "y"]
+    assert catalog.arrays(str(path), **options).class_names == ["x", "y"]
     write(rows=["id,label"] + [f"{c.id},{'uvw'[i % 3]}" for i, c in enumerate(some)])
-    assert datamodule.arrays(str(path), **options).class_names == ["u", "v", "w"]
+    assert catalog.arrays(str(path), **options).class_names == ["u", "v", "w"]

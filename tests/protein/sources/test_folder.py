@@ -4,7 +4,7 @@ import gzip
 import pytest
 
 from partoken.errors import UserError
-from partoken.protein import datamodule
+from partoken.protein import catalog
 from partoken.protein.backbone import Backbone
 from partoken.protein.sources.folder import label_chains, read_folder
 from tests.protein.structures import cif_text, pdb_text
@@ -115,7 +115,7 @@ def many(tmp_path, chains):
 
 def test_folder_trains_from_two_columns_and_copies_stay_together(many, tmp_path):
     root, labels = many
-    data = datamodule.folder(str(root), str(labels), cache_dir=str(tmp_path / "cache"))
+    data = catalog.folder(str(root), str(labels), cache_dir=str(tmp_path / "cache"))
     data.setup("fit")
     assert data.class_names == ["even", "odd"]
     split_of = {name: split for split in ("train", "val", "test") for name in data.dataset(split).ids}
@@ -126,7 +126,7 @@ def test_folder_trains_from_two_columns_and_copies_stay_together(many, tmp_path)
     batch = next(iter(data.train_dataloader()))
     assert batch.coords.shape[0] == batch.ptr[-1]
 
-    data = datamodule.folder(str(root), str(labels), cache_dir=str(tmp_path / "cache"), split="random")
+    data = catalog.folder(str(root), str(labels), cache_dir=str(tmp_path / "cache"), split="random")
     assert sum(leak["at_least_0.9"] for leak in data.report()["leakage"].values()) > 0, "and a random split is told of"
 
 
@@ -134,9 +134,9 @@ def test_too_many_bad_files_end_the_run_with_the_list(many, tmp_path):
     root, labels = many
     for i in range(8):
         (root / f"bad{i}.pdb").write_text("")
-    data = datamodule.folder(str(root), str(labels), cache_dir=str(tmp_path / "cache"))
+    data = catalog.folder(str(root), str(labels), cache_dir=str(tmp_path / "cache"))
     with pytest.raises(UserError, match=r"8 of 68 inputs \(12%\) cannot be used(.|\n)*bad3.pdb: empty file"):
         data.setup("fit")
     data.write_report(tmp_path)  # the engine does so also where reading failed
     assert (tmp_path / "skipped.csv").read_text().count("empty file") == 8
-    datamodule.folder(str(root), str(labels), cache_dir=str(tmp_path / "cache"), max_skipped=0.2).setup("fit")
+    catalog.folder(str(root), str(labels), cache_dir=str(tmp_path / "cache"), max_skipped=0.2).setup("fit")

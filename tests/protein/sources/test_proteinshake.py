@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from partoken.errors import UserError
-from partoken.protein import datamodule
+from partoken.protein import catalog
 from partoken.protein.sources import proteinshake as source
 
 SPLITS = ("random_split", "sequence_split_0.7", "structure_split_0.7")
@@ -64,7 +64,7 @@ def release(tmp_path, chains):
 @pytest.mark.parametrize("ending", [".atom.avro", ".atom.avro.gz"])
 def test_enzyme_classes_with_the_releases_own_split(release, chains, ending):
     where = release("EnzymeCommissionDataset", lambda i: {"EC": f"{i // 6 % 3 + 1}.2.-.-"}, ending)
-    data = datamodule.proteinshake("enzymecommission", split="structure", **where)
+    data = catalog.proteinshake("enzymecommission", split="structure", **where)
     data.setup("fit")
     assert data.class_names == ["1", "2", "3"]
     assert {split: sum(counts) for split, counts in data.class_counts.items()} == {"train": 18, "val": 6, "test": 6}
@@ -79,7 +79,7 @@ def test_gene_ontology_has_several_labels(release):
     def terms(i):
         return {"molecular_function": [["GO:1"], ["GO:1", "GO:2"], ["GO:2", "GO:3"]][i // 6 % 3]}
 
-    data = datamodule.proteinshake("geneontology", **release("GeneOntologyDataset", terms))
+    data = catalog.proteinshake("geneontology", **release("GeneOntologyDataset", terms))
     data.setup("fit")
     assert data.multi_label and data.class_names == ["GO:1", "GO:2", "GO:3"]
     batch = next(iter(data.test_dataloader()))
@@ -89,15 +89,15 @@ def test_gene_ontology_has_several_labels(release):
 
 def test_families_are_the_first_of_their_list_and_scop_levels_can_be_chosen(release):
     families = release("ProteinFamilyDataset", lambda i: {"Pfam": [f"PF{i // 6 % 2}", "PF9"]})
-    assert datamodule.proteinshake("proteinfamily", **families).class_names == ["PF0", "PF1"]
+    assert catalog.proteinshake("proteinfamily", **families).class_names == ["PF0", "PF1"]
     levels = release("SCOPDataset", lambda i: {"SCOP-CL": str(i // 6 % 2), "SCOP-FA": str(i // 12)})
-    assert len(datamodule.proteinshake("scop", **levels).class_names) == 3
-    assert datamodule.proteinshake("scop", label_column="SCOP-CL", **levels).class_names == ["0", "1"]
+    assert len(catalog.proteinshake("scop", **levels).class_names) == 3
+    assert catalog.proteinshake("scop", label_column="SCOP-CL", **levels).class_names == ["0", "1"]
 
 
 def test_classes_without_a_training_chain_are_left_out_and_counted(release):
     where = release("EnzymeCommissionDataset", lambda i: {"EC": "7.1" if i == 3 else f"{i // 6 % 2 + 1}.1"})
-    data = datamodule.proteinshake("enzymecommission", **where)
+    data = catalog.proteinshake("enzymecommission", **where)
     assert data.class_names == ["1", "2"] and data.report()["left_out"]["other_classes"] == {"7": 1}
     assert [s["reason"] for s in data.skipped] == ["no training chain has its class 7"]
 
@@ -110,13 +110,13 @@ def test_mistakes_are_named(release, tmp_path):
         ({"label_column": "Pfam"}, "data.label_column=Pfam: the file has EC"),
     ):
         with pytest.raises(UserError, match=message):
-            datamodule.proteinshake("enzymecommission", **where, **options).setup("fit")
+            catalog.proteinshake("enzymecommission", **where, **options).setup("fit")
     with pytest.raises(UserError, match="choose from enzymecommission"):
-        datamodule.proteinshake("enzymes", **where)
+        catalog.proteinshake("enzymes", **where)
     path = tmp_path / "EnzymeCommissionDataset.atom.avro"
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(UserError, match="damaged or not of ProteinShake's schema"):
-        datamodule.proteinshake("enzymecommission", **where).setup("fit")
+        catalog.proteinshake("enzymecommission", **where).setup("fit")
 
 
 class Server:
@@ -181,7 +181,7 @@ def test_without_a_network_the_message_says_which_file_goes_where(tmp_path, monk
     monkeypatch.setattr(source, "LISTING", "http://127.0.0.1:1/{record}")
     (tmp_path / "SCOPDataset.residue.avro").touch()
     with pytest.raises(UserError) as error:
-        datamodule.proteinshake("scop", data_dir=str(tmp_path)).setup("fit")
+        catalog.proteinshake("scop", data_dir=str(tmp_path)).setup("fit")
     message = str(error.value)
     assert "https://zenodo.org/records/15259912/files/SCOPDataset.atom.avro.gz" in message
     assert f"put it into {tmp_path}" in message and "CA atoms only" in message

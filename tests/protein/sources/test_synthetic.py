@@ -3,7 +3,7 @@ import pytest
 from scipy.spatial import cKDTree
 
 from partoken.errors import UserError
-from partoken.protein import datamodule
+from partoken.protein import catalog
 from partoken.protein.sources.synthetic import (
     ANGLES,
     APART,
@@ -122,7 +122,7 @@ def test_recipe_decides_everything_and_processes_nothing(made):
 
 
 def test_data_module_knows_the_motifs(tmp_path):
-    data = datamodule.synthetic(num_chains=60, num_classes=3, shortest=30, longest=60, cache_dir=str(tmp_path))
+    data = catalog.synthetic(num_chains=60, num_classes=3, shortest=30, longest=60, cache_dir=str(tmp_path))
     data.setup("fit")
     assert data.class_names == ["motif0", "motif1", "motif2"]
     assert [sum(c) for c in data.class_counts.values()] == [42, 9, 9]
