@@ -38,6 +38,8 @@ class ParTokenTask(ScheduledModule):
         lambda_vq: weight of the codebook's loss.
         lambda_ent: weight of the usage entropy term.
         lambda_psc: weight of the coverage term.
+        lambda_summary: weight of the cross entropy of a second answer, read from the chain's summary alone. It teaches
+            the encoder what to look for before the partition has found it.
         class_balance: how much rare classes count for: a chain's loss is weighted by its class's frequency to the power
             of minus this. 0: all chains count alike; 1: all classes do. One label a chain only.
         coordinate_noise: standard deviation, in angstrom, of what is added to every coordinate while training.
@@ -55,6 +57,7 @@ class ParTokenTask(ScheduledModule):
         lambda_vq: float = 1.0,
         lambda_ent: float = 1e-3,
         lambda_psc: float = 1e-2,
+        lambda_summary: float = 0.0,
         class_balance: float = 0.0,
         coordinate_noise: float = 0.0,
         **network: Any,
@@ -74,6 +77,7 @@ class ParTokenTask(ScheduledModule):
         self.coordinate_noise = coordinate_noise
         self.weights = {"vq": lambda_vq, "entropy": lambda_ent, "coverage": lambda_psc}
         self.network = ParToken(len(self.class_names), **network)
+        self.lambda_summary = lambda_summary
         self._start_classes(class_balance)
         self.codebook_size = network.get("codebook_size", 512)
         self._seen: list[dict[str, Tensor]] = []
@@ -107,14 +111,19 @@ class ParTokenTask(ScheduledModule):
             output: of a batch of B chains and C classes.
             label: [B] class numbers, or [B, C] zeros and ones where chains have several labels.
         """
+        terms = {"task": self._cross_entropy(output.logits, label), **output.losses}
+        weights = {"task": 1.0, **self.weights}
+        if self.lambda_summary and self.network.partitioner is not None:
+            terms["summary"] = self._cross_entropy(self.network.head.logits(output.summary), label)
+            weights["summary"] = self.lambda_summary
+        return sum(weight * terms[name] for name, weight in weights.items() if weight), terms
+
+    def _cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:
         if self.multi_label:
-            task = F.binary_cross_entropy_with_logits(output.logits, label)
-        else:
-            # The mean over chains, not over weights: a batch of rare classes has the larger gradient.
-            each = F.cross_entropy(output.logits, label, reduction="none")
-            task = (each * self.class_weights[label]).mean()
-        terms = {"task": task, **output.losses}
-        return task + sum(weight * output.losses[name] for name, weight in self.weights.items() if weight), terms
+            return F.binary_cross_entropy_with_logits(logits, label)
+        # The mean over chains, not over weights: a batch of rare classes has the larger gradient.
+        each = F.cross_entropy(logits, label, reduction="none")
+        return (each * self.class_weights[label]).mean()
 
     def on_train_epoch_start(self) -> None:
         self.network.set_epoch(self.current_epoch)

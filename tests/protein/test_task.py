@@ -33,17 +33,28 @@ def gradient(batch, **weights):
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
-@pytest.mark.parametrize("weight", ["lambda_vq", "lambda_ent", "lambda_psc"])
+@pytest.mark.parametrize("weight", ["lambda_vq", "lambda_ent", "lambda_psc", "lambda_summary"])
 def test_every_weight_changes_the_gradient(batch, weight):
     none = {"lambda_vq": 0.0, "lambda_ent": 0.0, "lambda_psc": 0.0}
     assert not torch.allclose(gradient(batch, **none), gradient(batch, **{**none, weight: 1.0}), rtol=1e-3, atol=1e-7)
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms(batch):
-    model = task(lambda_vq=0.5, lambda_ent=2.0, lambda_psc=3.0).eval()
+    model = task(lambda_vq=0.5, lambda_ent=2.0, lambda_psc=3.0, lambda_summary=4.0).eval()
     loss, terms = model.loss(model(batch), batch.label)
-    parts = terms["task"] + 0.5 * terms["vq"] + 2 * terms["entropy"] + 3 * terms["coverage"]
+    parts = terms["task"] + 0.5 * terms["vq"] + 2 * terms["entropy"] + 3 * terms["coverage"] + 4 * terms["summary"]
     assert loss.item() == pytest.approx(parts.item(), rel=1e-6)
+
+
+def test_the_second_answer_teaches_the_encoder_and_leaves_the_partition_alone(batch):
+    model = task(classify_from="substructures", drop_rate=0.0, lambda_summary=1.0)
+    _, terms = model.loss(model(batch), batch.label)
+    terms["summary"].backward()
+    taught = {name.split(".")[1] for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    assert taught == {"encoder", "head"}
+    for off in ({"lambda_summary": 0.0}, {"lambda_summary": 1.0, "partition": "none"}):
+        model = task(**off)
+        assert "summary" not in model.loss(model(batch), batch.label)[1]
 
 
 def test_the_temperature_follows_the_epoch_and_is_saved():

@@ -112,7 +112,7 @@ class Head(nn.Module):
 
     def forward(
         self, h: Tensor, graph: ResidueGraph, tokens: Tensor | None = None, partition: Partition | None = None
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         """Classifies chains.
 
         Arguments:
@@ -122,28 +122,29 @@ class Head(nn.Module):
             partition: The substructures.
 
         Returns:
-            Logits `[B, C]`, and importance scores `[B, K]`.
+            Logits `[B, C]`, importance scores `[B, K]`, and the summaries `[B, dim]`.
         """
         summary = self.standardise(self.pool(h, graph))
         if tokens is None:
-            return self._logits(summary), None
+            return self.logits(summary), None, summary
         tokens = self._exchange(tokens, partition, graph)
         scores = torch.einsum("bd,bkd->bk", self.query(summary), self.key(tokens)) / tokens.shape[-1] ** 0.5
         importance = _masked_softmax(scores, partition.mask)
         answer = torch.einsum("bk,bkd->bd", importance, tokens)
         if self.gate is None:
-            return self._logits(answer), importance
+            return self.logits(answer), importance, summary
         gate = self.gate(torch.cat([summary, answer], dim=-1)).sigmoid()
-        return self._logits(gate * summary + (1 - gate) * answer), importance
+        return self.logits(gate * summary + (1 - gate) * answer), importance, summary
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Maps what was read of each chain, or its summary, `[B, dim]` to scores of the classes `[B, C]`."""
+        logits = self.classify(self.drop(x))
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     @torch.no_grad()
     def set_prior(self, scores: Tensor) -> None:
         """Starts the classes from scores `[C]` that are known before anything is learned."""
         self.classify[-1].bias.copy_(scores)
-
-    def _logits(self, fused: Tensor) -> Tensor:
-        logits = self.classify(self.drop(fused))
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     def _exchange(self, tokens: Tensor, partition: Partition, graph: ResidueGraph) -> Tensor:
         query, key, value = self.exchange(self.before(tokens)).chunk(3, dim=-1)

@@ -37,6 +37,8 @@ class ParTokenOutput:
     """Number in its chain of the substructure that a residue belongs to, `[N]` int64, -1 for none."""
     membership: Tensor
     """Probability with which a residue was taken, `[N]`."""
+    summary: Tensor
+    """All residues of each chain, pooled and standardised, `[B, dim]`."""
     losses: dict[str, Tensor] = field(default_factory=dict)
     """Scalars `vq`, `entropy` and `coverage`, before their weights."""
 
@@ -174,7 +176,7 @@ class ParToken(nn.Module):
         partition = self.partition(h, graph)
         quantized = self.codebook(self.to_code(partition.features), partition.mask)
         tokens = self.from_code(quantized.vectors if self.tokens_from == "codes" else quantized.compared)
-        logits, importance = self.head(h, graph, tokens, partition)
+        logits, importance, summary = self.head(h, graph, tokens, partition)
         return ParTokenOutput(
             logits=logits,
             importance=importance,
@@ -182,6 +184,7 @@ class ParToken(nn.Module):
             tokens=quantized.codes,
             assignment=partition.assignment,
             membership=partition.membership,
+            summary=summary,
             losses={
                 "vq": self.codebook_beta * quantized.commitment,
                 "entropy": quantized.entropy,
@@ -258,7 +261,7 @@ class ParToken(nn.Module):
         return torch.cat(summaries), torch.cat(substructures) if substructures else None
 
     def _whole(self, h: Tensor, graph: ResidueGraph) -> ParTokenOutput:
-        logits, _ = self.head(h, graph)
+        logits, _, summary = self.head(h, graph)
         shape = (graph.num_chains, self.max_clusters)
         nothing = h.sum() * 0
         return ParTokenOutput(
@@ -268,6 +271,7 @@ class ParToken(nn.Module):
             tokens=torch.full(shape, -1, device=h.device),
             assignment=torch.full_like(graph.chain, -1),
             membership=h.new_zeros(len(h)),
+            summary=summary,
             losses={"vq": nothing, "entropy": nothing, "coverage": nothing},
         )
 

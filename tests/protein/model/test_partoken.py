@@ -278,7 +278,7 @@ def test_fault_11_substructures_that_all_touch_stay_apart(batch_of):
         assignment=torch.arange(30) % 4,
         membership=torch.ones(30),
     )
-    _, importance = head(torch.rand(30, 16), graph, partition.features, partition)
+    _, importance, _ = head(torch.rand(30, 16), graph, partition.features, partition)
     assert importance.std() > 1e-3
 
 
