@@ -11,6 +11,13 @@ from partoken.overrides import CONF, compose, nearest
 ROOT = CONF.parent
 
 
+@pytest.mark.parametrize("file", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_experiment_composes_and_gives_way_to_the_command_line(file):
+    cfg = compose([f"experiment={file.stem}", "train.lr=0.5"])
+    assert cfg.train.lr == 0.5 and cfg.train.epochs != compose([]).train.epochs
+    assert f"python run_partoken.py experiment={file.stem}" in file.read_text()
+
+
 def test_the_documents_command_composes():
     cfg = compose(["train.epochs=100", "train.lr=1e-3", "train.use_cosine_schedule=true", "train.warmup_epochs=10"])
     assert (cfg.train.epochs, cfg.train.lr, cfg.train.use_cosine_schedule, cfg.train.warmup_epochs) == (

@@ -1,0 +1,133 @@
+"""Whether the partition finds what decides the class, on made-up chains where that is known residue by residue.
+
+    python benchmarks/motifs.py                                   one seed of each variant, half an hour on two cores
+    python benchmarks/motifs.py --seeds 0 1 2 -- train.epochs=30
+
+Each variant and seed is a run of run_partoken.py with `experiment=motifs` and the overrides after `--`, in a folder of
+its own under --out; one that has its summary already is not run again. "none" reads the summary of all residues, the
+others three substructures and nothing else.
+
+Of each test chain's substructures: the share of their residues that lies in the motif, weighted by importance (a
+substructure that ignores the motif has the motif's share of the chain, "by chance"), and whether any touches it.
+"""
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from partoken.protein.backbone import Backbone
+from partoken.protein.catalog import synthetic
+from partoken.protein.predict import Prediction, Predictor
+
+ROOT = Path(__file__).resolve().parent.parent
+VARIANTS = {"none": ["model.partition=none"], "random": ["model.partition=random"], "learned": []}
+SCORES = {"accuracy": "accuracy", "inside": "share inside the motif", "touched": "chains where the motif is touched"}
+
+
+def train(variant: str, seed: int, folder: Path, overrides: Sequence[str]) -> None:
+    """Runs one variant, unless it was run before."""
+    if (folder / "summary.json").exists():
+        return
+    command = [sys.executable, str(ROOT / "run_partoken.py"), "experiment=motifs", f"train.seed={seed}"]
+    print(f"{variant}, seed {seed}: {folder}", flush=True)
+    if subprocess.run([*command, f"hydra.run.dir={folder.resolve()}", *VARIANTS[variant], *overrides]).returncode:
+        sys.exit(f"{variant}, seed {seed} failed: see {folder}")
+
+
+def measure(folder: Path) -> dict[str, float]:
+    """Compares the substructures of a run's test chains with their motifs."""
+    config = OmegaConf.load(folder / ".hydra" / "config.yaml")
+    options = {key: value for key, value in config.data.items() if key != "_target_"}
+    data = synthetic(**options, seed=config.train.seed).dataset("test")
+    chains = data.store.read(data.rows.tolist())
+    predictor = Predictor(folder / "checkpoints" / "best.ckpt")
+    found = [
+        prediction
+        for start in range(0, len(chains), 32)
+        for prediction in predictor.classify(chains[start : start + 32])
+    ]
+    scores = [_compare(chain, prediction) for chain, prediction in zip(chains, found, strict=True)]
+    summary = json.loads((folder / "summary.json").read_text())
+    means = {key: statistics.mean(score[key] for score in scores) for key in scores[0]}
+    return {"accuracy": summary["test"]["accuracy"], "frequent": summary["majority_accuracy"], **means}
+
+
+def _compare(chain: Backbone, prediction: Prediction) -> dict[str, float]:
+    first, last = map(int, chain.fields["motif"].split("-"))
+    shares = [
+        statistics.mean(first <= residue <= last for residue in residues) if residues else 0.0
+        for residues in prediction.residues
+    ]
+    return {
+        "inside": sum(share * weight for share, weight in zip(shares, prediction.importance, strict=True)),
+        "touched": float(any(shares)),
+        "by chance": (last - first + 1) / len(chain),
+    }
+
+
+def report(found: dict[str, list[dict[str, float]]], out: Path) -> None:
+    print(f"\n{'':<10}" + "".join(f"{title:>38}" for title in SCORES.values()))
+    for name, runs in found.items():
+        cells = []
+        for score in SCORES:
+            values = [run[score] for run in runs]
+            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+            cells.append("-" if name == "none" and score != "accuracy" else f"{statistics.mean(values):.3f}{spread}")
+        print(f"{name:<10}" + "".join(f"{cell:>38}" for cell in cells) + f"   {len(runs)} run{'s' * (len(runs) > 1)}")
+    some = next(iter(found.values()))[0]
+    print(f"the most frequent class: accuracy {some['frequent']:.3f}; by chance {some['by chance']:.3f} lies inside")
+    (out / "motifs.json").write_text(json.dumps(found, indent=2))
+    plot(found, out / "motifs.png")
+    print(f"wrote {out / 'motifs.png'} and .json")
+
+
+def plot(found: dict[str, list[dict[str, float]]], path: Path) -> None:
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, 3, figsize=(9, 0.5 * len(found) + 1.3), sharey=True, layout="constrained")
+    names = list(found)[::-1]
+    some = next(iter(found.values()))[0]
+    doing_nothing = {"accuracy": some["frequent"], "inside": some["by chance"]}
+    for axes, (score, title) in zip(panels, SCORES.items(), strict=True):
+        for row, name in enumerate(names):
+            if name != "none" or score == "accuracy":
+                axes.plot(
+                    [run[score] for run in found[name]], [row] * len(found[name]), "o", color="tab:blue", alpha=0.7
+                )
+        if score in doing_nothing:
+            axes.axvline(doing_nothing[score], color="tab:gray", linewidth=0.8, linestyle=":")
+        axes.set(yticks=range(len(names)), yticklabels=names, xlim=(0, 1.05), ylim=(-0.5, len(names) - 0.5))
+        axes.set_title(title, fontsize="medium")
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.suptitle("a dot a run; dotted: the most frequent class, and the motif's share of a chain", fontsize="medium")
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks/motifs"))
+    parser.add_argument("overrides", nargs="*", help="after --: overrides of run_partoken.py")
+    settings = parser.parse_args(arguments)
+    found: dict[str, list[dict[str, float]]] = {}
+    for seed in settings.seeds:
+        for variant in settings.variants:
+            folder = settings.out / variant / str(seed)
+            train(variant, seed, folder, settings.overrides)
+            found.setdefault(variant, []).append(measure(folder))
+    report(found, settings.out)
+
+
+if __name__ == "__main__":
+    main()
