@@ -1,7 +1,7 @@
 """Whether the partition finds what decides the class, on made-up chains where that is known residue by residue.
 
-    python benchmarks/motifs.py                                   one seed of each variant, half an hour on two cores
-    python benchmarks/motifs.py --seeds 0 1 2 -- train.epochs=30
+    python benchmarks/motifs.py                      one seed of each variant, about an hour on two cores
+    python benchmarks/motifs.py --seeds 0 1 2 -- trainer.precision=bf16-mixed
 
 Each variant and seed is a run of run_partoken.py with `experiment=motifs` and the overrides after `--`, in a folder of
 its own under --out; one that has its summary already is not run again. "none" reads the summary of all residues, the
@@ -19,6 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 from omegaconf import OmegaConf
 
 from partoken.protein.backbone import Backbone
@@ -40,26 +41,30 @@ def train(variant: str, seed: int, folder: Path, overrides: Sequence[str]) -> No
         sys.exit(f"{variant}, seed {seed} failed: see {folder}")
 
 
-def measure(folder: Path) -> dict[str, float]:
-    """Compares the substructures of a run's test chains with their motifs."""
+def predict(folder: Path) -> tuple[list[Backbone], list[Prediction]]:
+    """Classifies a run's test chains with its best checkpoint."""
     config = OmegaConf.load(folder / ".hydra" / "config.yaml")
     options = {key: value for key, value in config.data.items() if key != "_target_"}
     data = synthetic(**options, seed=config.train.seed).dataset("test")
     chains = data.store.read(data.rows.tolist())
     predictor = Predictor(folder / "checkpoints" / "best.ckpt")
-    found = [
+    return chains, [
         prediction
         for start in range(0, len(chains), 32)
         for prediction in predictor.classify(chains[start : start + 32])
     ]
-    scores = [_compare(chain, prediction) for chain, prediction in zip(chains, found, strict=True)]
+
+
+def measure(folder: Path, chains: Sequence[Backbone], predictions: Sequence[Prediction]) -> dict[str, float]:
+    """Compares the substructures of a run's test chains with their motifs."""
+    scores = [_compare(chain, prediction) for chain, prediction in zip(chains, predictions, strict=True)]
     summary = json.loads((folder / "summary.json").read_text())
     means = {key: statistics.mean(score[key] for score in scores) for key in scores[0]}
     return {"accuracy": summary["test"]["accuracy"], "frequent": summary["majority_accuracy"], **means}
 
 
 def _compare(chain: Backbone, prediction: Prediction) -> dict[str, float]:
-    first, last = map(int, chain.fields["motif"].split("-"))
+    first, last = _motif(chain)
     shares = [
         statistics.mean(first <= residue <= last for residue in residues) if residues else 0.0
         for residues in prediction.residues
@@ -69,6 +74,11 @@ def _compare(chain: Backbone, prediction: Prediction) -> dict[str, float]:
         "touched": float(any(shares)),
         "by chance": (last - first + 1) / len(chain),
     }
+
+
+def _motif(chain: Backbone) -> tuple[int, int]:
+    first, last = map(int, chain.fields["motif"].split("-"))
+    return first, last
 
 
 def report(found: dict[str, list[dict[str, float]]], out: Path) -> None:
@@ -113,6 +123,34 @@ def plot(found: dict[str, list[dict[str, float]]], path: Path) -> None:
     plt.close(figure)
 
 
+def plot_chains(seen: dict[str, tuple[list[Backbone], list[Prediction]]], path: Path, rows: int = 16) -> None:
+    """Draws the first test chains of each variant: the motif, and over it what was read, darker where it counted."""
+    import matplotlib
+
+    matplotlib.use("agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, len(seen), figsize=(9, 0.2 * rows + 1.2), sharey=True, layout="constrained")
+    for axes, (name, (chains, predictions)) in zip(np.atleast_1d(panels), seen.items(), strict=True):
+        for row, (chain, prediction) in enumerate(zip(chains[:rows], predictions[:rows], strict=True)):
+            first, last = _motif(chain)
+            axes.plot([0, len(chain) - 1], [row, row], color="0.9", linewidth=1, zorder=0)
+            axes.barh(row, last - first + 1, left=first - 0.5, height=0.8, color="tab:orange", alpha=0.45, zorder=1)
+            for residues, weight in zip(prediction.residues, prediction.importance, strict=True):
+                axes.plot(
+                    residues, [row] * len(residues), "o", color="tab:blue", markersize=3, alpha=0.1 + 0.9 * weight
+                )
+        axes.set(xlabel="residue", ylim=(rows - 0.4, -0.6), yticks=[])
+        axes.set_title(name, fontsize="medium")
+        axes.spines[["top", "right", "left"]].set_visible(False)
+    figure.supylabel("test chains", fontsize="medium")
+    figure.suptitle(
+        "orange: the motif that decides; blue: what is read, darker where it counted more", fontsize="medium"
+    )
+    figure.savefig(path, dpi=150)
+    plt.close(figure)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
@@ -121,12 +159,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", help="after --: overrides of run_partoken.py")
     settings = parser.parse_args(arguments)
     found: dict[str, list[dict[str, float]]] = {}
+    seen: dict[str, tuple[list[Backbone], list[Prediction]]] = {}
     for seed in settings.seeds:
         for variant in settings.variants:
             folder = settings.out / variant / str(seed)
             train(variant, seed, folder, settings.overrides)
-            found.setdefault(variant, []).append(measure(folder))
+            chains, predictions = predict(folder)
+            found.setdefault(variant, []).append(measure(folder, chains, predictions))
+            if variant != "none":
+                seen.setdefault(variant, (chains, predictions))
     report(found, settings.out)
+    if seen:
+        plot_chains(seen, settings.out / "chains.png")
+        print(f"wrote {settings.out / 'chains.png'}")
 
 
 if __name__ == "__main__":
