@@ -29,8 +29,8 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def _column(rows: Sequence[Mapping[str, str]], name: str) -> tuple[list[int], list[float]]:
-    """Returns the epochs that have a value in the column, and those values."""
-    found = [(int(r["epoch"]), float(r[name])) for r in rows if r.get(name)]
+    """Returns the epochs, from 1 as the log counts them, that have a value in the column, and those values."""
+    found = [(int(r["epoch"]) + 1, float(r[name])) for r in rows if r.get(name)]
     return [e for e, _ in found], [v for _, v in found]
 
 
@@ -40,7 +40,7 @@ def plot_losses(table: Path, path: Path, best_epoch: int | None = None) -> None:
     Arguments:
         table: a run's `metrics.csv`.
         path: where the PNG goes.
-        best_epoch: marked where given.
+        best_epoch: marked where given; counted from 0, as in `summary.json`.
     """
     with open(table, newline="") as file:
         rows = list(csv.DictReader(file))
@@ -57,8 +57,8 @@ def plot_losses(table: Path, path: Path, best_epoch: int | None = None) -> None:
             right.plot(epochs, values, style, color=MUTED, label=name.removeprefix("val_").replace("_", "-"))
     right.set(ylim=(0, 1), ylabel="validation score")
     if best_epoch is not None:
-        axes.axvline(best_epoch, color=MUTED, linewidth=0.8)
-        axes.annotate(" best", (best_epoch, axes.get_ylim()[1]), color=MUTED, va="top")
+        axes.axvline(best_epoch + 1, color=MUTED, linewidth=0.8)
+        axes.annotate(" best", (best_epoch + 1, axes.get_ylim()[1]), color=MUTED, va="top")
     handles, labels = axes.get_legend_handles_labels()
     more, names = right.get_legend_handles_labels()
     figure.legend(handles + more, labels + names, frameon=False, loc="outside lower center", ncols=4)
