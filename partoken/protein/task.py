@@ -68,16 +68,28 @@ class ParTokenTask(ScheduledModule):
         self.multi_label = bool(data["multi_label"])
         self.class_counts = data["class_counts"]
         self.train_chains = data["train_chains"]
-        if not 0 <= coordinate_noise < float("inf"):
-            raise UserError(f"model.coordinate_noise is {coordinate_noise!r}, but must be a number of at least 0")
+        for key, value in {
+            "lambda_vq": lambda_vq,
+            "lambda_ent": lambda_ent,
+            "lambda_psc": lambda_psc,
+            "lambda_summary": lambda_summary,
+            "coordinate_noise": coordinate_noise,
+        }.items():
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
+                raise UserError(f"model.{key} is {value!r}, but must be a number of at least 0")
         if not 0 <= class_balance <= 1:
             raise UserError(f"model.class_balance is {class_balance!r}, but must be a number from 0 to 1")
         if class_balance and self.multi_label:
             raise UserError("model.class_balance weighs chains by their class; with data.multi_label=true it must be 0")
         self.coordinate_noise = coordinate_noise
-        self.weights = {"vq": lambda_vq, "entropy": lambda_ent, "coverage": lambda_psc}
+        self.weights = {
+            "task": 1.0,
+            "vq": lambda_vq,
+            "entropy": lambda_ent,
+            "coverage": lambda_psc,
+            "summary": lambda_summary,
+        }
         self.network = ParToken(len(self.class_names), **network)
-        self.lambda_summary = lambda_summary
         self._start_classes(class_balance)
         self.codebook_size = network.get("codebook_size", 512)
         self._seen: list[dict[str, Tensor]] = []
@@ -112,11 +124,9 @@ class ParTokenTask(ScheduledModule):
             label: [B] class numbers, or [B, C] zeros and ones where chains have several labels.
         """
         terms = {"task": self._cross_entropy(output.logits, label), **output.losses}
-        weights = {"task": 1.0, **self.weights}
-        if self.lambda_summary and self.network.partitioner is not None:
+        if self.weights["summary"] and self.network.partitioner is not None:
             terms["summary"] = self._cross_entropy(self.network.head.logits(output.summary), label)
-            weights["summary"] = self.lambda_summary
-        return sum(weight * terms[name] for name, weight in weights.items() if weight), terms
+        return sum(self.weights[name] * term for name, term in terms.items() if self.weights[name]), terms
 
     def _cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:
         if self.multi_label:

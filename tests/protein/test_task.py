@@ -141,8 +141,13 @@ def test_coordinates_are_noisy_while_training_alone(batch, monkeypatch):
     still, still_again, noisy, evaluated = (moved[~batch.coords.isnan()] for moved in seen)
     assert not still.any() and not still_again.any() and not evaluated.any()
     assert noisy.std().item() == pytest.approx(0.2, rel=0.05) and abs(noisy.mean().item()) < 0.01
-    with pytest.raises(UserError, match=r"model\.coordinate_noise is -1"):
-        task(coordinate_noise=-1)
+
+
+@pytest.mark.parametrize("key", ["lambda_vq", "lambda_ent", "lambda_psc", "lambda_summary", "coordinate_noise"])
+@pytest.mark.parametrize("value", [-1, float("inf"), float("nan"), "much", None, True])
+def test_a_weight_or_noise_that_cannot_be_is_refused(key, value):
+    with pytest.raises(UserError, match=rf"model\.{key} is {value!r}, but must be a number of at least 0"):
+        task(**{key: value})
 
 
 def test_evaluation_is_calibrated_on_the_latest_chains_once_after_training(batch, monkeypatch):
