@@ -9,15 +9,22 @@ python run_partoken.py --cfg job                            the composed configu
 import hydra
 from omegaconf import DictConfig
 
-from partoken.overrides import check_config, launch
+from partoken.config import check_config, launch, log_failed_job
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="config_partoken")
-def main(cfg: DictConfig) -> float | None:
-    check_config(cfg)
-    from partoken.training.engine import run  # torch and Lightning: not before a run is certain
+def main(cfg: DictConfig) -> float:
+    with log_failed_job():
+        check_config(cfg)
+        # torch, Lightning and matplotlib are imported only when a run is certain
+        from partoken.report import present
+        from partoken.training.engine import check_outcome, run
 
-    return run(cfg)
+        outcome = run(cfg)
+        if outcome.is_main_process:
+            present(outcome.folder)
+        check_outcome(outcome.summary)
+    return outcome.objective
 
 
 if __name__ == "__main__":

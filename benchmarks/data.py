@@ -22,15 +22,15 @@ from pathlib import Path
 import gemmi
 import numpy as np
 
-from partoken.protein.backbone import ATOMS, Backbone
-from partoken.protein.batching import BatchSampler
 from partoken.protein.catalog import embedded
-from partoken.protein.dataset import ChainDataset
+from partoken.protein.chains.backbone import ATOMS, Backbone
+from partoken.protein.chains.store import ChainStore
+from partoken.protein.chains.validation import MIN_LENGTH
+from partoken.protein.dataset.assembly import ChainDataset
+from partoken.protein.dataset.batching import BatchSampler
 from partoken.protein.sources.arrays import open_arrays
 from partoken.protein.sources.folder import read_folder
 from partoken.protein.sources.synthetic import Recipe, open_synthetic
-from partoken.protein.store import ChainStore
-from partoken.protein.validation import MIN_LENGTH
 
 
 def main() -> None:

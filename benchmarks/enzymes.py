@@ -28,10 +28,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from partoken.protein.catalog import arrays
-from partoken.protein.datamodule import ProteinDataModule
-from partoken.protein.dataset import ChainDataset
-from partoken.protein.graph import featurize
+from partoken.protein.dataset.assembly import ChainDataset
+from partoken.protein.dataset.datamodule import ProteinDataModule
 from partoken.protein.metrics import multi_class
+from partoken.protein.model.graph import featurize
 from partoken.protein.sources.arrays import read_table, table_of
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from omegaconf import OmegaConf
 
-from partoken.protein.backbone import Backbone
 from partoken.protein.catalog import synthetic
+from partoken.protein.chains.backbone import Backbone
 from partoken.protein.predict import Prediction, Predictor
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -22,10 +22,10 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from partoken.process import prepare_process
+from partoken.protein.chains.store import ChainStore
 from partoken.protein.model.partoken import ParToken
 from partoken.protein.sources.arrays import read_arrays
-from partoken.protein.store import ChainStore
+from partoken.system.process import prepare_process
 
 NUM_NEIGHBORS = 30
 # Published channels: scalars and vectors of a residue, of an edge; hidden vectors of the first message perceptron.
@@ -34,7 +34,7 @@ S, V, ES, EV, H = 100, 16, 32, 1, 33
 
 def batch(num_chains: int, num_residues: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Draws embedded chains whose residues sum to within one percent of a number: coordinates and pointer."""
-    store = ChainStore.of(read_arrays(resources.files("partoken.data") / "chains.npz"))
+    store = ChainStore.of(read_arrays(resources.files("partoken.protein.embedded") / "chains.npz"))
     generator = torch.Generator().manual_seed(0)
     lengths = torch.from_numpy(store.lengths)
     while True:

@@ -2,12 +2,12 @@
 
 from typing import TYPE_CHECKING, Any
 
+from partoken.version import __version__
+
 if TYPE_CHECKING:
     from partoken.protein.predict import Predictor
 
 __all__ = ["__version__", "load"]
-
-__version__ = "0.1.0"
 
 
 def load(checkpoint: Any, device: str | None = None) -> "Predictor":

@@ -4,9 +4,9 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from partoken import __version__
 from partoken.errors import UserError
-from partoken.process import prepare_process
+from partoken.system.process import prepare_process
+from partoken.version import __version__
 
 __all__ = ["main"]
 

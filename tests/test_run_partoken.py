@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from partoken.overrides import CONF
-from partoken.training.checkpoint import read_checkpoint
+from partoken.config import CONF
+from partoken.system.checkpoint import read_checkpoint
 
 SMALL = [
     "data.limit=24",

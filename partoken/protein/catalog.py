@@ -5,14 +5,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from partoken.protein.datamodule import ProteinDataModule
-from partoken.protein.labels import Collection, from_columns
+from partoken.protein.chains.collection import Collection, from_columns
+from partoken.protein.chains.store import ChainStore
+from partoken.protein.chains.validation import MIN_LENGTH
+from partoken.protein.dataset.datamodule import ProteinDataModule
 from partoken.protein.sources.arrays import open_arrays, read_arrays, table_of
 from partoken.protein.sources.folder import label_chains, read_folder
 from partoken.protein.sources.proteinshake import label_proteins, read_proteinshake, task_of
 from partoken.protein.sources.synthetic import Recipe, open_synthetic
-from partoken.protein.store import ChainStore
-from partoken.protein.validation import MIN_LENGTH
 
 __all__ = ["arrays", "embedded", "folder", "proteinshake", "synthetic"]
 
@@ -28,7 +28,7 @@ def embedded(
         multi_label: several labels of a chain are separated by semicolons.
         options: of `ProteinDataModule`.
     """
-    path = Path(str(resources.files("partoken.data") / "chains.npz"))
+    path = Path(str(resources.files("partoken.protein.embedded") / "chains.npz"))
     labels = {"label_column": label_column, "label_depth": label_depth, "multi_label": multi_label}
 
     def read() -> Collection:

@@ -10,11 +10,14 @@ import torch
 from tqdm import tqdm
 
 from partoken.errors import UserError
-from partoken.protein.backbone import Backbone, Skipped
-from partoken.protein.sources.reading import list_structures, read_file
-from partoken.protein.structure import collate
+from partoken.protein.chains.backbone import Backbone
+from partoken.protein.chains.batch import collate
+from partoken.protein.sources.finding import list_structures
+from partoken.protein.sources.reading import read_file
 from partoken.protein.task import ParTokenTask
-from partoken.training.checkpoint import read_checkpoint
+from partoken.system.checkpoint import read_checkpoint
+from partoken.system.files import atomic_write
+from partoken.system.skipped import Skipped, write_skipped
 
 __all__ = ["Prediction", "Predictor"]
 
@@ -131,26 +134,19 @@ class Predictor:
         out = Path(out)
         if not out.parent.is_dir():
             raise UserError(f"--out {out}: the folder {out.parent} does not exist")
-        partial, rows = out.with_name(f".{out.name}.partial"), 0
-        try:
-            with open(partial, "w", newline="") as file:
-                writer = csv.writer(file)
-                shares = [f"p_{name}" for name in self.class_names]
-                writer.writerow(["id", "file", "class", "confidence", *shares, "tokens", "importance", "residues"])
-                for prediction in self.stream(paths, progress=progress):
-                    writer.writerow(_row(prediction))
-                    rows += 1
+        shares = [f"p_{name}" for name in self.class_names]
+        rows = 0
+        with atomic_write(out) as file:
+            writer = csv.writer(file)
+            writer.writerow(["id", "file", "class", "confidence", *shares, "tokens", "importance", "residues"])
+            for prediction in self.stream(paths, progress=progress):
+                writer.writerow(_row(prediction))
+                rows += 1
             if not rows:
                 reasons = "\n".join(f"  {s.file or s.id}: {s.reason}" for s in self.skipped[:20])
                 raise UserError(f"no protein chain could be read:\n{reasons}")
-            os.replace(partial, out)
-        finally:
-            partial.unlink(missing_ok=True)
         if self.skipped:
-            with open(skipped_beside(out), "w", newline="") as file:
-                writer = csv.writer(file)
-                writer.writerow(["id", "file", "reason"])
-                writer.writerows((s.id, s.file, s.reason) for s in self.skipped)
+            write_skipped(skipped_beside(out), self.skipped)
         return rows
 
     def _label(self, shares: torch.Tensor) -> str:

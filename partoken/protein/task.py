@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from partoken.errors import UserError
+from partoken.protein.chains.batch import ChainBatch
 from partoken.protein.metrics import (
     codebook_usage,
     constant_answer,
@@ -18,7 +19,6 @@ from partoken.protein.metrics import (
     partition_statistics,
 )
 from partoken.protein.model.partoken import ParToken, ParTokenOutput
-from partoken.protein.structure import ChainBatch
 from partoken.training.module import ScheduledModule
 
 __all__ = ["CALIBRATION_CHAINS", "ParTokenTask"]

@@ -9,7 +9,7 @@ from typing import Any
 
 from partoken.report.plots import plot_confusion, plot_losses, plot_rates
 from partoken.schedule.plot import plot_applied
-from partoken.training.stages import read_fingerprint
+from partoken.schedule.stages import read_fingerprint
 
 __all__ = ["format_summary", "present"]
 

@@ -94,7 +94,7 @@ def _answer(options: argparse.Namespace) -> Iterator[str]:
 def _preview(options: argparse.Namespace) -> Iterator[str]:
     from omegaconf import OmegaConf
 
-    from partoken.overrides import compose
+    from partoken.config import compose
 
     cfg = compose(options.overrides)
     train, trainer = (OmegaConf.to_container(cfg[group], resolve=True) for group in ("train", "trainer"))

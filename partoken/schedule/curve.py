@@ -4,11 +4,13 @@ import math
 from dataclasses import dataclass
 from numbers import Real
 
+from partoken.errors import UserError
+
 __all__ = ["ScheduleError", "WarmupCosine"]
 
 
-class ScheduleError(ValueError):
-    """A schedule that cannot be what its settings say; the message names keys, values and the fix."""
+class ScheduleError(UserError):
+    """The settings of a schedule cannot be met; the message names the keys, their values and the fix."""
 
 
 @dataclass(frozen=True)

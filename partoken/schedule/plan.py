@@ -1,6 +1,5 @@
 """From a train config and the trainer's counts to a plan: which curve, in which unit, over what length, and why."""
 
-import difflib
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -8,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from numbers import Real
 from typing import Any
 
+from partoken.errors import did_you_mean
 from partoken.schedule.curve import ScheduleError, WarmupCosine
 
 __all__ = ["Plan", "explain_change", "optimizer_steps", "peak_rate", "plan_from_config"]
@@ -255,8 +255,7 @@ def _check_values(chosen: Mapping[str, Any]) -> None:
     """Checks each setting by itself."""
     unit = chosen["schedule_interval"]
     if unit not in INTERVALS:
-        near = difflib.get_close_matches(str(unit), INTERVALS, n=1, cutoff=0.4)
-        hint = f" Did you mean {near[0]}?" if near else ""
+        hint = did_you_mean(str(unit), INTERVALS)
         raise ScheduleError(f"train.schedule_interval={unit}: choose {' or '.join(INTERVALS)}.{hint}")
     for key in ("lr", "min_lr", "num_cycles", "warmup_steps", "warmup_epochs"):
         value, positive = chosen[key], key in ("lr", "num_cycles")

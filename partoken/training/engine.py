@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import inspect
-import json
 import logging
 import math
 import os
@@ -13,6 +12,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +28,18 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException, SI
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from partoken import __version__
-from partoken.errors import UserError
-from partoken.overrides import nearest
+from partoken.errors import UserError, did_you_mean
 from partoken.schedule import ScheduleError, plan_from_config
-from partoken.training.callbacks import EpochTable, RateRecorder, StageFreezer
-from partoken.training.checkpoint import AtomicCheckpointIO, ExactResume, read_checkpoint
+from partoken.system.checkpoint import read_checkpoint
+from partoken.system.files import write_json
+from partoken.training.freezing import StageFreezer
 from partoken.training.module import ScheduledModule
+from partoken.training.recorders import EpochTable, RateRecorder
+from partoken.training.resume import AtomicCheckpointIO, ExactResume
 from partoken.training.stages import read_stages
+from partoken.version import __version__
 
-__all__ = ["carry_out", "objective", "quiet_lightning", "run"]
+__all__ = ["Outcome", "carry_out", "check_outcome", "objective", "quiet_lightning", "run"]
 
 log = logging.getLogger(__name__)
 
@@ -45,22 +47,27 @@ UNKNOWN = 10**9  # stands for a length that only the data will tell, where all e
 OWN_ARGUMENTS = {"callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "fast_dev_run"}
 
 
-def run(cfg: DictConfig) -> float | None:
-    """Carries out the composed config of a Hydra job in its run folder; see `carry_out`.
+@dataclass(frozen=True)
+class Outcome:
+    """A finished run."""
 
-    Returns:
-        The best value of `train.monitor`, for a sweeper to optimise.
-    """
+    folder: Path
+    """The run folder."""
+    summary: dict[str, Any]
+    """The content of `summary.json`."""
+    objective: float
+    """The best value of `train.monitor`, for a sweeper to optimise."""
+    is_main_process: bool
+    """False in the further processes of a run on several devices, which write nothing."""
+
+
+def run(cfg: DictConfig) -> Outcome:
+    """Carries out the composed config of a Hydra job in its run folder; see `carry_out`."""
     job = HydraConfig.get()
-    settings = OmegaConf.to_container(cfg, resolve=True)
-    in_sweep = job.mode == RunMode.MULTIRUN
-    try:
-        summary = carry_out(settings, Path(job.runtime.output_dir), in_sweep=in_sweep)
-    except Exception as error:
-        if in_sweep:  # Hydra tells of the first failure when all jobs are done; each is told where it happened
-            log.error("job %s failed: %s", job.job.num, error)
-        raise
-    return objective(summary, settings["train"]["monitor_mode"])
+    folder, settings = Path(job.runtime.output_dir), OmegaConf.to_container(cfg, resolve=True)
+    summary = carry_out(settings, folder, in_sweep=job.mode == RunMode.MULTIRUN)
+    best = objective(summary, settings["train"]["monitor_mode"])
+    return Outcome(folder, summary, best, is_main_process=rank_zero_only.rank == 0)
 
 
 def objective(summary: Mapping[str, Any], mode: str) -> float:
@@ -76,7 +83,7 @@ def objective(summary: Mapping[str, Any], mode: str) -> float:
 def carry_out(settings: dict[str, Any], folder: Path, *, in_sweep: bool = False) -> dict[str, Any]:
     """Trains, validates and tests what the settings describe.
 
-    Leaves in the folder: `checkpoints/best.ckpt` and `last.ckpt`, `lr.csv`, `metrics.csv`, `summary.json` and `plots/`.
+    Leaves in the folder: `checkpoints/best.ckpt` and `last.ckpt`, `lr.csv`, `metrics.csv` and `summary.json`.
 
     Arguments:
         settings: the groups of the config, plain: `data` and `model` with their `_target_`, `train`, `trainer`, and
@@ -88,7 +95,7 @@ def carry_out(settings: dict[str, Any], folder: Path, *, in_sweep: bool = False)
         The content of `summary.json`.
 
     Raises:
-        UserError: the config, the data or the checkpoint cannot be used, or the run departed from its plan.
+        UserError: the config, the data or the checkpoint cannot be used.
     """
     started = time.perf_counter()
     train = settings["train"]
@@ -135,13 +142,21 @@ def carry_out(settings: dict[str, Any], folder: Path, *, in_sweep: bool = False)
         }
     )
     if trainer.is_global_zero:
-        _write_json(folder / "summary.json", summary)
-        from partoken.report import present  # the engine's last line: what a person looks at afterwards
-
-        present(folder)
-    if schedule["errors"]:
-        raise UserError("the run departed from its plan: " + "; ".join(schedule["errors"]))
+        write_json(folder / "summary.json", summary)
     return summary
+
+
+def check_outcome(summary: Mapping[str, Any]) -> None:
+    """Fails a finished run that did not follow its plan.
+
+    Arguments:
+        summary: the content of `summary.json`.
+
+    Raises:
+        UserError: naming the first deviation.
+    """
+    if errors := summary["schedule"]["errors"]:
+        raise UserError("the run left its plan: " + "; ".join(errors))
 
 
 def quiet_lightning() -> None:
@@ -195,7 +210,7 @@ def _check(settings: Mapping[str, Any], in_sweep: bool) -> list[dict[str, Any]]:
         if key in OWN_ARGUMENTS:
             raise UserError(f"trainer.{key} is set by the run itself and cannot be given")
         if key not in known:
-            raise UserError(f"trainer.{key} is no argument of Lightning's Trainer.{nearest(key, known)}")
+            raise UserError(f"trainer.{key} is no argument of Lightning's Trainer.{did_you_mean(key, known)}")
     several = trainer["devices"] not in (1, "1", "auto", None) or trainer["num_nodes"] != 1
     if several and in_sweep:
         raise UserError(
@@ -310,9 +325,3 @@ def _finite(value: Any) -> Any:
     if isinstance(value, (float, torch.Tensor)):
         return float(value) if math.isfinite(value) else None
     return value
-
-
-def _write_json(path: Path, content: Any) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n")
-    os.replace(partial, path)

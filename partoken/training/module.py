@@ -16,8 +16,9 @@ from partoken.schedule import (
     peak_rate,
     plan_from_config,
 )
+from partoken.schedule.stages import StagedPlan, read_fingerprint
 from partoken.training.optim import build_optimizer, build_scheduler
-from partoken.training.stages import StagedPlan, read_fingerprint, read_stages
+from partoken.training.stages import read_stages
 
 __all__ = ["ScheduledModule", "trainer_counts"]
 

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from partoken.protein.backbone import Backbone
 from partoken.protein.catalog import embedded
+from partoken.protein.chains.backbone import Backbone
 
 
 @pytest.fixture(scope="session")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from partoken.protein.backbone import ATOMS, Backbone
+from partoken.protein.chains.backbone import ATOMS, Backbone
 
 THREE = dict(
     zip(

@@ -7,7 +7,7 @@ import pytest
 from hydra.utils import get_method
 from omegaconf import OmegaConf
 
-from partoken.protein.datamodule import ProteinDataModule
+from partoken.protein.dataset.datamodule import ProteinDataModule
 
 FILES = sorted((Path(__file__).parents[2] / "conf/data").glob("*.yaml"))
 GIVEN_BY_THE_ENGINE = {"batch_size", "num_workers", "seed"}

@@ -10,9 +10,10 @@ import pytorch_lightning as pl
 import torch
 
 from partoken.errors import UserError
+from partoken.report import present
+from partoken.system.checkpoint import read_checkpoint
 from partoken.training import engine
-from partoken.training.checkpoint import read_checkpoint
-from partoken.training.engine import carry_out, objective
+from partoken.training.engine import carry_out, check_outcome, objective
 from tests.training.toy import TRAIN
 
 TRAINER = {
@@ -43,6 +44,7 @@ def rows(path):
 
 def test_a_run_leaves_a_whole_folder(tmp_path):
     summary = carry_out(settings(), tmp_path)
+    present(tmp_path)
     for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "lr.csv", "metrics.csv", "plots/learning_rate.png"):
         assert (tmp_path / name).stat().st_size > 0
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
@@ -108,7 +110,7 @@ def test_a_departure_from_the_plan_is_an_error_after_everything_is_written(tmp_p
 
     monkeypatch.setattr(torch.optim.lr_scheduler.LambdaLR, "__init__", late)
     with pytest.raises(UserError, match=r"step 0 .* planned 0\.0+e\+00, applied 5\.0"):
-        carry_out(settings(), tmp_path)
+        check_outcome(carry_out(settings(), tmp_path))
     assert json.loads((tmp_path / "summary.json").read_text())["schedule"]["errors"]
 
 
@@ -242,7 +244,7 @@ def test_a_run_of_another_length_than_planned_is_an_error(tmp_path, monkeypatch)
     counts = {"total_epochs": 3, "total_steps": 30, "steps_per_epoch": 10}
     monkeypatch.setattr("partoken.training.module.trainer_counts", lambda trainer: counts)
     with pytest.raises(UserError, match="30 optimizer steps were planned, 21 were taken"):
-        carry_out(settings(), tmp_path)
+        check_outcome(carry_out(settings(), tmp_path))
     assert (tmp_path / "checkpoints/last.ckpt").exists()
 
 

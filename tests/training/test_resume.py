@@ -7,8 +7,8 @@ import pytorch_lightning as pl
 import torch
 
 from partoken.errors import UserError
-from partoken.training.callbacks import RateRecorder
-from partoken.training.checkpoint import AtomicCheckpointIO, ExactResume
+from partoken.training.recorders import RateRecorder
+from partoken.training.resume import AtomicCheckpointIO, ExactResume
 from tests.training.toy import TRAIN, ToyData, ToyModule
 
 EPOCHS, STEPS = 3, 9  # 7 batches, accumulate 3: 3 optimizer steps an epoch, the last over a single batch

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.utils.data import DistributedSampler, TensorDataset
 
-from partoken.training.checkpoint import ResumableLoader
 from partoken.training.module import ScheduledModule
+from partoken.training.resume import ResumableLoader
 
 TRAIN = {
     "epochs": 3,

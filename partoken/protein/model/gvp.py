@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from partoken.protein.graph import ResidueGraph
+from partoken.protein.model.graph import ResidueGraph
 from partoken.protein.model.message import mean_message
 
 __all__ = ["GVP", "Encoder", "MessagePassing", "VectorLayerNorm", "vector_norm"]

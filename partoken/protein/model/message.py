@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from partoken.protein.graph import ResidueGraph
+from partoken.protein.model.graph import ResidueGraph
 
 __all__ = ["mean_message"]
 

@@ -9,8 +9,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from partoken.errors import UserError
-from partoken.protein.graph import ResidueGraph, featurize
 from partoken.protein.model.codebook import Codebook
+from partoken.protein.model.graph import ResidueGraph, featurize
 from partoken.protein.model.gvp import Encoder
 from partoken.protein.model.head import POOLINGS, Head
 from partoken.protein.model.partition import Partition, Partitioner

@@ -23,10 +23,11 @@ from typing import Any
 import numpy as np
 
 from partoken.errors import UserError
-from partoken.protein.backbone import Backbone, Skipped, encode
-from partoken.protein.cache import cached
-from partoken.protein.store import ChainStore
-from partoken.protein.validation import MIN_LENGTH, READER_VERSION, UnusableChain, validate
+from partoken.protein.chains.backbone import Backbone, encode
+from partoken.protein.chains.cache import cached
+from partoken.protein.chains.store import ChainStore
+from partoken.protein.chains.validation import MIN_LENGTH, READER_VERSION, UnusableChain, validate
+from partoken.system.skipped import Skipped
 
 __all__ = ["open_arrays", "read_arrays", "read_table", "table_of"]
 

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from partoken.errors import UserError
-from partoken.protein.backbone import Backbone, Skipped
-from partoken.protein.cache import cached
-from partoken.protein.labels import Collection, find_column, parse_label, split_name
-from partoken.protein.parallel import map_parallel
+from partoken.protein.chains.backbone import Backbone
+from partoken.protein.chains.cache import cached
+from partoken.protein.chains.collection import Collection, find_column, parse_label, split_name
+from partoken.protein.chains.store import ChainStore
+from partoken.protein.chains.validation import READER_VERSION
 from partoken.protein.sources.arrays import read_table
-from partoken.protein.sources.reading import EXTENSIONS, FileContent, find_files, read_file, stem_of
-from partoken.protein.store import ChainStore
-from partoken.protein.validation import READER_VERSION
+from partoken.protein.sources.finding import EXTENSIONS, find_files, stem_of
+from partoken.protein.sources.reading import FileContent, read_file
+from partoken.system.parallel import map_parallel
+from partoken.system.skipped import Skipped
 
 __all__ = ["label_chains", "read_folder"]
 

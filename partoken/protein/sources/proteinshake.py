@@ -17,12 +17,13 @@ import numpy as np
 from tqdm import tqdm
 
 from partoken.errors import UserError
-from partoken.protein.backbone import ATOMS, Backbone, Skipped, encode
-from partoken.protein.cache import cached
-from partoken.protein.download import download
-from partoken.protein.labels import Collection, parse_label, split_name
-from partoken.protein.store import ChainStore
-from partoken.protein.validation import READER_VERSION, UnusableChain, validate
+from partoken.protein.chains.backbone import ATOMS, Backbone, encode
+from partoken.protein.chains.cache import cached
+from partoken.protein.chains.collection import Collection, parse_label, split_name
+from partoken.protein.chains.store import ChainStore
+from partoken.protein.chains.validation import READER_VERSION, UnusableChain, validate
+from partoken.system.download import download
+from partoken.system.skipped import Skipped
 
 __all__ = ["DATASETS", "Task", "label_proteins", "read_proteinshake"]
 

@@ -8,20 +8,20 @@ missing is NaN. A residue whose atoms cannot belong together is missing as a who
 import os
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from glob import glob, has_magic
 from pathlib import Path
 
 import gemmi
 import numpy as np
 
-from partoken.protein.backbone import ATOMS, Backbone, Skipped, encode
-from partoken.protein.validation import MIN_LENGTH, UnusableChain, validate
+from partoken.protein.chains.backbone import ATOMS, Backbone, encode
+from partoken.protein.chains.validation import MIN_LENGTH, UnusableChain, validate
+from partoken.protein.sources.finding import stem_of
+from partoken.system.skipped import Skipped
 
-__all__ = ["FileContent", "find_files", "list_structures", "read_file", "stem_of"]
+__all__ = ["FileContent", "read_file"]
 
-EXTENSIONS = (".pdb", ".ent", ".cif", ".mmcif")
 MAX_BYTES = 1 << 30
 MOST_TWICE = 2
 """Residues of a file that may hold an atom twice, which then counts once."""
@@ -40,52 +40,6 @@ class FileContent:
 
 class _Unusable(Exception):
     """Says why a file or a chain gives no backbone."""
-
-
-def stem_of(path: str | os.PathLike[str]) -> str:
-    """Returns a file's name without its folder and its structure extension.
-
-    >>> stem_of("a/1abc.pdb.gz"), stem_of("fold_1.2.cif")
-    ('1abc', 'fold_1.2')
-    """
-    name = Path(path).name
-    for extension in (".gz", *EXTENSIONS):
-        if name.lower().endswith(extension):
-            name = name[: -len(extension)]
-    return name
-
-
-def find_files(root: str | os.PathLike[str]) -> list[Path]:
-    """Returns the structure files under a folder by their extension, sorted; hidden ones are left out."""
-    found = []
-    for folder, subfolders, names in os.walk(root):
-        subfolders[:] = sorted(s for s in subfolders if not s.startswith("."))
-        found += [Path(folder, n) for n in sorted(names) if not n.startswith(".") and _has_extension(n)]
-    return found
-
-
-def list_structures(paths: Iterable[str | os.PathLike[str]]) -> tuple[list[Path], list[Skipped]]:
-    """Lists the files that are meant by files, folders and globs, each once and in their order, and what means none.
-
-    Arguments:
-        paths: files of any name, folders (their structure files, at any depth) and patterns such as `pdb/*.cif`.
-    """
-    files: list[Path] = []
-    skipped: list[Skipped] = []
-    for given in paths:
-        path = Path(given)
-        if path.is_dir():
-            found = find_files(path)
-            none = "the folder holds no structure file (" + ", ".join(EXTENSIONS) + ", also .gz)"
-        elif path.exists() or not has_magic(str(given)):
-            found, none = [path], ""
-        else:
-            found, none = sorted(map(Path, glob(str(given), recursive=True))), "no file matches"
-            found = [f for f in found if f.is_file()]
-        files += found
-        if not found:
-            skipped.append(Skipped("", str(given), none))
-    return list(dict.fromkeys(files)), skipped
 
 
 def read_file(
@@ -130,10 +84,6 @@ def read_file(
         skipped = [Skipped("", shown, skipped[0].reason + more)]
     notes["residues with missing backbone atoms"] += sum(int(np.isnan(c.coords).any((1, 2)).sum()) for c in chains)
     return FileContent(chains, skipped, +notes)
-
-
-def _has_extension(name: str) -> bool:
-    return name.lower().removesuffix(".gz").endswith(EXTENSIONS)
 
 
 def _read_text(path: Path) -> bytes:

@@ -15,11 +15,11 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from partoken.errors import UserError
-from partoken.protein.backbone import UNKNOWN, Backbone
-from partoken.protein.cache import cached
-from partoken.protein.parallel import map_parallel
-from partoken.protein.store import ChainStore
-from partoken.protein.validation import READER_VERSION
+from partoken.protein.chains.backbone import UNKNOWN, Backbone
+from partoken.protein.chains.cache import cached
+from partoken.protein.chains.store import ChainStore
+from partoken.protein.chains.validation import READER_VERSION
+from partoken.system.parallel import map_parallel
 
 __all__ = ["CLOSEST", "MOTIF_LENGTH", "Recipe", "make_chains", "motif_words", "open_synthetic"]
 

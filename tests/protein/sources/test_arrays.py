@@ -3,8 +3,9 @@ import pytest
 
 from partoken.errors import UserError
 from partoken.protein import catalog
-from partoken.protein.backbone import Backbone, Skipped
+from partoken.protein.chains.backbone import Backbone
 from partoken.protein.sources.arrays import read_arrays, read_table
+from partoken.system.skipped import Skipped
 
 
 def steps_of(coords: np.ndarray) -> np.ndarray:

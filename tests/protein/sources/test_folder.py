@@ -5,7 +5,7 @@ import pytest
 
 from partoken.errors import UserError
 from partoken.protein import catalog
-from partoken.protein.backbone import Backbone
+from partoken.protein.chains.backbone import Backbone
 from partoken.protein.sources.folder import label_chains, read_folder
 from tests.protein.structures import cif_text, pdb_text
 

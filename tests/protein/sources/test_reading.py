@@ -5,9 +5,10 @@ import re
 import numpy as np
 import pytest
 
-from partoken.protein.backbone import Backbone
-from partoken.protein.sources.reading import find_files, list_structures, read_file
-from partoken.protein.validation import DISTANCES
+from partoken.protein.chains.backbone import Backbone
+from partoken.protein.chains.validation import DISTANCES
+from partoken.protein.sources.finding import find_files, list_structures
+from partoken.protein.sources.reading import read_file
 from tests.protein.structures import atom_line, cif_text, pdb_chain, pdb_text
 
 

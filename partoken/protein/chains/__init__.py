@@ -1,0 +1,1 @@
+"""One chain and many: in memory, on disk, in a batch."""

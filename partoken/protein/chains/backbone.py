@@ -1,0 +1,71 @@
+"""One protein chain: backbone coordinates, sequence, name. Knows NumPy and nothing else."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+__all__ = ["AMINO_ACIDS", "ATOMS", "UNKNOWN", "Backbone", "decode", "encode"]
+
+ATOMS = ("N", "CA", "C", "O")
+AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
+UNKNOWN = len(AMINO_ACIDS)
+
+_CODES = np.full(256, UNKNOWN, dtype=np.uint8)
+_CODES[np.frombuffer(AMINO_ACIDS.encode(), dtype=np.uint8)] = np.arange(UNKNOWN)
+_CODES[np.frombuffer(AMINO_ACIDS.lower().encode(), dtype=np.uint8)] = np.arange(UNKNOWN)
+_LETTERS = np.frombuffer((AMINO_ACIDS + "X").encode(), dtype=np.uint8)
+
+
+def encode(letters: str | bytes) -> np.ndarray:
+    """Returns the codes of one-letter amino acids, uint8 [L]: 0 to 19 in alphabetical order, 20 for all else.
+
+    >>> encode("ACX").tolist()
+    [0, 1, 20]
+    """
+    raw = letters.encode("latin-1", "replace") if isinstance(letters, str) else letters
+    return _CODES[np.frombuffer(raw, dtype=np.uint8)]
+
+
+def decode(codes: np.ndarray) -> str:
+    """Returns the one-letter amino acids of codes, `X` for the unknown.
+
+    >>> decode(encode("MKT?"))
+    'MKTX'
+    """
+    return _LETTERS[codes].tobytes().decode()
+
+
+@dataclass(frozen=True, eq=False)
+class Backbone:
+    """The backbone of one chain.
+
+    Raises:
+        ValueError: arrays of another shape, type or length.
+    """
+
+    id: str
+    """Name, unique within a data set."""
+    coords: np.ndarray
+    """float32 [L, 4, 3]: N, CA, C, O in angstrom; an atom that is missing is NaN three times."""
+    sequence: np.ndarray
+    """uint8 [L]: amino acid codes as `encode` gives them."""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    """What is known beside: file, chain, columns of a table."""
+
+    def __post_init__(self) -> None:
+        length = len(self.coords)
+        if self.coords.shape != (length, 4, 3) or self.coords.dtype != np.float32:
+            raise ValueError(f"{self.id}: coords are {self.coords.dtype} {self.coords.shape}, not float32 [L, 4, 3]")
+        if self.sequence.shape != (length,) or self.sequence.dtype != np.uint8:
+            raise ValueError(
+                f"{self.id}: sequence is {self.sequence.dtype} {self.sequence.shape}, not uint8 [{length}]"
+            )
+
+    def __len__(self) -> int:
+        return len(self.sequence)
+
+    @property
+    def letters(self) -> str:
+        """The sequence in one-letter code."""
+        return decode(self.sequence)

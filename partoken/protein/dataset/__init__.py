@@ -1,0 +1,1 @@
+"""From labelled chains to training batches: classes, splits, batches, the data module."""

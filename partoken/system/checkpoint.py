@@ -1,0 +1,30 @@
+"""Reading a checkpoint file."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from partoken.errors import UserError
+
+__all__ = ["read_checkpoint"]
+
+
+def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Returns the content of a checkpoint, read with `weights_only=True`.
+
+    Raises:
+        UserError: the file is missing, damaged, or not a checkpoint of this project.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such checkpoint")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises a different type for each kind of damage
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise UserError(f"{path} cannot be read as a checkpoint: {reason}") from error
+    if not isinstance(content, dict) or "state_dict" not in content:
+        raise UserError(f"{path} is not a checkpoint: it has no state_dict")
+    return content

@@ -1,0 +1,148 @@
+import multiprocessing
+import os
+
+import numpy as np
+import pytest
+
+from partoken.errors import UserError
+from partoken.protein.chains.backbone import Backbone
+from partoken.protein.chains.cache import cached, cached_numbers
+from partoken.system.skipped import Skipped
+
+
+def chain(name: str, length: int) -> Backbone:
+    random = np.random.default_rng(length)
+    coords = random.normal(size=(length, 4, 3)).astype(np.float32)
+    coords[0, 3] = np.nan
+    return Backbone(name, coords, random.integers(0, 21, length).astype(np.uint8), {"kind": name * 2})
+
+
+class Source:
+    """Counts how often it is read."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def __call__(self):
+        self.reads += 1
+        return iter([chain("a", 5), Skipped("", "b.pdb", "empty file"), chain("c", 3)])
+
+
+@pytest.fixture
+def source():
+    return Source()
+
+
+def cache_file(folder):
+    (path,) = folder.glob("*.chains")
+    return path
+
+
+def test_read_once_and_everything_comes_back(source, tmp_path):
+    for _ in range(2):
+        store = cached("test", {"root": "x"}, 1, source, tmp_path)
+        assert store.ids == ["a", "c"] and store.columns == {"kind": ["aa", "cc"]}
+        assert store.skipped == [Skipped("", "b.pdb", "empty file")]
+        for found, expected in zip(store.read([1, 0]), [chain("c", 3), chain("a", 5)], strict=True):
+            np.testing.assert_array_equal(found.coords, expected.coords)
+            np.testing.assert_array_equal(found.sequence, expected.sequence)
+        assert [s.tolist() for s in store.sequences([0])] == [chain("a", 5).sequence.tolist()]
+    assert source.reads == 1
+
+
+def test_fifty_bytes_a_residue(tmp_path):
+    cached("test", {}, 0, lambda: iter([chain("a", 20_000)]), tmp_path)
+    assert cache_file(tmp_path).stat().st_size < 50 * 20_000
+
+
+@pytest.mark.parametrize("identity, state", [({"root": "x"}, 2), ({"root": "y"}, 1)])
+def test_changed_source_or_setting_is_read_again(source, tmp_path, identity, state):
+    cached("test", {"root": "x"}, 1, source, tmp_path)
+    cached("test", identity, state, source, tmp_path)
+    assert source.reads == 2
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "grow", "empty", "other"])
+def test_damage_anywhere_is_noticed_and_mended(source, tmp_path, damage):
+    cached("test", {}, 0, source, tmp_path)
+    path = cache_file(tmp_path)
+    whole = path.read_bytes()
+    places = range(0, len(whole), 7) if damage == "flip" else [len(whole) // 2]
+    for count, place in enumerate(places, 2):
+        spoiled = {
+            "flip": whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :],
+            "cut": whole[:place],
+            "grow": whole + b"x",
+            "empty": b"",
+            "other": b"PK" * 100,
+        }[damage]
+        path.write_bytes(spoiled)
+        store = cached("test", {}, 0, source, tmp_path)
+        assert source.reads == count
+        np.testing.assert_array_equal(store.read([0])[0].coords, chain("a", 5).coords)
+    assert path.read_bytes() == whole
+
+
+def test_a_reading_that_fails_leaves_nothing(tmp_path):
+    def broken():
+        yield chain("a", 5)
+        raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        cached("test", {}, 0, broken, tmp_path)
+    assert not list(tmp_path.glob("*.chains")) and not list(tmp_path.glob(".*.partial"))
+
+
+def test_what_a_killed_process_left_is_swept(source, tmp_path):
+    cached("test", {}, 0, source, tmp_path)
+    path = cache_file(tmp_path)
+    stale = path.with_name(f".{path.name}.abcd1234.partial")
+    stale.write_bytes(b"half")
+    cached("test", {}, 0, source, tmp_path)
+    assert not stale.exists()
+
+
+def test_no_chain_at_all(tmp_path):
+    store = cached("test", {}, 0, lambda: iter([Skipped("", "x", "bad")]), tmp_path)
+    assert len(store) == 0 and len(store.skipped) == 1 and store.read([]) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(source, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"data.cache_dir=.*file"):
+        cached("test", {}, 0, source, tmp_path / "file" / "cache")
+
+
+def _build(folder, log):
+    def read():
+        with open(log, "a") as file:
+            file.write(f"{os.getpid()}\n")
+        return iter([chain("a", 500)])
+
+    assert cached("test", {}, 0, read, folder).read([0])[0].id == "a"
+
+
+def test_processes_build_it_once(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=_build, args=(tmp_path, tmp_path / "log")) for _ in range(3)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(60)
+    assert [p.exitcode for p in processes] == [0, 0, 0]
+    assert len((tmp_path / "log").read_text().split()) == 1
+
+
+def test_numbers_are_made_once_and_again_when_damaged(tmp_path):
+    made = []
+
+    def make():
+        made.append(1)
+        return np.arange(5)
+
+    for _ in range(2):
+        assert cached_numbers("n", ["x"], make, tmp_path).tolist() == [0, 1, 2, 3, 4]
+    assert len(made) == 1
+    (path,) = tmp_path.glob("*.numbers")
+    path.write_bytes(path.read_bytes()[:-5] + b"12345")
+    assert cached_numbers("n", ["x"], make, tmp_path).tolist() == [0, 1, 2, 3, 4] and len(made) == 2

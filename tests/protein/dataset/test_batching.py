@@ -1,0 +1,86 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from partoken.errors import UserError
+from partoken.protein.dataset.batching import BatchSampler, count_batches
+
+LENGTHS = st.lists(st.integers(1, 500), min_size=1, max_size=60).map(np.array)
+
+
+def epoch(sampler: BatchSampler, number: int) -> list[list[int]]:
+    sampler.set_epoch(number)
+    return list(sampler)
+
+
+@settings(max_examples=60, deadline=None)
+@given(LENGTHS, st.integers(1, 9), st.sampled_from([None, 500, 800, 3000]), st.integers(1, 3), st.booleans())
+def test_every_chain_once_an_epoch_and_as_many_batches_on_every_device(lengths, size, residues, world, shuffle):
+    options = dict(batch_size=size, max_residues=residues, shuffle=shuffle, seed=3, world_size=world)
+    try:
+        count = count_batches(lengths, size, residues, world)
+    except UserError:
+        assert len(lengths) < world or (residues is not None and world > 1)
+        return
+    devices = [BatchSampler(lengths, rank=rank, **options) for rank in range(world)]
+    for number in (0, 1):
+        parts = [epoch(device, number) for device in devices]
+        assert {len(part) for part in parts} == {count // world} == {len(device) for device in devices}
+        batches = [batch for part in parts for batch in part]
+        assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+        assert all(batches)
+        if residues is not None:
+            assert max(lengths[batch].sum() for batch in batches) <= residues
+        elif world == 1:
+            assert max(map(len, batches)) <= size
+            assert max(map(len, batches)) - min(map(len, batches)) <= 1
+
+
+@pytest.mark.parametrize("residues", [None, 2000])
+def test_order_depends_on_seed_and_epoch_alone(residues):
+    lengths = np.random.default_rng(0).integers(40, 500, 200)
+
+    def make(seed: int) -> BatchSampler:
+        return BatchSampler(lengths, batch_size=8, max_residues=residues, seed=seed)
+
+    one, two = make(0), make(0)
+    assert epoch(one, 0) == epoch(two, 0)
+    assert epoch(one, 1) != epoch(one, 0)
+    assert epoch(one, 5) == epoch(make(0), 5), "a resumed epoch has the order of the epoch that was cut off"
+    assert epoch(make(1), 0) != epoch(make(0), 0)
+    mates = [{frozenset(batch) for batch in epoch(one, e)} for e in (0, 1)]
+    assert len(mates[0] & mates[1]) < 0.2 * len(mates[0]), "batches have other mates in the next epoch"
+
+
+def test_batches_by_residues_are_nearly_full():
+    lengths = np.random.default_rng(0).integers(40, 500, 1000)
+    count = count_batches(lengths, 1, 8000)
+    assert count <= 1.03 * np.ceil(lengths.sum() / 8000)
+
+
+def test_evaluation_keeps_the_order():
+    sampler = BatchSampler(np.full(5, 100), batch_size=2, shuffle=False)
+    assert list(sampler) == [[0, 1], [2, 3], [4]]
+
+
+@pytest.mark.parametrize("residues", [None, 700])
+@pytest.mark.parametrize("world", [1, 2])
+def test_epochs_that_share_a_pass_see_every_chain_once_between_them(residues, world):
+    lengths = np.random.default_rng(0).integers(40, 500, 50)
+    options = dict(batch_size=4, max_residues=residues, epochs_per_pass=3, seed=1, world_size=world)
+    devices = [BatchSampler(lengths, rank=rank, **options) for rank in range(world)]
+    passes = []
+    for first in (0, 3):
+        parts = [epoch(device, first + e) for e in range(3) for device in devices]
+        assert {len(part) for part in parts} == {len(devices[0])}
+        passes.append([row for part in parts for batch in part for row in batch])
+        assert sorted(passes[-1]) == list(range(50))
+    assert passes[0] != passes[1], "the next pass has another order"
+
+
+def test_a_chain_longer_than_the_batch_is_the_users_to_solve():
+    with pytest.raises(UserError, match=r"max_residues_per_batch=300.*701"):
+        count_batches(np.array([100, 701]), 8, 300)
+    with pytest.raises(UserError, match="1 chains cannot be shared by 2 devices and epochs"):
+        count_batches(np.array([100]), 8, None, 2)

@@ -1,0 +1,92 @@
+"""Overrides become a checked config, or one message that names the key."""
+
+import subprocess
+import sys
+
+import pytest
+
+from partoken.config import CONF, compose
+from partoken.errors import UserError, did_you_mean
+
+ROOT = CONF.parent
+
+
+@pytest.mark.parametrize("file", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_experiment_composes_and_gives_way_to_the_command_line(file):
+    cfg = compose([f"experiment={file.stem}", "train.lr=0.5"])
+    assert cfg.train.lr == 0.5 and cfg.train.epochs != compose([]).train.epochs
+    assert f"python run_partoken.py experiment={file.stem}" in file.read_text()
+
+
+def test_the_documents_command_composes():
+    cfg = compose(["train.epochs=100", "train.lr=1e-3", "train.use_cosine_schedule=true", "train.warmup_epochs=10"])
+    assert (cfg.train.epochs, cfg.train.lr, cfg.train.use_cosine_schedule, cfg.train.warmup_epochs) == (
+        100,
+        1e-3,
+        True,
+        10,
+    )
+    assert cfg.trainer.max_epochs == 100
+
+
+def test_the_documents_defaults():
+    train = compose([]).train
+    assert train.use_cosine_schedule is False
+    assert train.warmup_epochs == 5
+    assert train.epochs > train.warmup_epochs  # `train.use_cosine_schedule=true` alone must run
+
+
+@pytest.mark.parametrize(
+    ("override", "found", "meant"),
+    [
+        ("train.epoch=3", "train.epoch", "train.epochs"),
+        ("+train.warmup_epoch=3", "train.warmup_epoch", "train.warmup_epochs"),
+        ("model.max_cluster=3", "model.max_cluster", "model.max_clusters"),
+        ("trainer.max_step=3", "trainer.max_step", "trainer.max_steps"),
+        ("data=embeded", "data=embeded", "embedded"),
+        ("train.epochs=many", "train.epochs='many'", "int"),
+        ("train.use_cosine_schedule=3", "train.use_cosine_schedule=3", "bool"),
+        ("train.lr=fast", "train.lr='fast'", "float"),
+        ("train.epochs=1.5", "train.epochs=1.5", "int"),
+        ("train.epochs=true", "train.epochs=True", "int"),
+    ],
+)
+def test_a_wrong_override_is_named_with_what_was_meant(override, found, meant):
+    with pytest.raises(UserError) as caught:
+        compose([override])
+    assert found in str(caught.value)
+    assert meant in str(caught.value)
+
+
+def test_an_integer_is_a_float():
+    assert compose(["train.lr=1"]).train.lr == 1
+
+
+def test_warmup_may_be_a_fraction_of_an_epoch():
+    assert compose(["train.warmup_epochs=0.5"]).train.warmup_epochs == 0.5
+
+
+def test_nothing_near_is_suggested_for_nonsense():
+    assert did_you_mean("qqqq", ["train.lr"]) == ""
+
+
+def test_composing_imports_no_torch():
+    code = "import sys; from partoken.config import compose; compose([]); sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments", [["train.epoch=3"], ["train.epochs=many"], ["-m", "train.epoch=3,4"], ["data=nowhere"]]
+)
+def test_the_command_ends_with_one_message_and_no_traceback(arguments, tmp_path):
+    command = [
+        sys.executable,
+        "run_partoken.py",
+        *arguments,
+        f"hydra.run.dir={tmp_path}",
+        f"hydra.sweep.dir={tmp_path}",
+    ]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stdout + done.stderr
+    assert arguments[-1].split("=")[0] in done.stderr

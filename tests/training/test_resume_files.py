@@ -1,0 +1,48 @@
+"""A checkpoint is whole or not there, whatever happens while it is written."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+
+from partoken.system.checkpoint import read_checkpoint
+from partoken.training.resume import AtomicCheckpointIO
+
+
+def test_a_save_leaves_one_file_and_sweeps_what_a_kill_left(tmp_path):
+    (tmp_path / ".last.ckpt.abcd1234.partial").write_bytes(b"half")
+    AtomicCheckpointIO().save_checkpoint({"state_dict": {}, "epoch": 3}, tmp_path / "last.ckpt")
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+    assert read_checkpoint(tmp_path / "last.ckpt")["epoch"] == 3
+
+
+def test_a_save_that_fails_keeps_the_old_file(tmp_path):
+    target = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"state_dict": {}, "epoch": 1}, target)
+    with pytest.raises(Exception, match="pickle"):
+        AtomicCheckpointIO().save_checkpoint({"state_dict": {}, "bad": lambda: None}, target)
+    assert read_checkpoint(target)["epoch"] == 1
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_a_kill_while_saving_leaves_a_readable_checkpoint(tmp_path):
+    code = (
+        "import sys, torch; from partoken.training.resume import AtomicCheckpointIO\n"
+        "big = {'state_dict': {'w': torch.ones(500_000)}}\n"
+        "save = AtomicCheckpointIO().save_checkpoint\n"
+        "save(big, sys.argv[1]); print('saved', flush=True)\n"
+        "while True: save(big, sys.argv[1])"
+    )
+    target = tmp_path / "last.ckpt"
+    for pause in (0.0, 0.004, 0.009):
+        process = subprocess.Popen([sys.executable, "-c", code, target], stdout=subprocess.PIPE)
+        process.stdout.readline()
+        time.sleep(pause)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        assert torch.equal(read_checkpoint(target)["state_dict"]["w"], torch.ones(500_000))
