@@ -117,7 +117,7 @@ def test_in_evaluation_vectors_are_standardised_by_moving_averages_not_by_their_
     alone, together = codebook(z[:1, :1], everything(z[:1, :1])), codebook(z, everything(z))
     assert torch.equal(alone.vectors[0, 0], together.vectors[0, 0])
     standard = (z - codebook.mean) / codebook.variance.sqrt()
-    torch.testing.assert_close(together.compared[..., 1:], standard[..., 1:])
+    torch.testing.assert_close(together.standardised[..., 1:], standard[..., 1:])
     # The codes spread over every channel that varies, whatever its scale.
     assert (codebook.codes.std(0)[1:] > 0.3).all()
 
@@ -127,7 +127,7 @@ def test_vectors_that_drift_keep_codes_of_their_own():
     codebook = Codebook(16, 4)
     for step in range(100):
         quantized = codebook(torch.randn(4, 25, 4) + step, everything(torch.zeros(4, 25, 4)))
-    torch.testing.assert_close(quantized.compared.flatten(0, 1).std(0), torch.ones(4), atol=0.02, rtol=0)
+    torch.testing.assert_close(quantized.standardised.flatten(0, 1).std(0), torch.ones(4), atol=0.02, rtol=0)
     assert len(quantized.codes.unique()) > 12
 
 
