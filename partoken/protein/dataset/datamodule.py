@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
@@ -25,12 +24,12 @@ from partoken.protein.dataset.similarity import CLUSTER_VERSION, cluster_sequenc
 from partoken.protein.dataset.splits import limit_rows, split_groups
 from partoken.system.files import write_json
 from partoken.system.skipped import Skipped, check_skipped, write_skipped
-from partoken.training.resume import ResumableLoader
+from partoken.training.resume import ResumableDataModule, ResumableLoader
 
 __all__ = ["ProteinDataModule"]
 
 
-class ProteinDataModule(pl.LightningDataModule):
+class ProteinDataModule(ResumableDataModule):
     """Labelled protein chains in three splits.
 
     Everything is read at `setup` or at the first question, once.
@@ -272,7 +271,7 @@ class ProteinDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader:
         """Loads the training chains, in another order each epoch."""
-        return self._loader("train", shuffle=True)
+        return self.resumable(self._loader("train", shuffle=True))
 
     def val_dataloader(self) -> DataLoader:
         """Loads the validation chains."""
