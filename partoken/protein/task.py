@@ -22,7 +22,7 @@ from partoken.protein.model.codebook import Codebook
 from partoken.protein.model.head import Standardise
 from partoken.protein.model.partoken import ParToken, ParTokenOutput
 from partoken.protein.model.settings import split_settings
-from partoken.training.module import ScheduledModule
+from partoken.training.module import ScheduledModule, is_under
 
 __all__ = ["CALIBRATION_CHAINS", "ParTokenTask"]
 
@@ -128,7 +128,7 @@ class ParTokenTask(ScheduledModule):
         return (losses * self.class_weights[label]).mean()
 
     def freeze(self, parts: tuple[str, ...]) -> None:
-        """Freezes the named modules and unfreezes all others, with their codes and running averages.
+        """Freezes the named modules with their codes and running averages, and unfreezes all others.
 
         Arguments:
             parts: Names of modules as in `named_modules`, for example `("network.codebook", "network.head")`.
@@ -136,7 +136,7 @@ class ParTokenTask(ScheduledModule):
         super().freeze(parts)
         for name, module in self.named_modules():
             if isinstance(module, Codebook | Standardise):
-                module.frozen = any(f"{name}.".startswith(f"{part}.") for part in parts)
+                module.frozen = is_under(name, parts)
 
     def on_train_epoch_start(self) -> None:
         self.network.set_epoch(self.current_epoch)

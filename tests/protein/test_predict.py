@@ -15,7 +15,7 @@ from partoken.protein.catalog import embedded
 from partoken.protein.task import ParTokenTask
 from tests.protein.structures import cif_text, pdb_text
 
-TRAIN = {"batch_size": 4}
+TRAIN = {"batch_size": 4, "monitor": "val_macro_f1", "monitor_mode": "max"}
 SMALL = {"node_h_dim": (16, 4), "num_layers": 1, "num_neighbors": 8, "max_clusters": 4, "codebook_size": 16}
 
 

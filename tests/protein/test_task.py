@@ -11,6 +11,7 @@ from partoken.errors import UserError
 from partoken.protein.catalog import embedded
 from partoken.protein.task import ParTokenTask
 
+TRAIN = {"batch_size": 4, "monitor": "val_macro_f1", "monitor_mode": "max"}
 SMALL = {"node_h_dim": (16, 4), "num_layers": 1, "num_neighbors": 8, "max_clusters": 4, "codebook_size": 16}
 
 
@@ -27,7 +28,7 @@ def task(multi_label=False, **options):
         "train_chains": 16,
         "multi_label": multi_label,
     }
-    return ParTokenTask(train={"batch_size": 4}, data=data, **{**SMALL, **options})
+    return ParTokenTask(train=TRAIN, data=data, **{**SMALL, **options})
 
 
 @pytest.fixture

@@ -1,11 +1,10 @@
 """Settings of the network and of its loss: the keys of `model` in the configuration, checked once."""
 
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from partoken.errors import UserError, did_you_mean
+from partoken.errors import UserError, check_choice, check_flag, check_number, did_you_mean
 
 __all__ = ["POOLINGS", "LossSettings", "NetworkSettings", "split_settings"]
 
@@ -15,6 +14,22 @@ DISTANCES = ("l2", "cosine")
 TOKEN_SOURCES = ("codes", "features")
 CLASSIFIER_INPUTS = ("both", "substructures")
 
+_COUNTS = (
+    "num_layers",
+    "num_neighbors",
+    "max_clusters",
+    "nhid",
+    "k_hop",
+    "cluster_size_max",
+    "codebook_size",
+)
+_WEIGHTS = (
+    "lambda_vq",
+    "lambda_ent",
+    "lambda_psc",
+    "lambda_summary",
+    "coordinate_noise",
+)
 _HIDDEN = "[scalars, vectors], both at least 1"
 _NODE_INPUT = "[2, 4 or 6 scalars, 1 to 3 vectors]: cosine and sine of up to three angles; next, previous, side chain"
 _EDGE_INPUT = "[a multiple of 4 scalars, 1 vector]: half distances, half sequence offsets; the direction"
@@ -32,7 +47,7 @@ class NetworkSettings:
         512
         >>> NetworkSettings(max_clusters=0)
         Traceback (most recent call last):
-        partoken.errors.UserError: model.max_clusters=0: must be a whole number of at least 1
+        partoken.errors.UserError: model.max_clusters=0: must be a whole number of 1 or more
     """
 
     # Encoder
@@ -103,22 +118,22 @@ class NetworkSettings:
     that nothing else can decide. Without a partition it reads the summary."""
 
     def __post_init__(self) -> None:
-        _check_counts(self, "num_layers", "num_neighbors", "max_clusters", "nhid", "k_hop")
-        _check_counts(self, "cluster_size_max", "codebook_size")
-        _check(self, "codebook_dim", _is_count_or_none, "null, or a whole number of at least 1")
-        _check(self, "seq_in", _is_bool, "true or false")
-        _check_choice(self, "pooling", POOLINGS)
-        _check_choice(self, "partition", PARTITIONS)
-        _check_choice(self, "codebook_distance", DISTANCES)
-        _check_choice(self, "tokens_from", TOKEN_SOURCES)
-        _check_choice(self, "classify_from", CLASSIFIER_INPUTS)
-        _check_number(self, "drop_rate", "a number from 0 to below 1", lambda x: 0 <= x < 1)
-        _check_number(self, "codebook_decay", "a number from 0 to below 1", lambda x: 0 <= x < 1)
-        _check_number(self, "termination_threshold", "a number above 0, at most 1", lambda x: 0 < x <= 1)
-        _check_number(self, "tau_decay", "a number above 0, at most 1", lambda x: 0 < x <= 1)
-        _check_number(self, "codebook_beta", "a number of at least 0", lambda x: x >= 0)
+        for key in _COUNTS:
+            check_number(f"model.{key}", getattr(self, key), minimum=1, whole=True)
+        check_number("model.codebook_dim", self.codebook_dim, minimum=1, whole=True, optional=True)
+        for key in ("drop_rate", "codebook_decay"):
+            check_number(f"model.{key}", getattr(self, key), minimum=0, below=1)
+        for key in ("termination_threshold", "tau_decay"):
+            check_number(f"model.{key}", getattr(self, key), above=0, maximum=1)
         for key in ("tau_init", "tau_min", "psc_temp"):
-            _check_number(self, key, "a number above 0", lambda x: x > 0)
+            check_number(f"model.{key}", getattr(self, key), above=0)
+        check_number("model.codebook_beta", self.codebook_beta, minimum=0)
+        check_flag("model.seq_in", self.seq_in)
+        check_choice("model.pooling", self.pooling, POOLINGS)
+        check_choice("model.partition", self.partition, PARTITIONS)
+        check_choice("model.codebook_distance", self.codebook_distance, DISTANCES)
+        check_choice("model.tokens_from", self.tokens_from, TOKEN_SOURCES)
+        check_choice("model.classify_from", self.classify_from, CLASSIFIER_INPUTS)
         self._check_temperatures()
         self._check_dims()
 
@@ -131,12 +146,17 @@ class NetworkSettings:
 
     def _check_dims(self) -> None:
         """Checks the pairs of channel counts, and turns the lists of the YAML file into tuples."""
-        _check(self, "node_in_dim", _is_node_input, _NODE_INPUT)
-        _check(self, "edge_in_dim", _is_edge_input, _EDGE_INPUT)
-        for key in ("node_h_dim", "edge_h_dim"):
-            _check(self, key, _is_dims, _HIDDEN)
-        for key in ("node_in_dim", "node_h_dim", "edge_in_dim", "edge_h_dim"):
-            object.__setattr__(self, key, tuple(getattr(self, key)))
+        checks = {
+            "node_in_dim": (_is_node_input, _NODE_INPUT),
+            "node_h_dim": (_is_dims, _HIDDEN),
+            "edge_in_dim": (_is_edge_input, _EDGE_INPUT),
+            "edge_h_dim": (_is_dims, _HIDDEN),
+        }
+        for key, (is_allowed, allowed) in checks.items():
+            value = getattr(self, key)
+            if not is_allowed(value):
+                raise UserError(f"model.{key}={value!r}: must be {allowed}")
+            object.__setattr__(self, key, tuple(value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +172,7 @@ class LossSettings:
     Example:
         >>> LossSettings(lambda_vq=-1)
         Traceback (most recent call last):
-        partoken.errors.UserError: model.lambda_vq=-1: must be a number of at least 0
+        partoken.errors.UserError: model.lambda_vq=-1: must be a number of 0 or more
     """
 
     lambda_vq: float = 1.0
@@ -171,9 +191,9 @@ class LossSettings:
     """Standard deviation, in angstrom, of the noise on every coordinate during training."""
 
     def __post_init__(self) -> None:
-        for key in ("lambda_vq", "lambda_ent", "lambda_psc", "lambda_summary", "coordinate_noise"):
-            _check_number(self, key, "a number of at least 0", lambda x: x >= 0)
-        _check_number(self, "class_balance", "a number from 0 to 1", lambda x: 0 <= x <= 1)
+        for key in _WEIGHTS:
+            check_number(f"model.{key}", getattr(self, key), minimum=0)
+        check_number("model.class_balance", self.class_balance, minimum=0, maximum=1)
 
 
 def split_settings(model: Mapping[str, Any]) -> tuple[NetworkSettings, LossSettings]:
@@ -200,39 +220,8 @@ def split_settings(model: Mapping[str, Any]) -> tuple[NetworkSettings, LossSetti
     return network, loss
 
 
-def _check(settings: Any, key: str, is_allowed: Callable[[Any], bool], allowed: str) -> None:
-    value = getattr(settings, key)
-    if not is_allowed(value):
-        raise UserError(f"model.{key}={value!r}: must be {allowed}")
-
-
-def _check_counts(settings: Any, *keys: str) -> None:
-    for key in keys:
-        _check(settings, key, _is_count, "a whole number of at least 1")
-
-
-def _check_choice(settings: Any, key: str, options: tuple[str, ...]) -> None:
-    _check(settings, key, options.__contains__, "one of " + ", ".join(options))
-
-
-def _check_number(settings: Any, key: str, allowed: str, in_range: Callable[[float], bool]) -> None:
-    _check(settings, key, lambda value: _is_number(value) and in_range(value), allowed)
-
-
-def _is_bool(value: Any) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _is_count_or_none(value: Any) -> bool:
-    return value is None or _is_count(value)
 
 
 def _is_dims(value: Any) -> bool:

@@ -54,51 +54,53 @@ def test_lists_from_yaml_become_tuples():
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
-        ("pooling", "average", "sum, mean, max, attention"),
-        ("partition", "both", "learned, random, none"),
-        ("tokens_from", "x", "codes, features"),
-        ("classify_from", "tokens", "both, substructures"),
-        ("codebook_distance", "l1", "l2, cosine"),
-        ("num_layers", 0, "at least 1"),
-        ("num_layers", 1.5, "whole number"),
-        ("max_clusters", -1, "at least 1"),
-        ("k_hop", True, "whole number"),
-        ("codebook_dim", 0, "null"),
-        ("drop_rate", 1.0, "below 1"),
-        ("drop_rate", float("nan"), "below 1"),
-        ("termination_threshold", 0.0, "above 0"),
+        ("pooling", "average", "choose sum, mean, max or attention"),
+        ("partition", "both", "choose learned, random or none"),
+        ("tokens_from", "code", "choose codes or features. Did you mean codes?"),
+        ("classify_from", "tokens", "choose both or substructures"),
+        ("codebook_distance", "l1", "choose l2 or cosine"),
+        ("num_layers", 0, "a whole number of 1 or more"),
+        ("num_layers", 1.5, "a whole number of 1 or more"),
+        ("max_clusters", -1, "a whole number of 1 or more"),
+        ("k_hop", True, "a whole number of 1 or more"),
+        ("codebook_size", None, "a whole number of 1 or more"),
+        ("nhid", "50", "a whole number of 1 or more"),
+        ("cluster_size_max", 0, "a whole number of 1 or more"),
+        ("num_neighbors", 0, "a whole number of 1 or more"),
+        ("codebook_dim", 0, "or null"),
+        ("drop_rate", 1.0, "of 0 or more and below 1"),
+        ("drop_rate", float("nan"), "of 0 or more and below 1"),
+        ("codebook_decay", 1.0, "of 0 or more and below 1"),
+        ("codebook_beta", -1, "a number of 0 or more"),
+        ("termination_threshold", 0.0, "above 0 and at most 1"),
+        ("tau_decay", 1.1, "above 0 and at most 1"),
         ("tau_init", 0, "above 0"),
-        ("tau_min", 2.0, "tau_init"),
-        ("tau_decay", 1.1, "at most 1"),
+        ("tau_min", 2.0, "at most model.tau_init=1.0"),
         ("psc_temp", -0.3, "above 0"),
-        ("codebook_decay", 1.0, "below 1"),
-        ("codebook_beta", -1, "at least 0"),
-        ("codebook_size", None, "whole number"),
-        ("nhid", "50", "whole number"),
-        ("cluster_size_max", 0, "at least 1"),
         ("node_in_dim", [6, 4], "1 to 3 vectors"),
         ("node_h_dim", [100], "[scalars, vectors]"),
         ("edge_in_dim", [32, 2], "1 vector"),
         ("edge_h_dim", 32, "[scalars, vectors]"),
         ("seq_in", "yes", "true or false"),
-        ("num_neighbors", 0, "at least 1"),
     ],
 )
 def test_a_bad_value_of_the_network_is_rejected_by_key_and_value(key, value, allowed):
-    with pytest.raises(UserError, match=rf"^model\.{key}=") as error:
+    with pytest.raises(UserError) as error:
         NetworkSettings(**{key: value})
+    assert str(error.value).startswith((f"model.{key}={value!r}: ", f"model.{key}={value}: "))
     assert allowed in str(error.value)
-    assert f"model.{key}={value!r}: must be" in str(error.value)
 
 
 @pytest.mark.parametrize("key", ["lambda_vq", "lambda_ent", "lambda_psc", "lambda_summary", "coordinate_noise"])
 @pytest.mark.parametrize("value", [-1, float("inf"), float("nan"), "much", None, True])
 def test_a_weight_or_noise_below_zero_or_no_number_is_rejected(key, value):
-    with pytest.raises(UserError, match=rf"model\.{key}={value!r}: must be a number of at least 0"):
+    with pytest.raises(UserError, match=rf"model\.{key}={value!r}: must be a number of 0 or more"):
         LossSettings(**{key: value})
 
 
 @pytest.mark.parametrize("value", [-0.1, 2, float("nan"), "half", None, True])
 def test_a_class_balance_outside_zero_to_one_is_rejected(value):
-    with pytest.raises(UserError, match=rf"model\.class_balance={value!r}: must be a number from 0 to 1"):
+    with pytest.raises(
+        UserError, match=rf"model\.class_balance={value!r}: must be a number of 0 or more and at most 1"
+    ):
         LossSettings(class_balance=value)
