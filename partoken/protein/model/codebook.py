@@ -61,7 +61,8 @@ class Codebook(nn.Module):
     A code is dead if its use falls below 3 % of the average; a random vector of the batch replaces it. Codes are
     buffers, equal on every process. If `frozen` is true, codes and running averages do not change.
 
-    `benchmarks/codebook.py` compares this class with the one of vector-quantize-pytorch.
+    The `VectorQuantize` of vector-quantize-pytorch is not used: it waits for the device at each step, and a batch
+    without substructures gives it a loss of NaN and changes its codes. `benchmarks/codebook.py` compares both.
 
     See also:
         `partoken.protein.model.settings.NetworkSettings`, whose `codebook_*` keys set the arguments.

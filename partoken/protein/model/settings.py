@@ -176,7 +176,7 @@ class LossSettings:
     """
 
     lambda_vq: float = 1.0
-    """Weight of the codebook's commitment, at least 0."""
+    """Weight of the vq term, `codebook_beta` times the commitment, at least 0."""
     lambda_ent: float = 1e-3
     """Weight of the usage entropy term, at least 0."""
     lambda_psc: float = 1e-2
