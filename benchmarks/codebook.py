@@ -32,7 +32,7 @@ from partoken.protein.model.codebook import Codebook, Quantized
 try:
     from vector_quantize_pytorch import VectorQuantize
 except ImportError:
-    sys.exit("this comparison needs a library that the project does not: pip install vector-quantize-pytorch")
+    sys.exit("vector-quantize-pytorch is not installed; this comparison needs it: pip install vector-quantize-pytorch")
 
 SIZE, DIM, DECAY = 512, 100, 0.99
 CHAINS, SUBSTRUCTURES, CLUSTERS = 32, 10, 60
