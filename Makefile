@@ -29,7 +29,7 @@ lint: $(DEV)
 types: $(DEV)
 	@$(BIN)/mypy >$(MYPY_OUTPUT); test $$? -le 1 || { cat $(MYPY_OUTPUT); exit 2; }
 	@$(BIN)/mypy-baseline filter --hide-stats <$(MYPY_OUTPUT) || { \
-	  echo "fix the errors above; if there are none, remove fixed errors from $(BASELINE) with: make types-baseline" >&2; \
+	  echo "fix the errors above; if none is listed, $(BASELINE) has errors that are gone: make types-baseline" >&2; \
 	  exit 1; }
 	@! grep -v '^$(UNTYPED_ROOMS)' $(BASELINE) || { \
 	  echo "$(BASELINE) may list errors only in $(UNTYPED_ROOMS): fix the errors above" >&2; exit 1; }
