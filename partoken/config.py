@@ -102,7 +102,7 @@ def check_trainer_keys(keys: Iterable[str]) -> None:
     Raises:
         UserError: naming the key and the closest known one.
     """
-    listed = OmegaConf.load(CONF / "trainer/default.yaml") if CONF.is_dir() else {}
+    listed: Any = OmegaConf.load(CONF / "trainer/default.yaml") if CONF.is_dir() else {}
     for key in keys:
         if key in RUN_ARGUMENTS:
             raise UserError(f"trainer.{key} is set by the run itself and cannot be given")

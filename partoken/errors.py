@@ -3,7 +3,7 @@
 import difflib
 import math
 from collections.abc import Iterable, Sequence
-from numbers import Real
+from numbers import Integral, Real
 
 __all__ = ["UserError", "check_choice", "check_flag", "check_number", "check_text", "did_you_mean"]
 
@@ -56,16 +56,12 @@ def check_number(
     """
     if value is None and optional:
         return
-    is_number = isinstance(value, int if whole else Real) and not isinstance(value, bool)
-    if (
-        is_number
-        and math.isfinite(value)
-        and (minimum is None or value >= minimum)
-        and (above is None or value > above)
-        and (maximum is None or value <= maximum)
-        and (below is None or value < below)
-    ):
-        return
+    if isinstance(value, Integral if whole else Real) and not isinstance(value, bool):
+        number = float(value)
+        is_high_enough = (minimum is None or number >= minimum) and (above is None or number > above)
+        is_low_enough = (maximum is None or number <= maximum) and (below is None or number < below)
+        if math.isfinite(number) and is_high_enough and is_low_enough:
+            return
     low = f"above {above:g}" if above is not None else f"of {minimum:g} or more" if minimum is not None else ""
     high = f"below {below:g}" if below is not None else f"at most {maximum:g}" if maximum is not None else ""
     limits = " and ".join(filter(None, [low, high]))

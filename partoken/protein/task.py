@@ -127,13 +127,13 @@ class ParTokenTask(ScheduledModule):
         losses = F.cross_entropy(logits, label, reduction="none")
         return (losses * self.class_weights[label]).mean()
 
-    def freeze(self, parts: tuple[str, ...]) -> None:
+    def freeze_parts(self, parts: tuple[str, ...]) -> None:
         """Freezes the named modules with their codes and running averages, and unfreezes all others.
 
         Arguments:
             parts: Names of modules as in `named_modules`, for example `("network.codebook", "network.head")`.
         """
-        super().freeze(parts)
+        super().freeze_parts(parts)
         for name, module in self.named_modules():
             if isinstance(module, Codebook | Standardise):
                 module.frozen = is_under(name, parts)

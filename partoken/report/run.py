@@ -30,7 +30,7 @@ def present(folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     plots = folder / "plots"
     plots.mkdir(exist_ok=True)
-    _plot_schedule(folder / "lr.csv", summary["schedule"].get("plan"), plots / "learning_rate.png")
+    _plot_schedule(folder / "lr.csv", summary["schedule"], plots / "learning_rate.png")
     plot_losses(
         folder / "metrics.csv",
         plots / "losses.png",
@@ -103,11 +103,15 @@ def _best_checkpoint(summary: Mapping[str, Any]) -> str | None:
     return f"{summary['best_checkpoint']} (epoch {summary['best_epoch'] + 1} of {summary['epochs']}, tested)"
 
 
-def _plot_schedule(table: Path, fingerprint: Mapping[str, Any] | None, path: Path) -> None:
-    if fingerprint is None:
+def _plot_schedule(table: Path, schedule: Mapping[str, Any], path: Path) -> None:
+    """Draws the rates of a run over its plan, or its plans if it has several optimizers."""
+    optimizers = schedule.get("optimizers", {"": schedule})
+    fingerprints = {name: part.get("plan") for name, part in optimizers.items()}
+    if None in fingerprints.values():
         plot_rates(table, path)
-    else:
-        plot_applied(read_table(table), read_fingerprint(fingerprint), path)
+        return
+    plans = {name: read_fingerprint(fingerprint) for name, fingerprint in fingerprints.items()}
+    plot_applied(read_table(table), plans, path)
 
 
 def _speed(summary: Mapping[str, Any]) -> str | None:

@@ -65,7 +65,7 @@ class WarmupCosine:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= value < math.inf:
+            if isinstance(value, bool) or not isinstance(value, Real) or not 0 <= float(value) < math.inf:
                 raise ScheduleError(f"{name}={value!r}: must be a finite number, 0 or more")
         if self.warmup >= self.total:
             raise ScheduleError(f"warmup={self.warmup} must be below total={self.total}, or the peak is never reached")

@@ -92,7 +92,7 @@ def accumulated_batches(trainer: Mapping[str, Any]) -> int:
     Raises:
         UserError: it is not a whole number of 1 or more.
     """
-    accumulate = trainer.get("accumulate_grad_batches", 1)
+    accumulate: int = trainer.get("accumulate_grad_batches", 1)
     check_number("trainer.accumulate_grad_batches", accumulate, minimum=1, whole=True)
     return accumulate
 
@@ -103,7 +103,7 @@ def num_devices(trainer: Mapping[str, Any]) -> int:
     Raises:
         UserError: `trainer.devices` or `trainer.num_nodes` cannot be read.
     """
-    nodes = trainer.get("num_nodes", 1)
+    nodes: int = trainer.get("num_nodes", 1)
     check_number("trainer.num_nodes", nodes, minimum=1, whole=True)
     return nodes * _devices(trainer.get("devices", "auto"), trainer.get("accelerator", "auto"))
 
@@ -119,7 +119,7 @@ def _devices(devices: Any, accelerator: Any) -> int:
     if devices in ("auto", -1, None):
         return 1 if accelerator == "cpu" else _num_gpus()
     check_number("trainer.devices", devices, minimum=1, whole=True)
-    return devices
+    return int(devices)
 
 
 def _num_gpus() -> int:

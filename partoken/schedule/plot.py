@@ -1,21 +1,25 @@
-"""Pictures of plans, as PNG and in the terminal. matplotlib is imported when the first PNG is drawn."""
+"""Plots of plans, as PNG and in the terminal. matplotlib is imported when the first PNG is drawn."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 from typing import Any
 
 from partoken.schedule.curve import WarmupCosine
 from partoken.schedule.plan import Plan
+from partoken.schedule.stages import StagedPlan
 
 __all__ = ["FAMILIES", "plot_applied", "plot_families", "plot_plans", "terminal_plot", "write_gallery"]
+
+AnyPlan = Plan | StagedPlan
 
 BLUE, ORANGE, GREY, INK = "#1f5f8b", "#d1603d", "#b9bec4", "#333333"
 COLORS = (BLUE, ORANGE, "#8a9199", "#8fc1de", "#e0a458")
 
-# The rate of step t in units of the peak, written through this project's curve c, and what sets it apart. Checked by
-# running transformers 5.23.0 and timm 1.0.31 and by reading torchtitan 0.3.0 (components/optimizer/lr_scheduler.py);
-# the formulas of nanoGPT (train.py, get_lr), NeMo, optax and Composer as documented.
+# For each library: its difference from this project, and the rate of step t as a factor of the peak, written with this
+# project's curve c. Checked by running transformers 5.23.0 and timm 1.0.31, and by reading torchtitan 0.3.0
+# (components/optimizer/lr_scheduler.py). nanoGPT (train.py, get_lr), NeMo, optax and Composer are as documented.
 FAMILIES: dict[str, tuple[str, Callable[[WarmupCosine, int], float]]] = {
     "partoken, optax, Composer": ("step 0 at 0; held past the end", lambda c, t: c.factor(t)),
     "transformers, cosine": ("rises again past the end", lambda c, t: c.factor(_mirrored(c, t))),
@@ -27,7 +31,7 @@ FAMILIES: dict[str, tuple[str, Callable[[WarmupCosine, int], float]]] = {
 
 
 def terminal_plot(plan: Plan, width: int = 64, height: int = 8) -> str:
-    """Draws a plan in block characters, the rate over the run.
+    """Draws the rates of a plan over the run in block characters.
 
     >>> print(terminal_plot(Plan(interval="step", curve=WarmupCosine(2, 16), lr=1e-3), width=16, height=2))
     1.00e-03   ██▇▆▅▃▂
@@ -43,7 +47,13 @@ def terminal_plot(plan: Plan, width: int = 64, height: int = 8) -> str:
 
 
 def plot_plans(plans: Mapping[str, Plan], path: Path, title: str) -> None:
-    """Draws plans over each other, with their names; a single one without its name but with its key rates."""
+    """Draws plans into one plot: several with their names, a single one with its key rates.
+
+    Arguments:
+        plans: by name, all in the same unit.
+        path: the PNG file.
+        title: of the plot.
+    """
     first = next(iter(plans.values()))
     figure, axes = _figure(first.interval)
     for (label, plan), color in zip(plans.items(), cycle(COLORS), strict=False):
@@ -64,30 +74,35 @@ def plot_plans(plans: Mapping[str, Plan], path: Path, title: str) -> None:
 
 
 def plot_applied(
-    rows: Sequence[Mapping[str, Any]], plan: Plan, path: Path, bases: Mapping[int, float] | None = None
+    rows: Sequence[Mapping[str, Any]],
+    plans: AnyPlan | Mapping[str, AnyPlan],
+    path: Path,
+    bases: Mapping[int, float] | None = None,
 ) -> float:
-    """Draws the rates that were applied over those that were planned, and returns the largest deviation.
+    """Draws the applied rates over the planned rates, and returns the largest deviation.
+
+    Parameter groups with the same rates share one line.
 
     Arguments:
-        rows: `step, epoch, group, lr` of every optimizer step and parameter group, as in a run's `lr.csv`.
-        plan: of the run.
-        path: where the PNG goes.
-        bases: the peak of each group; the plan's where not given.
+        rows: `step, epoch, group, lr` of every optimizer step and parameter group, as in a run's `lr.csv`; with
+            several optimizers also `optimizer`.
+        plans: the plan of the run, or the plan of each optimizer by its name.
+        path: the PNG file.
+        bases: peak of each group; by default the peak of the plan.
     """
+    by_name = plans if isinstance(plans, Mapping) else {"": plans}
     figure, axes = _figure("step")
-    largest, bases = 0.0, bases or {}
-    drawn: dict[tuple[Any, ...], list[int]] = {}
-    for group in sorted({int(row["group"]) for row in rows}):
-        own = [row for row in rows if int(row["group"]) == group]
-        times = [plan.time(int(row["step"]), int(row["epoch"])) for row in own]
-        planned = tuple(plan.rate(time, bases.get(group)) for time in times)
-        applied = tuple(float(row["lr"]) for row in own)
-        largest = max([largest, *(abs(a - b) for a, b in zip(applied, planned, strict=True))])
-        drawn.setdefault((tuple(int(row["step"]) for row in own), planned, applied), []).append(group)
-    for color, ((steps, planned, applied), groups) in zip(cycle(COLORS), drawn.items(), strict=False):
-        name = f", group {', '.join(map(str, groups))}" if len(drawn) > 1 else ""
-        axes.step(steps, planned, where="post", color=color, alpha=0.3, linewidth=7, label=f"planned{name}")
-        axes.step(steps, applied, where="post", color=color, linewidth=1.4, label=f"applied{name}")
+    curves: dict[_Curve, list[str]] = {}
+    for name, group in sorted({(row.get("optimizer", ""), int(row["group"])) for row in rows}):
+        own = [row for row in rows if (row.get("optimizer", ""), int(row["group"])) == (name, group)]
+        curve = _curve(own, by_name[name], (bases or {}).get(group))
+        curves.setdefault(curve, []).append(f"{name} group {group}".strip())
+    for color, (curve, groups) in zip(cycle(COLORS), curves.items(), strict=False):
+        label = f", {', '.join(groups)}" if len(curves) > 1 else ""
+        options = {"where": "post", "color": color}
+        axes.step(curve.steps, curve.planned, alpha=0.3, linewidth=7, label=f"planned{label}", **options)
+        axes.step(curve.steps, curve.applied, linewidth=1.4, label=f"applied{label}", **options)
+    largest = max((curve.deviation for curve in curves), default=0.0)
     verdict = "planned = applied" if largest == 0 else f"applied differs from planned by up to {largest:.1e}"
     axes.set(title=f"Learning rate of every optimizer step: {verdict}", ylim=(0, None))
     axes.legend(frameon=False)
@@ -95,8 +110,30 @@ def plot_applied(
     return largest
 
 
+@dataclass(frozen=True)
+class _Curve:
+    """The rates of a parameter group."""
+
+    steps: tuple[int, ...]
+    planned: tuple[float, ...]
+    applied: tuple[float, ...]
+
+    @property
+    def deviation(self) -> float:
+        return max((abs(a - b) for a, b in zip(self.applied, self.planned, strict=True)), default=0.0)
+
+
+def _curve(rows: Sequence[Mapping[str, Any]], plan: AnyPlan, base: float | None) -> _Curve:
+    times = [plan.time(int(row["step"]), int(row["epoch"])) for row in rows]
+    return _Curve(
+        steps=tuple(int(row["step"]) for row in rows),
+        planned=tuple(plan.rate(time, base) for time in times),
+        applied=tuple(float(row["lr"]) for row in rows),
+    )
+
+
 def plot_families(path: Path) -> None:
-    """Draws the curve of this project beside those of well-known libraries, step by step."""
+    """Draws the curve of this project beside the curves of well-known libraries, step by step."""
     figure, panels = _figure("step", rows=2, columns=3, size=(10.5, 6.2))
     curve, steps = WarmupCosine(4, 10), range(14)
     ours = [curve.factor(t) for t in steps]
@@ -113,7 +150,7 @@ def plot_families(path: Path) -> None:
 
 
 def write_gallery(folder: Path) -> list[Path]:
-    """Writes the pictures of the Axion-Sat document under their names, and `lr_schedule_families.png`."""
+    """Writes the plots of the Axion-Sat document under their names, and `lr_schedule_families.png`."""
 
     def plan(percent: int) -> Plan:
         return Plan(interval="step", curve=WarmupCosine(100 * percent, 10_000), lr=1e-3, min_lr=1e-6)
@@ -127,12 +164,12 @@ def write_gallery(folder: Path) -> list[Path]:
 
 
 def _mirrored(curve: WarmupCosine, time: int) -> float:
-    """Returns the time before the end that has the value of an unclamped cosine past the end."""
+    """Returns the time before the end at which the curve has the value of an unclamped cosine at `time`."""
     return curve.total - abs(curve.total - time)
 
 
 def _unshifted(curve: WarmupCosine, time: int) -> WarmupCosine:
-    """Returns the curve without its warm-up once that is over."""
+    """Returns the curve, and after its warm-up a curve without warm-up."""
     return curve if time < curve.warmup else WarmupCosine(0, curve.total)
 
 

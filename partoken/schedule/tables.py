@@ -37,7 +37,7 @@ def key_points(plan: Plan) -> list[tuple[str, ...]]:
     """
     per_epoch = plan.steps_per_epoch
     header = ("step", "epoch", "phase", "rate", "of the peak")
-    rows = [header]
+    rows: list[tuple[str, ...]] = [header]
     for time, phase in _phases(plan):
         step = time if plan.interval == "step" else time * (per_epoch or 0)
         epoch = time / (per_epoch or 1) if plan.interval == "step" else time
@@ -64,7 +64,8 @@ def document_keypoints() -> list[tuple[str, ...]]:
 
 def document_scenarios() -> list[tuple[str, ...]]:
     """Returns the scenarios of the Axion-Sat document, with the optimizer steps that are really taken."""
-    rows = [("scenario", "epochs", "batch", "accumulation", "total steps", "warm-up", "base lr", "half-way", "min lr")]
+    counts_header = ("epochs", "batch", "accumulation", "total steps", "warm-up")
+    rows: list[tuple[str, ...]] = [("scenario", *counts_header, "base lr", "half-way", "min lr")]
     for name, (epochs, batch, accumulate, warmup, lr, min_lr) in SCENARIOS.items():
         total = int(optimizer_steps(math.ceil(TILES / batch), accumulate, epochs))
         plan = Plan(interval="step", curve=WarmupCosine(warmup, total), lr=lr, min_lr=min_lr)

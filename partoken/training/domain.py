@@ -5,7 +5,7 @@ A domain is one folder under `partoken/`, its files in `conf/` and one page in `
 the report and the sweep work with these two protocols and with nothing else of the domain.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -84,7 +84,7 @@ class Task(Protocol):
     def batch_units(self, batch: Any) -> int:
         """Counts what a batch holds, in `unit`."""
 
-    def freeze(self, parts: tuple[str, ...]) -> None:
+    def freeze_parts(self, parts: Sequence[str]) -> None:
         """Freezes the named modules, buffers and running averages included, and unfreezes all others."""
 
     def summary(self) -> Mapping[str, Any]:

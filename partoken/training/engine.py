@@ -18,7 +18,6 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
-from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from partoken.config import check_trainer_keys, instantiate
@@ -37,6 +36,7 @@ from partoken.training.settings import TrainSettings
 from partoken.training.trainer import (
     build_trainer,
     checkpoint_callbacks,
+    is_main_process,
     open_loggers,
     quiet_lightning,
     stopping_callbacks,
@@ -73,7 +73,7 @@ def run(cfg: DictConfig) -> Outcome:
     groups = {str(name): group for name, group in settings.items()}
     summary = carry_out(groups, folder, in_sweep=job.mode == RunMode.MULTIRUN)
     best = objective(summary, groups["train"]["monitor_mode"])
-    return Outcome(folder, summary, best, is_main_process=rank_zero_only.rank == 0)
+    return Outcome(folder, summary, best, is_main_process=is_main_process())
 
 
 def objective(summary: Mapping[str, Any], mode: str) -> float:
@@ -206,7 +206,7 @@ def _read_data(group: Mapping[str, Any], train: TrainSettings, folder: Path) -> 
         data.prepare_data()
         data.setup("fit")
     finally:
-        if rank_zero_only.rank == 0:
+        if is_main_process():
             data.write_report(folder)
     for line in data.describe():
         log.info("%s", line)

@@ -8,7 +8,7 @@ from torch import nn
 
 from partoken.errors import UserError, did_you_mean
 from partoken.schedule import Stage
-from partoken.training.module import ScheduledModule
+from partoken.training.module import ScheduledModule, scheduled_module
 from partoken.training.settings import TrainSettings
 
 __all__ = ["StageFreezer"]
@@ -36,12 +36,12 @@ class StageFreezer(pl.Callback):
                     parts = _top_parts(pl_module)
                     raise UserError(f"{key}: the model has no such part.{did_you_mean(name, names)} Parts: {parts}")
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: ScheduledModule) -> None:
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.fit_loop.restarting:  # a resumed epoch does not start again
-            self._apply(trainer.current_epoch, pl_module)
+            self._apply(trainer.current_epoch, scheduled_module(pl_module))
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: ScheduledModule) -> None:
-        self._apply(trainer.current_epoch, pl_module)
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._apply(trainer.current_epoch, scheduled_module(pl_module))
 
     def _apply(self, epoch: int, module: ScheduledModule) -> None:
         number, first_epoch = self._stage(epoch)
@@ -49,7 +49,7 @@ class StageFreezer(pl.Callback):
         if epoch == first_epoch and len(self.lengths) > 1:
             note = f", frozen: {', '.join(frozen)}" if frozen else ""
             log.info("stage %d of %d%s", number + 1, len(self.lengths), note)
-        module.freeze(frozen)
+        module.freeze_parts(frozen)
 
     def _stage(self, epoch: int) -> tuple[int, int]:
         """Returns the stage of an epoch and the first epoch of that stage."""

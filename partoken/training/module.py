@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from partoken.schedule import Plan, RunLength, StagedPlan, explain_change, plan_
 from partoken.training.optim import ScheduledOptimizer, build_optimizer, build_scheduler, count_steps
 from partoken.training.settings import TrainSettings
 
-__all__ = ["ManualSteps", "ScheduledModule", "run_length"]
+__all__ = ["ManualSteps", "ScheduledModule", "run_length", "scheduled_module"]
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,7 @@ class ScheduledModule(pl.LightningModule):
         scores = {name.removeprefix("test_"): float(value) for name, value in self.trainer.callback_metrics.items()}
         return {"test": scores}
 
-    def freeze(self, parts: tuple[str, ...]) -> None:
+    def freeze_parts(self, parts: Sequence[str]) -> None:
         """Stops the gradients of the named modules and lets all others have them.
 
         A task with a module that also learns without gradients, such as a codebook or running averages, overrides
@@ -128,12 +129,12 @@ class ScheduledModule(pl.LightningModule):
         if not is_full and not self.trainer.is_last_batch:
             return
         self._follow_plan(scheduled)
-        wrapped = self.optimizers()[list(self.scheduled).index(optimizer)]
+        wrapped = self._lightning_optimizer(optimizer)
         if steps.clip_value:
             precision = self.trainer.precision_plugin
             if isinstance(precision, MixedPrecision) and precision.scaler is not None:
                 precision.scaler.unscale_(scheduled.optimizer)
-            self.clip_gradients(wrapped, steps.clip_value, steps.clip_algorithm)
+            self.clip_gradients(scheduled.optimizer, steps.clip_value, steps.clip_algorithm)
         wrapped.step()
         wrapped.zero_grad()
 
@@ -145,9 +146,9 @@ class ScheduledModule(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         states = {name: _state(scheduled) for name, scheduled in self.scheduled.items()}
-        epoch = self.trainer.fit_loop.epoch_progress.current.processed
+        progress: Any = self.trainer.fit_loop.epoch_progress.current
         only = states.pop("", {})
-        checkpoint[CHECKPOINT_KEY] = {**only, "epoch": epoch, **({"optimizers": states} if states else {})}
+        checkpoint[CHECKPOINT_KEY] = {**only, "epoch": progress.processed, **({"optimizers": states} if states else {})}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._check_weights(checkpoint)
@@ -172,6 +173,12 @@ class ScheduledModule(pl.LightningModule):
         scheduled.steps = self._resumed_state(name).get("step", 0)
         count_steps(scheduled, lambda item: self.before_optimizer_step(item))
         return scheduled
+
+    def _lightning_optimizer(self, name: str) -> LightningOptimizer:
+        """Returns Lightning's wrapper of an optimizer, which steps it in the precision of the run."""
+        wrapped = self.optimizers()
+        assert isinstance(wrapped, list), "a task with several optimizers has several"
+        return wrapped[list(self.scheduled).index(name)]
 
     def _as_lightning_wants(self, scheduled: ScheduledOptimizer) -> dict[str, Any]:
         configuration: dict[str, Any] = {
@@ -252,6 +259,12 @@ class ScheduledModule(pl.LightningModule):
         tensors = [f"{name}: {saved.get(name)} there, {own.get(name)} here" for name in differing[:3]]
         reasons = "; ".join(settings[:5] or tensors)
         raise UserError(f"the checkpoint is of another model, {len(differing)} of its tensors do not fit: {reasons}")
+
+
+def scheduled_module(module: pl.LightningModule) -> ScheduledModule:
+    """Returns the module that Lightning hands to a callback as the task that it is."""
+    assert isinstance(module, ScheduledModule), "tasks are ScheduledModules"
+    return module
 
 
 def run_length(module: ScheduledModule) -> RunLength:

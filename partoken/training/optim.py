@@ -15,7 +15,7 @@ from partoken.training.torch_scheduler import make_torch_scheduler
 
 __all__ = ["ScheduledOptimizer", "build_optimizer", "build_scheduler", "parameter_groups"]
 
-OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+OPTIMIZERS: dict[str, Any] = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
 @dataclass
@@ -55,7 +55,8 @@ def build_optimizer(modules: Iterable[nn.Module], settings: TrainSettings, lr: f
     """
     options = {"momentum": 0.9} if settings.optimizer == "sgd" else {}
     groups = parameter_groups(modules, settings.weight_decay)
-    return OPTIMIZERS[settings.optimizer](groups, lr=lr, **options)
+    optimizer: Optimizer = OPTIMIZERS[settings.optimizer](groups, lr=lr, **options)
+    return optimizer
 
 
 def parameter_groups(modules: Iterable[nn.Module], weight_decay: float) -> list[dict[str, Any]]:

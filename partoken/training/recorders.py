@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 
 from partoken.system.tables import read_table, write_table
-from partoken.training.module import ScheduledModule
+from partoken.training.module import ScheduledModule, scheduled_module
 from partoken.training.optim import ScheduledOptimizer
 
 __all__ = ["EpochTable", "RateRecorder"]
@@ -49,10 +49,11 @@ class RateRecorder(pl.Callback):
         """Largest difference between an applied and a planned rate, over all optimizers."""
         return max(self.deviations.values(), default=0.0)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: ScheduledModule) -> None:
-        has_names = list(pl_module.scheduled) != [""]
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        module = scheduled_module(pl_module)
+        has_names = list(module.scheduled) != [""]
         fields = ("optimizer", *self.FIELDS) if has_names else self.FIELDS
-        steps = {name: scheduled.steps for name, scheduled in pl_module.scheduled.items()}
+        steps = {name: scheduled.steps for name, scheduled in module.scheduled.items()}
         rows = read_table(self.path) if self.path.exists() else []
         kept = [row for row in rows if int(row["step"]) < steps.get(row.get("optimizer", ""), 0)]
         # Every device checks its rates; the main process writes.
@@ -61,7 +62,7 @@ class RateRecorder(pl.Callback):
         writer.writeheader()
         writer.writerows(kept)
         table = csv.writer(self._file)
-        pl_module.before_optimizer_step = lambda scheduled: self._record(trainer.current_epoch, scheduled, table)
+        module.before_optimizer_step = lambda scheduled: self._record(trainer.current_epoch, scheduled, table)
 
     def _record(self, epoch: int, scheduled: ScheduledOptimizer, table: Any) -> None:
         name, step = scheduled.name, scheduled.steps
@@ -174,9 +175,9 @@ class EpochTable(pl.Callback):
         self._resume_clock()
 
     def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: ScheduledModule, outputs: Any, batch: Any, batch_idx: int
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        self.units += pl_module.batch_units(batch)
+        self.units += scheduled_module(pl_module).batch_units(batch)
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._stop_clock()
@@ -186,22 +187,23 @@ class EpochTable(pl.Callback):
         if trainer.training:
             self._resume_clock()
 
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: ScheduledModule) -> None:
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        module = scheduled_module(pl_module)
         self._stop_clock()
         units, seconds = self.units - self._epoch_start[0], self.seconds - self._epoch_start[1]
         speed = units / seconds if seconds else 0.0
         metrics = self._metrics(trainer)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        row = {"epoch": trainer.current_epoch, "step": pl_module.optimizer_steps, "lr": rate, **metrics}
-        row[f"{pl_module.unit}_per_second"] = round(speed, 1)
+        row = {"epoch": trainer.current_epoch, "step": module.optimizer_steps, "lr": rate, **metrics}
+        row[f"{module.unit}_per_second"] = round(speed, 1)
         row["seconds"] = round(seconds, 2)
         self.rows.append(row)
         if not trainer.is_global_zero:
             return
         write_table(self.path, list(dict.fromkeys(name for row in self.rows for name in row)), self.rows)
         number = f"{trainer.current_epoch + 1}/{trainer.max_epochs if trainer.max_epochs != -1 else '?'}"
-        scores = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items() if name in pl_module.epoch_line)
-        log.info("epoch %s  lr %.2e  %s  %s %s/s", number, rate, scores, f"{speed:,.0f}", pl_module.unit)
+        scores = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items() if name in module.epoch_line)
+        log.info("epoch %s  lr %.2e  %s  %s %s/s", number, rate, scores, f"{speed:,.0f}", module.unit)
 
     def _metrics(self, trainer: pl.Trainer) -> dict[str, float]:
         """Returns the metrics of this epoch, and warns about those that are not finite."""

@@ -1,7 +1,7 @@
 """Checkpoints that survive a kill, and a resume that continues with the same numbers."""
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +42,8 @@ class ExactResume(pl.Callback):
         self._restored: Mapping[str, Any] | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        kind, keys, position, has_gauss, gauss = np.random.get_state()
+        state: Any = np.random.get_state()
+        kind, keys, position, has_gauss, gauss = state
         version, internal, gauss_next = random.getstate()
         return {
             "torch": torch.get_rng_state(),
@@ -83,6 +84,7 @@ class ResumableLoader(DataLoader[Any]):
     def __init__(self, dataset: Dataset[Any], sampler: Sampler[Any], **options: Any) -> None:
         super().__init__(dataset, batch_size=None, sampler=sampler, generator=torch.Generator(), **options)
         self.handed_out = 0
+        self._order: Any = sampler
         self._start = 0
 
     def state_dict(self) -> dict[str, int]:
@@ -93,10 +95,10 @@ class ResumableLoader(DataLoader[Any]):
         """Makes the next epoch start after that number of batches; after a whole epoch it starts from the first."""
         self._start = state_dict["batches"] % len(self)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Any:
         # A generator: nothing runs before the first batch is asked for, when the sampler knows its epoch.
         self.handed_out, self._start = self._start, 0
-        self.sampler.start = self.handed_out
+        self._order.start = self.handed_out
         for batch in super().__iter__():
             self.handed_out += 1
             yield batch

@@ -125,7 +125,8 @@ class TrainSettings(ScheduleSettings):
     def _override(self, path: str, values: Mapping[str, Any], **cleared: None) -> Self:
         """Returns the settings of a stage or an optimizer, which remember the configuration keys of their values."""
         origin = {**self.origin, **{key: f"{path}.{key}" for key in values}}
-        return replace(self, **cleared, **values, origin=origin)
+        changes: dict[str, Any] = {**cleared, **values, "origin": origin}
+        return replace(self, **changes)
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -21,7 +21,14 @@ from partoken.training.module import ManualSteps, ScheduledModule
 from partoken.training.resume import AtomicCheckpointIO
 from partoken.training.settings import TrainSettings
 
-__all__ = ["build_trainer", "checkpoint_callbacks", "open_loggers", "quiet_lightning", "stopping_callbacks"]
+__all__ = [
+    "build_trainer",
+    "checkpoint_callbacks",
+    "is_main_process",
+    "open_loggers",
+    "quiet_lightning",
+    "stopping_callbacks",
+]
 
 FOR_EVERYONE = (
     "The .* does not have many workers",  # 0 workers is right if a batch takes a millisecond to load
@@ -35,9 +42,15 @@ FOR_EVERYONE = (
 """Beginnings of Lightning's warnings that tell users of this package nothing."""
 
 
+def is_main_process() -> bool:
+    """Returns whether this process writes the run folder; a run on several devices has further processes."""
+    rank: int = getattr(rank_zero_only, "rank", 0)
+    return rank == 0
+
+
 def quiet_lightning() -> None:
     """Silences messages of Lightning that concern nobody here, and repeats of messages on further devices."""
-    if rank_zero_only.rank:
+    if not is_main_process():
         logging.getLogger("partoken").setLevel(logging.WARNING)
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)

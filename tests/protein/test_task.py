@@ -233,7 +233,7 @@ def test_a_frozen_part_keeps_parameters_codes_and_running_averages_while_the_res
     model = task(codebook_decay=0.5, drop_rate=0.0)
     model.trainer = cpu_trainer()
     train(model, batch)
-    model.freeze(parts)
+    model.freeze_parts(parts)
     before = snapshot(model)
     train(model, batch)
     changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
@@ -245,8 +245,8 @@ def test_an_empty_freeze_lets_everything_learn_again(batch, quiet):
     model = task(codebook_decay=0.5, drop_rate=0.0)
     model.trainer = cpu_trainer()
     train(model, batch)
-    model.freeze(("network.codebook", "network.head"))
-    model.freeze(())
+    model.freeze_parts(("network.codebook", "network.head"))
+    model.freeze_parts(())
     assert all(parameter.requires_grad for parameter in model.parameters())
     before = snapshot(model)
     train(model, batch)
@@ -256,9 +256,9 @@ def test_an_empty_freeze_lets_everything_learn_again(batch, quiet):
 
 def test_a_name_that_only_begins_like_a_part_is_not_frozen():
     model = task()
-    model.freeze(("network.code",))
+    model.freeze_parts(("network.code",))
     assert not model.network.codebook.frozen
-    model.freeze(("network",))
+    model.freeze_parts(("network",))
     assert model.network.codebook.frozen and model.network.head.standardise.frozen
 
 
