@@ -45,6 +45,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     Raises:
         UserError: an unknown key or option of a group, or a value of another type than its default.
     """
+    _check_group_choices(overrides)
     try:
         cfg = _compose(overrides)
     except (HydraException, OmegaConfBaseException) as error:
@@ -130,14 +131,16 @@ def launch(main: Callable[[], Any]) -> None:
     """Calls a `@hydra.main` function; a user error ends in one message and exit status 2, without a traceback."""
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them itself
     prepare_process()
+    words = [word for word in sys.argv[1:] if not word.startswith("-")]
     try:
+        _check_group_choices(words)
         main()
     except UserError as error:
         message = str(error)
     except InstantiationException:
         raise  # `instantiate` has turned the user's errors into UserErrors
     except (HydraException, OmegaConfBaseException) as error:
-        message = _explain(error, [word for word in sys.argv[1:] if not word.startswith("-")])
+        message = _explain(error, words)
     except OSError as error:
         if error.filename is None:
             raise
@@ -160,6 +163,19 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
 def _group_choices(overrides: Sequence[str]) -> list[str]:
     """Returns the overrides that choose an option of a config group."""
     return [word for word in overrides if (CONF / word.lstrip("+").split("=")[0].split("@")[0]).is_dir()]
+
+
+def _check_group_choices(overrides: Sequence[str]) -> None:
+    """Rejects a group without an option, for which Hydra raises an error of its own."""
+    for word in _group_choices(overrides):
+        group, _, option = word.lstrip("+").partition("=")
+        if option.strip() in ("", "null", "None") and not word.startswith("~"):
+            listed = ", ".join(_options(group))
+            raise UserError(f"{word}: choose an option of {group}: {listed}; or leave {group} out")
+
+
+def _options(group: str) -> list[str]:
+    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
 
 
 def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -221,8 +237,7 @@ def _explain(error: BaseException, overrides: Sequence[str]) -> str:
         return f"{key} is not a key of the configuration.{did_you_mean(key, known)}"
     if option := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, name = option.groups()
-        options = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
-        if options:
+        if options := _options(group):
             listed = ", ".join(options)
             return f"{group}={name}: no such option, choose from {listed}.{did_you_mean(name, options)}"
     return " ".join(line.strip() for line in [text, str(error.__cause__ or "")] if line.strip())

@@ -44,6 +44,8 @@ def test_the_documents_defaults():
         ("model.max_cluster=3", "model.max_cluster", "model.max_clusters"),
         ("trainer.max_step=3", "trainer.max_step", "trainer.max_steps"),
         ("data=embeded", "data=embeded", "embedded"),
+        ("logger=null", "logger=null", "tensorboard"),
+        ("experiment=", "experiment=", "enzymes"),
         ("train.epochs=many", "train.epochs='many'", "whole number"),
         ("train.use_cosine_schedule=3", "train.use_cosine_schedule=3", "true or false"),
         ("train.lr=fast", "train.lr='fast'", "number"),

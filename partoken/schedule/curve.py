@@ -1,4 +1,4 @@
-"""The curve of the learning rate: linear warm-up, then cosine, then held. The one place where the formula stands."""
+"""The curve of the learning rate: linear warm-up, then cosine, then constant. Only this module has the formula."""
 
 import math
 from dataclasses import dataclass
@@ -15,31 +15,32 @@ class ScheduleError(UserError):
 
 @dataclass(frozen=True)
 class WarmupCosine:
-    r"""Creates the curve that rises linearly to the peak, falls along a cosine, and stays where it ended.
+    r"""The curve that rises linearly to the peak, falls along a cosine, and then stays at its last value.
 
     With time :math:`t` (optimizer steps or epochs), warm-up :math:`w`, total :math:`T`, floor :math:`f`, cycles
-    :math:`c` and minimum :math:`m`, the rate in units of the peak is
+    :math:`c` and minimum :math:`m`, the rate as a factor of the peak is
 
     .. math::
         \max(f, t / w) \quad (t < w), \qquad
         m + (1 - m) \max(0, \tfrac{1}{2} (1 + \cos(2 \pi c p))), \quad p = \min(1, (t - w) / (T - w)) \quad (t \ge w)
 
-    The convention is that of transformers and optax: this is the rate of optimizer step (or epoch) `t`, counted from
+    The convention is the one of transformers and optax: this is the rate of optimizer step (or epoch) `t`, counted from
     0. So step 0 has the floor of the warm-up, step `w` has the peak, and the last step, `T - 1`, is one before the
-    minimum. Times are clamped to `[0, T]`: nothing rebounds past the end. The warm-up does not know the minimum.
+    minimum. Times are clamped to `[0, T]`, so the rate does not rise again past the end. The warm-up ignores the
+    minimum.
 
     References:
         Goyal et al., Accurate, Large Minibatch SGD (2017), https://arxiv.org/abs/1706.02677 (warm-up)
         Loshchilov and Hutter, SGDR (2016), https://arxiv.org/abs/1608.03983 (cosine)
 
     Arguments:
-        warmup: :math:`w`, 0 or more and below `total`; 0 begins at the peak.
+        warmup: :math:`w`, 0 or more and below `total`; 0 starts at the peak.
         total: :math:`T`, in the unit of `warmup`.
-        warmup_floor: :math:`f`, the least share of the peak during warm-up.
-        num_cycles: :math:`c`, cosine waves; 0.5 falls once, 1.5 falls, rises and falls again.
+        warmup_floor: :math:`f`, the smallest factor of the peak during warm-up, at most 1.
+        num_cycles: :math:`c`, waves of the cosine, above 0; 0.5 falls once, 1.5 falls, rises and falls again.
 
     Raises:
-        ScheduleError: a value that is negative or not finite, or a warm-up that never reaches the peak.
+        ScheduleError: a value that is negative or not finite, or a warm-up that does not reach the peak.
 
     Example:
         10,000 steps with 1,000 of warm-up, from 1e-3 to 1e-6:
@@ -73,7 +74,7 @@ class WarmupCosine:
             raise ScheduleError(f"{self}: num_cycles must be above 0 and warmup_floor at most 1")
 
     def factor(self, time: float, minimum: float = 0.0) -> float:
-        """Returns the rate at `time` in units of the peak, `minimum` being where the cosine ends, in the same units."""
+        """Returns the rate at `time` as a factor of the peak; the cosine ends at `minimum`, also a factor of the peak."""
         time = min(max(time, 0), self.total)
         if time < self.warmup:
             return max(self.warmup_floor, time / self.warmup)

@@ -1,4 +1,4 @@
-"""Torch schedulers made of the curve, for any training loop."""
+"""Torch schedulers that follow the curve, for any training loop."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,30 +9,33 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
 from partoken.schedule.curve import ScheduleError, WarmupCosine
 from partoken.schedule.plan import Plan, explain_change
+from partoken.schedule.stages import StagedPlan, read_fingerprint
 
 __all__ = ["CosineAnnealingWarmupEpochLR", "CosineAnnealingWarmupLR", "PlanLR", "get_cosine_schedule_with_warmup"]
 
 
 class PlanLR(LambdaLR):
-    """Creates the scheduler that follows a plan: a `LambdaLR` with a factor for every parameter group.
+    """A `LambdaLR` that follows a plan, with a factor for every parameter group.
 
-    The state dict holds numbers and strings only, so `torch.load(..., weights_only=True)` reads it. It carries the plan
-    and the peak of every group, and loading it compares them: a state of another plan is refused, where torch would
-    let the saved or the requested numbers win without a word. After loading, the optimizer has the rates of the plan;
-    load the optimizer's own state before.
+    The state dict holds only numbers and strings, so `torch.load(..., weights_only=True)` reads it. It contains the
+    plan and the peak of every group, and `load_state_dict` compares them with its own: torch would silently use the
+    saved or the requested numbers, this class rejects a state of another plan. Load the optimizer's own state first;
+    afterwards the optimizer has the rates of the plan.
 
     Arguments:
-        optimizer: its groups keep their own peak, the rate they have now. A group that is added later follows the
-            curve, in its place, from the next `step()`.
-        plan: what to follow.
-        last_epoch: the last time that was completed, in the plan's unit; -1 begins.
-        extend: go on with this plan when a state of another one is loaded.
+        optimizer: the current rate of each group is its peak. A group that is added later follows the curve from the
+            next `step()`.
+        plan: the plan to follow.
+        last_epoch: the last completed time, in the plan's unit; -1: none.
+        extend: follow this plan even if a state of another plan is loaded.
 
     Raises:
-        ScheduleError: a group's peak is below the minimum; from `load_state_dict`, a state of another plan.
+        ScheduleError: a group's peak is below the minimum; in `load_state_dict`, a state of another plan.
     """
 
-    def __init__(self, optimizer: Optimizer, plan: Plan, last_epoch: int = -1, *, extend: bool = False) -> None:
+    def __init__(
+        self, optimizer: Optimizer, plan: Plan | StagedPlan, last_epoch: int = -1, *, extend: bool = False
+    ) -> None:
         self.plan, self.extend = plan, extend
         bases = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
         super().__init__(optimizer, [self._factor(base) for base in bases], last_epoch)
@@ -49,17 +52,15 @@ class PlanLR(LambdaLR):
         self._adopt_new_groups()
         if "plan" not in state_dict:
             raise ScheduleError(f"not a state of {type(self).__name__}: it has {sorted(state_dict)} and no plan")
-        time, saved, bases = (
-            state_dict["last_epoch"],
-            self.plan.from_fingerprint(state_dict["plan"]),
-            state_dict["base_lrs"],
-        )
+        time, bases = state_dict["last_epoch"], state_dict["base_lrs"]
+        saved = read_fingerprint(state_dict["plan"])
         change = explain_change(saved, self.plan, step=time, epoch=time)
         if change and not self.extend:
             raise ScheduleError(f"the state was saved under another plan\n{change}")
         if saved.interval != self.plan.interval:
             raise ScheduleError(f"a plan by {saved.interval} cannot be extended by another unit\n{change}")
-        before, now = ([float(base) for base in rates] for rates in (bases, self.base_lrs))
+        before = [float(base) for base in bases]
+        now = [float(base) for base in self.base_lrs]
         if len(before) != len(now) or (before != now and not self.extend):
             raise ScheduleError(f"the state was saved with peak rates {before}, and the optimizer's are {now}")
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
@@ -71,7 +72,7 @@ class PlanLR(LambdaLR):
         self._attach(self.last_epoch, self._step_count)
 
     def _attach(self, time: int, step_count: int) -> None:
-        """Gives the optimizer the rates of a time, and watches its steps, which an optimizer forgets when pickled."""
+        """Sets the optimizer's rates to those of a time, and hooks into its steps, which pickling loses."""
         LRScheduler.__init__(self, self.optimizer, time - 1)
         self._step_count = step_count
 
@@ -88,21 +89,21 @@ class PlanLR(LambdaLR):
 
 
 class CosineAnnealingWarmupLR(PlanLR):
-    """Creates the warm-up and cosine schedule that is stepped after every optimizer step.
+    """Warm-up and cosine by optimizer step: call `step()` after every optimizer step.
 
     Arguments:
         optimizer: see `PlanLR`.
-        warmup_steps: optimizer steps from 0 to the peak; 0 begins at the peak.
+        warmup_steps: optimizer steps from 0 to the peak; 0 starts at the peak.
         total_steps: optimizer steps of the run, above `warmup_steps`; `optimizer_steps` counts them.
-        eta_min: the rate at the end, of every group.
-        last_step: the last step that was completed; -1 begins.
+        eta_min: rate at the end, of every group.
+        last_step: the last completed step; -1: none.
 
     Raises:
-        ScheduleError: lengths or rates that cannot be.
+        ScheduleError: impossible lengths or rates.
 
     Example:
-        With accumulation, mixed precision and clipping. A scaler that meets an infinity skips the optimizer's step
-        and lowers its scale; then the schedule waits too.
+        With accumulation, mixed precision and clipping. If the scaler meets an infinity, it skips the optimizer's step
+        and lowers its scale, and the schedule waits too.
 
         >>> import torch
         >>> from partoken.schedule import CosineAnnealingWarmupLR, optimizer_steps
@@ -139,17 +140,17 @@ class CosineAnnealingWarmupLR(PlanLR):
 
 
 class CosineAnnealingWarmupEpochLR(PlanLR):
-    """Creates the warm-up and cosine schedule that is stepped after every epoch.
+    """Warm-up and cosine by epoch: call `step()` after every epoch.
 
     Arguments:
         optimizer: see `PlanLR`.
-        warmup_epochs: epochs from 0 to the peak; 0 begins at the peak.
+        warmup_epochs: epochs from 0 to the peak; 0 starts at the peak.
         total_epochs: epochs of the run, above `warmup_epochs`.
-        eta_min: the rate at the end, of every group.
-        last_epoch: the last epoch that was completed; -1 begins.
+        eta_min: rate at the end, of every group.
+        last_epoch: the last completed epoch; -1: none.
 
     Raises:
-        ScheduleError: lengths or rates that cannot be.
+        ScheduleError: impossible lengths or rates.
 
     Example:
         >>> import torch
@@ -185,15 +186,18 @@ def get_cosine_schedule_with_warmup(
     last_epoch: int = -1,
     eta_min: float = 0.0,
 ) -> PlanLR:
-    """Creates the scheduler that is known under this name from transformers; past the end it holds instead of rising.
+    """Creates the scheduler that transformers has under this name. Past the end the rate stays, and does not rise.
 
     Arguments:
         optimizer: see `PlanLR`.
         num_warmup_steps: optimizer steps of warm-up.
         num_training_steps: optimizer steps of the run.
-        num_cycles: cosine waves; 0.5 falls once.
-        last_epoch: the last step that was completed; -1 begins.
-        eta_min: the rate at the end.
+        num_cycles: waves of the cosine; 0.5 falls once.
+        last_epoch: the last completed step; -1: none.
+        eta_min: rate at the end.
+
+    Raises:
+        ScheduleError: impossible lengths or rates.
 
     Example:
         >>> import torch
