@@ -74,7 +74,7 @@ class WarmupCosine:
             raise ScheduleError(f"{self}: num_cycles must be above 0 and warmup_floor at most 1")
 
     def factor(self, time: float, minimum: float = 0.0) -> float:
-        """Returns the rate at `time` as a factor of the peak; the cosine ends at `minimum`, also a factor of the peak."""
+        """Returns the rate at `time` as a factor of the peak; the cosine ends at the factor `minimum`."""
         time = min(max(time, 0), self.total)
         if time < self.warmup:
             return max(self.warmup_floor, time / self.warmup)
