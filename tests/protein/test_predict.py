@@ -85,7 +85,8 @@ def test_the_command_writes_a_row_a_chain_and_lists_what_it_skipped(checkpoint, 
     with open(out, newline="") as file:
         rows = list(csv.DictReader(file))
     assert [r["id"] for r in rows] == ["one", "two_A", "two_B"]
-    assert list(rows[0]) == "id file class confidence p_1 p_2 p_3 tokens importance residues".split()
+    names = ["p_mainly alpha", "p_mainly beta", "p_alpha beta"]
+    assert list(rows[0]) == ["id", "file", "class", "confidence", *names, "tokens", "importance", "residues"]
     assert len(rows[0]["tokens"].split()) == len(rows[0]["residues"].split())
     with open(tmp_path / "p.skipped.csv", newline="") as file:
         assert [r["file"] for r in csv.DictReader(file)] == [str(folder / "broken.pdb")]
