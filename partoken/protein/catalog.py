@@ -17,7 +17,7 @@ from partoken.protein.sources.proteinshake import (
     download_release,
     label_proteins,
     read_proteinshake,
-    task_of,
+    release_of,
 )
 from partoken.protein.sources.synthetic import Recipe, open_synthetic
 
@@ -170,14 +170,14 @@ def proteinshake(
     Raises:
         UserError: no data set has this name, or an option is out of range.
     """
-    task = task_of(dataset_name)
-    label_options = _label_options(label_column or task.label_column, task.label_depth, task.multi_label)
+    release = release_of(dataset_name)
+    label_options = _label_options(label_column or release.label_column, release.label_depth, release.multi_label)
     limits = _limits(min_length, max_length)
 
     def read() -> Collection:
         store = read_proteinshake(dataset_name, data_dir, cache_dir=cache_dir, **limits)
         threshold = split_similarity_threshold
-        return label_proteins(store, task, split=split, threshold=threshold, label_column=label_column)
+        return label_proteins(store, release, split=split, threshold=threshold, label_column=label_column)
 
     return _create(
         f"proteinshake {dataset_name}",

@@ -12,7 +12,7 @@ __all__ = ["ChainNames", "Match"]
 
 @dataclass(frozen=True)
 class Match:
-    """The chains that a name stands for."""
+    """The chains that have a name."""
 
     rows: list[int]
     """Rows of the store; empty if there is no such chain."""

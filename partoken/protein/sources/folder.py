@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -99,39 +99,26 @@ def label_chains(
     find_column(label_column, columns, "data.label_column", str(table))
 
     names = ChainNames(store)
-    skipped = list(store.skipped)
-    given: dict[int, _GivenLabels] = {}
-    for line in rows:
-        match = names.find(line[id_column], chains)
-        if not match.rows and (reason := names.why_missing(line[id_column])):
-            skipped.append(Skipped(line[id_column], str(table), reason))
-        for row in match.rows:
-            given.setdefault(row, _GivenLabels()).add(line[label_column], match.is_chain)
-            given[row].split = split_name(line.get("split", ""))
-
-    labels = {}
-    for row, labels_of_chain in given.items():
-        cells = labels_of_chain.cells
-        labels[row] = parse_label(";".join(cells), label_depth, multi_label)
-        if len(cells) > 1 and not labels[row]:
-            reason = f"labelled more than once: {', '.join(cells)}"
-            skipped.append(Skipped(store.ids[row], str(table), reason))
+    given, unmatched = _match_rows(rows, names, id_column, label_column, chains)
+    labels = {row: parse_label(";".join(cells.used), label_depth, multi_label) for row, cells in given.items()}
+    contradictory = {row: given[row].used for row in given if len(given[row].used) > 1 and not labels[row]}
+    lost = [Skipped(name, str(table), reason) for name, reason in unmatched]
+    for row, cells in contradictory.items():
+        lost.append(Skipped(store.ids[row], str(table), f"labelled more than once: {', '.join(cells)}"))
     kept = sorted(labels)
-    skipped += _unlabelled_files(store, kept, table)
     num_files = names.num_files + sum(not s.id for s in store.skipped)
-    num_lost_labels = sum(s.unusable for s in skipped[len(store.skipped) :])
     return Collection(
         store,
         rows=kept,
         labels=[labels[row] for row in kept],
         splits=[given[row].split for row in kept] if "split" in columns else None,
-        skipped=skipped,
-        num_inputs=num_files + num_lost_labels,
+        skipped=[*store.skipped, *lost, *_unlabelled_files(store, kept, table)],
+        num_inputs=num_files + len(lost),
         counts={"files": num_files, "chains_not_chosen": names.count_not_chosen(kept)},
     )
 
 
-class _GivenLabels:
+class _Cells:
     """The cells of a table that label one chain, by its own name and by the name of its file."""
 
     def __init__(self) -> None:
@@ -139,14 +126,33 @@ class _GivenLabels:
         self.by_file: set[str] = set()
         self.split = ""
 
-    def add(self, cell: str, is_chain: bool) -> None:
-        if cell:
-            (self.by_chain if is_chain else self.by_file).add(cell)
-
     @property
-    def cells(self) -> list[str]:
-        """The cells that count, sorted: those with the chain's own name, if there are any."""
+    def used(self) -> list[str]:
+        """The cells that count, sorted: those with the chain's own name, or else those with the name of its file."""
         return sorted(self.by_chain or self.by_file)
+
+
+def _match_rows(
+    rows: Iterable[Mapping[str, str]], names: ChainNames, id_column: str, label_column: str, chains: str
+) -> tuple[dict[int, _Cells], list[tuple[str, str]]]:
+    """Finds the chains of each row of a table.
+
+    Returns:
+        The cells for each chain, by row of the store; and the ids without a chain, with the reason for each.
+    """
+    given: dict[int, _Cells] = {}
+    unmatched = []
+    for line in rows:
+        name, label = line[id_column], line[label_column]
+        match = names.find(name, chains)
+        if not match.rows and (reason := names.why_missing(name)):
+            unmatched.append((name, reason))
+        for row in match.rows:
+            cells = given.setdefault(row, _Cells())
+            cells.split = split_name(line.get("split", ""))
+            if label:
+                (cells.by_chain if match.is_chain else cells.by_file).add(label)
+    return given, unmatched
 
 
 def _unlabelled_files(store: ChainStore, kept: list[int], table: str | os.PathLike[str]) -> list[Skipped]:

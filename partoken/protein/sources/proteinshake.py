@@ -27,7 +27,7 @@ from partoken.system.download import download
 from partoken.system.locks import file_lock
 from partoken.system.skipped import Skipped
 
-__all__ = ["DATASETS", "Task", "download_release", "label_proteins", "read_proteinshake", "task_of"]
+__all__ = ["RELEASES", "Release", "download_release", "label_proteins", "read_proteinshake", "release_of"]
 
 RECORD = "15259912"
 FILES = "https://zenodo.org/records/{record}/files/{name}"
@@ -36,8 +36,8 @@ SPLIT_KINDS = ("random", "sequence", "structure")
 
 
 @dataclass(frozen=True)
-class Task:
-    """The labels to learn from one data set."""
+class Release:
+    """The file of one data set, and the labels to learn from it."""
 
     file: str
     """Name of the release file, before `.atom.avro`."""
@@ -53,24 +53,24 @@ class Task:
     """Readable names of the labels in `label_column`."""
 
 
-DATASETS = {
-    "enzymecommission": Task("EnzymeCommissionDataset", "EC", label_depth=1, class_names=ENZYME_CLASSES),
-    "proteinfamily": Task("ProteinFamilyDataset", "Pfam", first_only=True),
-    "scop": Task("SCOPDataset", "SCOP-FA"),
-    "geneontology": Task("GeneOntologyDataset", "molecular_function", multi_label=True),
+RELEASES = {
+    "enzymecommission": Release("EnzymeCommissionDataset", "EC", label_depth=1, class_names=ENZYME_CLASSES),
+    "proteinfamily": Release("ProteinFamilyDataset", "Pfam", first_only=True),
+    "scop": Release("SCOPDataset", "SCOP-FA"),
+    "geneontology": Release("GeneOntologyDataset", "molecular_function", multi_label=True),
 }
 
 
-def task_of(dataset_name: str) -> Task:
-    """Returns the task of a data set.
+def release_of(dataset_name: str) -> Release:
+    """Returns the release of a data set.
 
     Raises:
         UserError: no data set has this name.
     """
-    if dataset_name not in DATASETS:
-        hint = did_you_mean(dataset_name, DATASETS)
-        raise UserError(f"data.dataset_name={dataset_name}: choose from {', '.join(DATASETS)}.{hint}")
-    return DATASETS[dataset_name]
+    if dataset_name not in RELEASES:
+        hint = did_you_mean(dataset_name, RELEASES)
+        raise UserError(f"data.dataset_name={dataset_name}: choose from {', '.join(RELEASES)}.{hint}")
+    return RELEASES[dataset_name]
 
 
 def download_release(dataset_name: str, data_dir: str | os.PathLike[str]) -> Path:
@@ -79,13 +79,13 @@ def download_release(dataset_name: str, data_dir: str | os.PathLike[str]) -> Pat
     If several processes ask for it at the same time, one of them downloads it and the others wait.
 
     Arguments:
-        dataset_name: a key of `DATASETS`.
+        dataset_name: a key of `RELEASES`.
         data_dir: folder of `{Dataset}.atom.avro` or `{Dataset}.atom.avro.gz`.
 
     Raises:
         UserError: the file is missing and cannot be downloaded.
     """
-    name, folder = task_of(dataset_name).file, Path(data_dir)
+    name, folder = release_of(dataset_name).file, Path(data_dir)
     if path := _existing(name, folder):
         return path
     target = folder / f"{name}.atom.avro.gz"
@@ -116,7 +116,7 @@ def read_proteinshake(
     """Reads the release file of a data set, or opens the cache of an earlier reading; downloads a missing file.
 
     Arguments:
-        dataset_name: a key of `DATASETS`.
+        dataset_name: a key of `RELEASES`.
         data_dir: folder of `{Dataset}.atom.avro` or `{Dataset}.atom.avro.gz`.
         min_length: number of residues with N, CA and C that a chain must have.
         max_length: largest number of residues of a chain; None: no limit.
@@ -139,7 +139,7 @@ def read_proteinshake(
 
 def label_proteins(
     store: ChainStore,
-    task: Task,
+    release: Release,
     *,
     split: str = "random",
     threshold: float = 0.7,
@@ -149,10 +149,10 @@ def label_proteins(
 
     Arguments:
         store: the result of `read_proteinshake`.
-        task: the labels of the data set.
+        release: the release that the store was read from.
         split: "random", "sequence" or "structure".
         threshold: largest similarity between training and test proteins, for the splits by sequence and structure.
-        label_column: another field than the task's, such as `SCOP-CL` or `cellular_component`; None: the task's.
+        label_column: another field than the usual one, such as `SCOP-CL` or `cellular_component`; None: the usual one.
 
     Raises:
         UserError: the file has no such label or split.
@@ -161,7 +161,7 @@ def label_proteins(
         hint = did_you_mean(split, SPLIT_KINDS)
         raise UserError(f"data.split={split}: choose from {', '.join(SPLIT_KINDS)}.{hint}")
     split_column = "random_split" if split == "random" else f"{split}_split_{threshold:g}"
-    label_column = label_column or task.label_column
+    label_column = label_column or release.label_column
     if split_column not in store.columns:
         known = ", ".join(c for c in store.columns if "_split" in c) or "none"
         raise UserError(
@@ -171,14 +171,14 @@ def label_proteins(
     label_columns = [c for c in store.columns if "_split" not in c]
     find_column(label_column, label_columns, "data.label_column", "the release file")
     cells = store.columns[label_column]
-    if task.first_only:
+    if release.first_only:
         cells = [cell.split(";")[0] for cell in cells]
     return Collection(
         store,
         rows=list(range(len(store))),
-        labels=[parse_label(cell, task.label_depth, task.multi_label) for cell in cells],
+        labels=[parse_label(cell, release.label_depth, release.multi_label) for cell in cells],
         splits=[split_name(cell) for cell in store.columns[split_column]],
-        class_names=task.class_names if label_column == task.label_column else {},
+        class_names=release.class_names if label_column == release.label_column else {},
         skipped=store.skipped,
         num_inputs=len(store) + len(store.skipped),
     )

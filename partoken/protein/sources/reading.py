@@ -157,6 +157,22 @@ def _first_line(error: Exception) -> str:
     return lines[0].encode("ascii", "replace").decode()[:200]
 
 
+@dataclass(frozen=True)
+class _Residues:
+    """The residues of the polymers in a file, L of them."""
+
+    coords: np.ndarray
+    """float64 [L, 4, 3]: N, CA, C, O in angstrom; NaN for a missing atom."""
+    name: np.ndarray
+    """Three-letter names, bytes [L]."""
+    chain: np.ndarray
+    """Names of the chains, bytes [L]."""
+    number: np.ndarray
+    """int [L]."""
+    icode: np.ndarray
+    """Insertion codes, int [L]."""
+
+
 def _chains_of(structure: gemmi.Structure, notes: Counter[str]) -> list[tuple[str, np.ndarray, str]]:
     """Returns the protein chains of the first model: name, coordinates float64 [L, 4, 3], L letters."""
     if len(structure) == 0:
@@ -164,46 +180,62 @@ def _chains_of(structure: gemmi.Structure, notes: Counter[str]) -> list[tuple[st
     notes["further models"] += len(structure) - 1
     structure.setup_entities()
     atoms = gemmi.FlatStructure(structure)
-    slot = _slots(atoms)
+    slot, run = _slots(atoms), _runs(structure, atoms)
     is_polymer = atoms.entity_type == gemmi.EntityType.Polymer.value
     is_polymer &= atoms.model_num == (atoms.model_num[0] if len(slot) else 0)
-    polymer_names = {c.decode() for c in np.unique(_strings(atoms.chain_ids)[is_polymer])}
-    run = _runs(structure, atoms)
+    polymer_names = {name.decode() for name in np.unique(_strings(atoms.chain_ids)[is_polymer])}
     # A run of hetero atoms alone is no chain.
     has_polymer_record = np.isin(run, np.unique(run[atoms.het_flags != ord("H")]))
     keep = np.flatnonzero(is_polymer & has_polymer_record & (slot >= 0))
-    if not len(keep):
-        notes["chains that are no protein"] += len(polymer_names)
-        return []
+    proteins = _proteins(_residues_of(atoms, keep, slot, run, notes), notes) if len(keep) else []
+    protein_names = {name for name, _, _ in proteins}
+    notes["chains that are no protein"] += len(polymer_names - protein_names)
+    return list(_distinct(proteins))
+
+
+def _residues_of(
+    atoms: gemmi.FlatStructure, keep: np.ndarray, slot: np.ndarray, run: np.ndarray, notes: Counter[str]
+) -> _Residues:
+    """Collects the backbone atoms of residues, one conformer of each.
+
+    Arguments:
+        atoms: n atoms of a file.
+        keep: positions of the atoms to use, int.
+        slot: place of each atom among `ATOMS`, int [n].
+        run: stretch of the file that each atom belongs to, int [n].
+        notes: gets the number of residues with several conformers.
+    """
     slot, run = slot[keep], run[keep]
-    chain, residue = _strings(atoms.chain_ids)[keep], _strings(atoms.residue_names)[keep]
+    chain, name = _strings(atoms.chain_ids)[keep], _strings(atoms.residue_names)[keep]
     number, icode, altloc = atoms.resnums[keep], atoms.icodes[keep], atoms.altlocs[keep]
     is_new = np.ones(len(keep), dtype=bool)
     is_new[1:] = (np.diff(run) != 0) | (number[1:] != number[:-1]) | (icode[1:] != icode[:-1])
     site = np.cumsum(is_new) - 1
-    repeated = _repeated(site * len(ATOMS) + slot, residue, altloc)
+    repeated = _repeated(site * len(ATOMS) + slot, name, altloc)
     if len(np.unique(site[repeated])) > MAX_REPEATED:
         raise _Unusable("residues that occur twice: two molecules under one chain name, or a damaged file")
-    chosen = _choose(site, slot, residue, altloc, atoms.occ[keep], notes)
-    coords = np.full((site[-1] + 1, 4, 3), np.nan)
-    coords[site[chosen], slot[chosen]] = atoms.pos[keep][chosen]
-
+    chosen = _choose(site, slot, name, altloc, atoms.occ[keep], notes)
     starts = np.flatnonzero(is_new)
-    name_of_site = np.empty(len(starts), dtype=residue.dtype)
-    name_of_site[site[chosen]] = residue[chosen]
-    letters, is_protein = _letters(name_of_site, notes)
-    is_protein &= ~np.isnan(coords[:, 1]).any(1) | ~np.isnan(coords[:, 0]).any(1)
-    chain_of_site = chain[starts]
-    part = _parts(chain_of_site, number[starts], icode[starts])
+    coords = np.full((len(starts), 4, 3), np.nan)
+    coords[site[chosen], slot[chosen]] = atoms.pos[keep][chosen]
+    name_of_site = np.empty(len(starts), dtype=name.dtype)
+    name_of_site[site[chosen]] = name[chosen]
+    return _Residues(coords, name_of_site, chain[starts], number[starts], icode[starts])
+
+
+def _proteins(residues: _Residues, notes: Counter[str]) -> list[tuple[str, np.ndarray, str]]:
+    """Divides residues into protein chains: name, coordinates float64 [L, 4, 3], L letters."""
+    letters, is_protein = _letters(residues.name, notes)
+    has_n, has_ca = (~np.isnan(residues.coords[:, slot]).any(1) for slot in (0, 1))
+    is_protein &= has_n | has_ca
+    part = _parts(residues.chain, residues.number, residues.icode)
     proteins = []
     for value in np.unique(part):
         members = (part == value) & is_protein
         if members.any():
-            name = chain_of_site[members][0].decode("latin-1")
-            proteins.append((name, coords[members], letters[members].tobytes().decode()))
-    protein_names = {name for name, _, _ in proteins}
-    notes["chains that are no protein"] += len(polymer_names - protein_names)
-    return list(_distinct(proteins))
+            name = residues.chain[members][0].decode("latin-1")
+            proteins.append((name, residues.coords[members], letters[members].tobytes().decode()))
+    return proteins
 
 
 def _slots(atoms: gemmi.FlatStructure) -> np.ndarray:

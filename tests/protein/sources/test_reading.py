@@ -77,9 +77,9 @@ def test_the_residue_with_the_higher_occupancy_is_kept_if_two_have_one_number(wr
     names = ("N", "CA", "C", "O")
     trp = [atom_line(n, "TRP", 3, p, altloc="A", occupancy=0.7) for n, p in zip(names, here, strict=True)]
     ser = [atom_line(n, "SER", 3, p + 0.3, altloc="B", occupancy=0.3) for n, p in zip(names, here, strict=True)]
-    found = read_file(write("".join([*lines[:8], *ser, *trp, *lines[12:]]))).chains[0]
-    assert found.letters[2] == "W" and len(found) == len(chains[0])
-    np.testing.assert_allclose(found.coords[2], here, atol=6e-4)
+    chain = read_file(write("".join([*lines[:8], *ser, *trp, *lines[12:]]))).chains[0]
+    assert chain.letters[2] == "W" and len(chain) == len(chains[0])
+    np.testing.assert_allclose(chain.coords[2], here, atol=6e-4)
 
 
 def test_insertion_codes_make_separate_residues_in_order(write, chains):
@@ -95,8 +95,8 @@ def test_insertion_codes_make_separate_residues_in_order(write, chains):
         )
         for name, point in zip(("N", "CA", "C", "O"), one.coords[place], strict=True):
             lines.append(atom_line(name, "ALA", number, point, icode=icode))
-    found = read_file(write("".join(lines))).chains[0]
-    np.testing.assert_allclose(found.coords, one.coords, atol=6e-4)
+    chain = read_file(write("".join(lines))).chains[0]
+    np.testing.assert_allclose(chain.coords, one.coords, atol=6e-4)
 
 
 def test_a_modified_residue_has_the_letter_of_its_parent(write, chains):
@@ -114,9 +114,9 @@ def test_a_modified_residue_has_the_letter_of_its_parent(write, chains):
 
 def test_missing_atoms_are_nan_and_their_residue_is_kept(write, chains):
     text = "".join(line for line in pdb_chain(chains[0]).splitlines(keepends=True) if line[12:16].strip() != "O")
-    found = read_file(write(text)).chains[0]
-    assert len(found) == len(chains[0]) and np.isnan(found.coords[:, 3]).all()
-    assert np.isfinite(found.coords[:, :3]).all()
+    chain = read_file(write(text)).chains[0]
+    assert len(chain) == len(chains[0]) and np.isnan(chain.coords[:, 3]).all()
+    assert np.isfinite(chain.coords[:, :3]).all()
 
 
 def test_waters_ligands_and_nucleic_acids_give_no_chains(write, chains):
@@ -150,9 +150,9 @@ def test_impossible_residues_become_missing_and_too_many_make_the_chain_unusable
     wild = chains[0].coords.copy()
     wild[4, 1] += 30
     wild[9, 2] = 9999.0
-    found = read_file(write(pdb_text(Backbone("x", wild, chains[0].sequence))))
-    assert np.isnan(found.chains[0].coords[4]).all() and np.isnan(found.chains[0].coords[9, 2]).all()
-    assert found.notes["residues with impossible geometry"] == 1
+    content = read_file(write(pdb_text(Backbone("x", wild, chains[0].sequence))))
+    assert np.isnan(content.chains[0].coords[4]).all() and np.isnan(content.chains[0].coords[9, 2]).all()
+    assert content.notes["residues with impossible geometry"] == 1
     nanometres = Backbone("x", chains[0].coords / 10, chains[0].sequence)
     refused = read_file(write(pdb_text(nanometres)))
     assert not refused.chains and "impossible geometry" in refused.skipped[0].reason
@@ -174,9 +174,9 @@ def test_impossible_residues_become_missing_and_too_many_make_the_chain_unusable
     ],
 )
 def test_a_file_that_is_no_structure_is_skipped_with_the_reason(write, content, reason):
-    found = read_file(write(content))
-    assert not found.chains and len(found.skipped) == 1 and reason in found.skipped[0].reason
-    assert "\n" not in found.skipped[0].reason
+    result = read_file(write(content))
+    assert not result.chains and len(result.skipped) == 1 and reason in result.skipped[0].reason
+    assert "\n" not in result.skipped[0].reason
 
 
 def test_short_long_and_ca_only_chains_are_skipped_with_the_reason(write, chains):
