@@ -99,32 +99,31 @@ def select_chains(collection: Collection, options: DataOptions, seed: int) -> Se
     kept = [i for i, labels_of_chain in enumerate(labels) if labels_of_chain]
     splits = _assign_splits(collection, kept, [labels[i][0] for i in kept], options, seed)
 
-    trained = {label for i, split in zip(kept, splits, strict=True) if split == 0 for label in labels[i]}
-    skipped = []
-    for i, split in zip(kept, splits, strict=True):
-        for label in labels[i]:
-            if split > 0 and label not in trained:
-                reason = f"no training chain has its class {names[label]}"
-                chain_id = collection.store.ids[collection.rows[i]]
-                skipped.append(Skipped(chain_id, "", reason, unusable=False))
-                dropped[label] += 1
-    classes = [label for label in classes if label in trained]
+    pairs = list(zip(kept, splits, strict=True))
+    in_training = {label for i, split in pairs if split == 0 for label in labels[i]}
+    untrained = [(i, label) for i, split in pairs if split > 0 for label in labels[i] if label not in in_training]
+    dropped.update(label for _, label in untrained)
+    classes = [label for label in classes if label in in_training]
     labels = keep_classes(labels, classes)
-
-    is_used = np.array([split >= 0 and bool(labels[i]) for i, split in zip(kept, splits, strict=True)], dtype=bool)
-    kept, splits = [i for i, used in zip(kept, is_used, strict=True) if used], splits[is_used]
+    used = [k for k, (i, split) in enumerate(pairs) if split >= 0 and labels[i]]
     if options.limit is not None:
-        chosen = limit_rows(splits, [labels[i][0] for i in kept], options.limit, seed=seed)
-        kept, splits = [kept[c] for c in chosen], splits[chosen]
+        chosen = limit_rows(splits[used], [labels[kept[k]][0] for k in used], options.limit, seed=seed)
+        used = [used[c] for c in chosen]
     return Selection(
-        rows=[collection.rows[i] for i in kept],
-        labels=[labels[i] for i in kept],
-        splits=splits,
+        rows=[collection.rows[kept[k]] for k in used],
+        labels=[labels[kept[k]] for k in used],
+        splits=splits[used],
         class_labels=classes,
         class_names=[names[label] for label in classes],
         dropped={names[label]: count for label, count in dropped.items()},
-        skipped=skipped,
+        skipped=[_skip_untrained(collection, i, names[label]) for i, label in untrained],
     )
+
+
+def _skip_untrained(collection: Collection, i: int, class_name: str) -> Skipped:
+    """Returns why a label of chain `i` is not used."""
+    chain_id = collection.store.ids[collection.rows[i]]
+    return Skipped(chain_id, "", f"no training chain has its class {class_name}", unusable=False)
 
 
 def build_datasets(store: ChainStore, selection: Selection, options: DataOptions) -> dict[str, ChainDataset]:

@@ -101,7 +101,8 @@ def _check_class_names(class_names: Any) -> None:
         return
     if not isinstance(class_names, Mapping):
         raise UserError(
-            f"data.class_names={class_names}: must map labels to names, such as {{1: alpha, 2: beta}}, or null"
+            f"data.class_names={class_names}: must map labels to names, or be null; "
+            "in a shell: 'data.class_names={1: alpha, 2: beta}'"
         )
     for label, name in class_names.items():
         # Predictions of several classes are joined by semicolons.
