@@ -1,12 +1,13 @@
-"""From the command line's overrides to a checked configuration; imports no torch."""
+"""From overrides on a command line to a checked configuration; imports no torch."""
 
 import contextlib
+import inspect
 import logging
 import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,19 @@ from omegaconf.errors import OmegaConfBaseException
 from partoken.errors import UserError, did_you_mean
 from partoken.system.process import prepare_process
 
-__all__ = ["check_config", "compose", "launch", "log_failed_job"]
+__all__ = ["check_config", "check_trainer_keys", "compose", "instantiate", "launch", "log_failed_job", "plain_group"]
 
 log = logging.getLogger(__name__)
 
 CONF = Path(__file__).resolve().parents[1] / "conf"
 PRIMARY = "config_partoken"
-FRACTIONS = ("train.warmup_epochs",)  # whole by default, and may be a fraction
-CHECKED_GROUPS = ("data", "model", "train")  # Lightning and the loggers check their own arguments
+
+TYPED_GROUPS = ("data", "model")
+"""Groups whose values must have the types of their defaults; `train` names a class that checks its own, and Lightning
+checks `trainer`."""
+
+RUN_ARGUMENTS = ("callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "fast_dev_run")
+"""Arguments of Lightning's Trainer that the run sets itself."""
 
 OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), use_cache=True, replace=True)
 
@@ -37,7 +43,7 @@ def compose(overrides: Sequence[str]) -> DictConfig:
     """Composes the primary config with Hydra overrides and checks it, as `run_partoken.py` does.
 
     Raises:
-        UserError: an unknown key or group option, or a value of another type than the default's.
+        UserError: an unknown key or option of a group, or a value of another type than its default.
     """
     try:
         cfg = _compose(overrides)
@@ -48,12 +54,64 @@ def compose(overrides: Sequence[str]) -> DictConfig:
 
 
 def check_config(cfg: DictConfig) -> None:
-    """Checks the config of the Hydra job under way: every key is known, every value has its default's type.
+    """Checks the config of the current Hydra job: every key is known, every value has the type of its default.
 
     Raises:
-        UserError: naming the key, what was found, and the nearest known key.
+        UserError: naming the key, what was found, and the closest known key.
     """
     _check(cfg, HydraConfig.get().overrides.task)
+
+
+def plain_group(cfg: DictConfig, group: str) -> dict[str, Any]:
+    """Returns a group of the config as plain values, interpolations resolved."""
+    plain = OmegaConf.to_container(cfg[group], resolve=True)
+    assert isinstance(plain, dict)
+    return {str(key): value for key, value in plain.items()}
+
+
+def instantiate(node: Mapping[str, Any], group: str, **arguments: Any) -> Any:
+    """Creates what `_target_` of a config group names.
+
+    Arguments:
+        node: the group, plain.
+        group: its name, for messages.
+        arguments: added to the group's own.
+
+    Raises:
+        UserError: no such target, wrong arguments, or a `UserError` of the target.
+    """
+    try:
+        return hydra.utils.instantiate(dict(node), **arguments, _convert_="all", _recursive_=False)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from None
+        if unknown := re.search(r"unexpected keyword argument '(\w+)'", str(cause)):
+            key = f"{group}.{unknown.group(1)}"
+            raise UserError(f"{key} is not a setting of {node['_target_']}: leave it out, with ~{key}") from None
+        if isinstance(cause, (TypeError, ImportError)) or "Error locating target" in str(error):
+            raise UserError(f"{group}: {str(error).splitlines()[0]} ({cause})") from None
+        raise
+
+
+def check_trainer_keys(keys: Iterable[str]) -> None:
+    """Checks that keys are arguments of Lightning's Trainer that a user may set.
+
+    Lightning is imported only if there is a key that `conf/trainer/default.yaml` does not list.
+
+    Raises:
+        UserError: naming the key and the closest known one.
+    """
+    listed = OmegaConf.load(CONF / "trainer/default.yaml") if CONF.is_dir() else {}
+    for key in keys:
+        if key in RUN_ARGUMENTS:
+            raise UserError(f"trainer.{key} is set by the run itself and cannot be given")
+        if key not in listed:
+            import pytorch_lightning as pl  # seconds
+
+            known = list(inspect.signature(pl.Trainer.__init__).parameters)[1:]
+            if key not in known:
+                raise UserError(f"trainer.{key} is no argument of Lightning's Trainer.{did_you_mean(key, known)}")
 
 
 @contextlib.contextmanager
@@ -69,17 +127,17 @@ def log_failed_job() -> Iterator[None]:
 
 
 def launch(main: Callable[[], Any]) -> None:
-    """Calls a `@hydra.main` function; a user's mistake ends in one message and exit status 2, without a traceback."""
-    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra hands errors on instead of printing them itself
+    """Calls a `@hydra.main` function; a user error ends in one message and exit status 2, without a traceback."""
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them itself
     prepare_process()
     try:
         main()
     except UserError as error:
         message = str(error)
     except InstantiationException:
-        raise  # the engine has told the user's mistakes apart from ours
+        raise  # `instantiate` has turned the user's errors into UserErrors
     except (HydraException, OmegaConfBaseException) as error:
-        message = _explain(error, [a for a in sys.argv[1:] if not a.startswith("-")])
+        message = _explain(error, [word for word in sys.argv[1:] if not word.startswith("-")])
     except OSError as error:
         if error.filename is None:
             raise
@@ -99,12 +157,12 @@ def _compose(overrides: Sequence[str]) -> DictConfig:
         return hydra.compose(PRIMARY, list(overrides))
 
 
-def _groups(overrides: Sequence[str]) -> list[str]:
+def _group_choices(overrides: Sequence[str]) -> list[str]:
     """Returns the overrides that choose an option of a config group."""
-    return [o for o in overrides if (CONF / o.lstrip("+").split("=")[0].split("@")[0]).is_dir()]
+    return [word for word in overrides if (CONF / word.lstrip("+").split("=")[0].split("@")[0]).is_dir()]
 
 
-def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for key, value in node.items():
         path = f"{prefix}{key}"
         if isinstance(value, dict) and value:
@@ -113,28 +171,39 @@ def _leaves(node: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield path, value
 
 
-def _plain(cfg: DictConfig, group: str) -> dict[str, Any]:
-    node = cfg.get(group)
-    return dict(_leaves(OmegaConf.to_container(node, resolve=True), f"{group}.")) if node is not None else {}
+def _group_leaves(cfg: DictConfig, group: str) -> dict[str, Any]:
+    if cfg.get(group) is None:
+        return {}
+    return dict(_leaves(plain_group(cfg, group), f"{group}."))
 
 
 def _check(cfg: DictConfig, overrides: Sequence[str]) -> None:
-    defaults = _compose(_groups(overrides))
-    for group in CHECKED_GROUPS:
-        known = _plain(defaults, group)
-        if group == "train":  # an overlay may not bring a key that no file of the group has
-            known = {k: v for k, v in known.items() if k.split(".")[1] in OmegaConf.load(CONF / "train/default.yaml")}
-        for path, value in _plain(cfg, group).items():
-            if path not in known:
-                if any(path.startswith(f"{k}.") for k in known):
-                    continue  # a mapping put where the default is null
-                raise UserError(f"{path} is not a key of the configuration.{did_you_mean(path, list(known))}")
-            _check_type(path, value, known[path])
+    if cfg.get("trainer") is not None:
+        check_trainer_keys(map(str, cfg.trainer))
+    defaults = _compose(_group_choices(overrides))
+    for group in (*TYPED_GROUPS, "train"):
+        known = _known_leaves(defaults, group)
+        for path, value in _group_leaves(cfg, group).items():
+            if path in known:
+                if group in TYPED_GROUPS:
+                    _check_type(path, value, known[path])
+            elif not any(path.startswith(f"{key}.") for key in known):  # a mapping may replace a null
+                raise UserError(f"{path} is not a key of the configuration.{did_you_mean(path, known)}")
+    instantiate(plain_group(cfg, "train"), "train")
+
+
+def _known_leaves(defaults: DictConfig, group: str) -> dict[str, Any]:
+    known = _group_leaves(defaults, group)
+    if group != "train":
+        return known
+    # An experiment may not add a key that no file of the group has.
+    listed = OmegaConf.load(CONF / "train/default.yaml")
+    return {path: value for path, value in known.items() if path.split(".")[1] in listed}
 
 
 def _check_type(path: str, value: Any, default: Any) -> None:
-    kinds = {bool: (bool,), int: (int,), float: (int, float), str: (str,), list: (list,)}
-    kind = float if path in FRACTIONS else type(default)
+    kinds: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,), list: (list,)}
+    kind = type(default)
     if value is None or kind not in kinds:
         return
     if not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind is not bool):
@@ -142,15 +211,18 @@ def _check_type(path: str, value: Any, default: Any) -> None:
 
 
 def _explain(error: BaseException, overrides: Sequence[str]) -> str:
-    """Returns Hydra's complaint as one message that names the nearest key or option."""
+    """Returns an error of Hydra as one message that names the closest key or option."""
     text = str(error)
     if unknown := re.search(r"Could not override '([^']+)'", text):
         key = unknown.group(1)
-        known = [path for path, _ in _leaves(OmegaConf.to_container(_compose(_groups(overrides)), resolve=False))]
+        defaults = OmegaConf.to_container(_compose(_group_choices(overrides)), resolve=False)
+        assert isinstance(defaults, dict)
+        known = [path for path, _ in _leaves({str(name): value for name, value in defaults.items()})]
         return f"{key} is not a key of the configuration.{did_you_mean(key, known)}"
     if option := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, name = option.groups()
-        options = sorted(p.stem for p in (CONF / group).glob("*.yaml"))
+        options = sorted(file.stem for file in (CONF / group).glob("*.yaml"))
         if options:
-            return f"{group}={name}: no such option, choose from {', '.join(options)}.{did_you_mean(name, options)}"
+            listed = ", ".join(options)
+            return f"{group}={name}: no such option, choose from {listed}.{did_you_mean(name, options)}"
     return " ".join(line.strip() for line in [text, str(error.__cause__ or "")] if line.strip())

@@ -44,11 +44,11 @@ def test_the_documents_defaults():
         ("model.max_cluster=3", "model.max_cluster", "model.max_clusters"),
         ("trainer.max_step=3", "trainer.max_step", "trainer.max_steps"),
         ("data=embeded", "data=embeded", "embedded"),
-        ("train.epochs=many", "train.epochs='many'", "int"),
-        ("train.use_cosine_schedule=3", "train.use_cosine_schedule=3", "bool"),
-        ("train.lr=fast", "train.lr='fast'", "float"),
-        ("train.epochs=1.5", "train.epochs=1.5", "int"),
-        ("train.epochs=true", "train.epochs=True", "int"),
+        ("train.epochs=many", "train.epochs='many'", "whole number"),
+        ("train.use_cosine_schedule=3", "train.use_cosine_schedule=3", "true or false"),
+        ("train.lr=fast", "train.lr='fast'", "number"),
+        ("train.epochs=1.5", "train.epochs=1.5", "whole number"),
+        ("train.epochs=true", "train.epochs=True", "whole number"),
     ],
 )
 def test_a_wrong_override_is_named_with_what_was_meant(override, found, meant):
@@ -63,7 +63,9 @@ def test_an_integer_is_a_float():
 
 
 def test_warmup_may_be_a_fraction_of_an_epoch():
-    assert compose(["train.warmup_epochs=0.5"]).train.warmup_epochs == 0.5
+    assert compose(["train.warmup_epochs=0.5", "train.schedule_interval=step"]).train.warmup_epochs == 0.5
+    with pytest.raises(UserError, match=r"train\.schedule_interval=step takes fractions"):
+        compose(["train.warmup_epochs=0.5"])
 
 
 def test_nothing_near_is_suggested_for_nonsense():

@@ -1,16 +1,20 @@
 """How the learning rate moves: linear warm-up, then cosine. `python -m partoken.schedule` shows a plan before it runs.
 
-The schedulers load torch on first use; a plan is made and shown without it.
+The schedulers import torch on first use; a plan is made and shown without it.
 """
 
 from typing import Any
 
 from partoken.schedule.curve import ScheduleError, WarmupCosine
-from partoken.schedule.plan import Plan, explain_change, optimizer_steps, peak_rate, plan_from_config
+from partoken.schedule.length import RunLength, optimizer_steps
+from partoken.schedule.plan import Plan, explain_change, make_plan, peak_rate, plan_from_config
+from partoken.schedule.settings import ScheduleSettings
+from partoken.schedule.stages import Stage, StagedPlan, plan_run, read_fingerprint
 
 __all__ = ["CosineAnnealingWarmupEpochLR", "CosineAnnealingWarmupLR", "PlanLR", "get_cosine_schedule_with_warmup"]
-__all__ += ["Plan", "ScheduleError", "WarmupCosine"]
-__all__ += ["explain_change", "optimizer_steps", "peak_rate", "plan_from_config"]
+__all__ += ["Plan", "RunLength", "ScheduleError", "ScheduleSettings", "Stage", "StagedPlan", "WarmupCosine"]
+__all__ += ["explain_change", "make_plan", "optimizer_steps", "peak_rate", "plan_from_config", "plan_run"]
+__all__ += ["read_fingerprint"]
 
 
 def __getattr__(name: str) -> Any:

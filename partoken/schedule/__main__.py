@@ -5,159 +5,119 @@
     python -m partoken.schedule --gallery reports                                  the pictures of the documentation
     python -m partoken.schedule --table keypoints                                  its tables, as Markdown
 
-With `train.schedule_interval=step` the data is opened to count its batches, unless --batches-per-epoch gives them.
+With `train.schedule_interval=step` the data is opened to count its batches, unless --batches-per-epoch is given.
 """
 
 import argparse
-import math
+import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from partoken.errors import UserError
-from partoken.schedule.curve import ScheduleError, WarmupCosine
-from partoken.schedule.plan import Plan, optimizer_steps, peak_rate, plan_from_config
+from partoken.schedule.length import RunLength, accumulated_batches, num_devices
+from partoken.schedule.plan import Plan
 from partoken.schedule.plot import plot_plans, terminal_plot, write_gallery
+from partoken.schedule.stages import needs_batches, plan_run
+from partoken.schedule.tables import document_keypoints, document_scenarios, key_points, markdown
 
-__all__ = ["main", "markdown", "table"]
+__all__ = ["main"]
 
-TILES = 2000  # training tiles that the scenarios of the Axion-Sat document imply
-SCENARIOS = {  # epochs, batch size, accumulation, warm-up steps, base rate, minimum
-    "Stage 2 (low VRAM)": (20, 1, 8, 500, 1e-4, 1e-6),
-    "Stage 2 (high VRAM)": (20, 8, 1, 500, 5e-4, 1e-6),
-    "Fine-tuning": (10, 4, 2, 125, 1e-4, 1e-7),
-}
+TABLES = {"keypoints": document_keypoints, "scenarios": document_scenarios}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command; returns its exit status, 2 for a user's mistake."""
+    """Runs the command; returns its exit status, 2 for a user error."""
     parser = argparse.ArgumentParser("python -m partoken.schedule", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter  # keeps the lines of __doc__
     parser.add_argument("overrides", nargs="*", help="as for run_partoken.py: key=value, group=option")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw the plan")
     parser.add_argument("--gallery", type=Path, metavar="DIR", help="write the pictures of the documentation")
-    parser.add_argument("--table", choices=("keypoints", "scenarios"), help="print a table of the documentation")
+    parser.add_argument("--table", choices=TABLES, help="print a table of the documentation")
     parser.add_argument("--batches-per-epoch", type=int, metavar="N", help="training batches on each device")
     options = parser.parse_intermixed_args(arguments)
     try:
         print("\n".join(_answer(options)))
-    except (ScheduleError, UserError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
-
-
-def table(plan: Plan) -> list[tuple[str, ...]]:
-    """Returns a header and a row for each key point of a plan; what is not known has no column.
-
-    >>> plan = plan_from_config({"use_cosine_schedule": True, "lr": 0.1, "warmup_epochs": 2}, total_epochs=8)
-    >>> for line in markdown(table(plan)):
-    ...     print(line)
-    | epoch | phase          | rate     | of the peak |
-    | ----- | -------------- | -------- | ----------- |
-    | 0     | start          | 1.00e-07 | 0.0001 %    |
-    | 1     | mid warm-up    | 5.00e-02 | 50 %        |
-    | 2     | peak           | 1.00e-01 | 100 %       |
-    | 4     | half           | 7.50e-02 | 75 %        |
-    | 6     | three quarters | 2.50e-02 | 25 %        |
-    | 7     | last epoch     | 6.70e-03 | 6.7 %       |
-    | 8     | end            | 0.00e+00 | 0 %         |
-    """
-    total, warmup, known = plan.length, plan.curve.warmup if plan.curve else 0, plan.steps_per_epoch
-    phases = {total // 4: "quarter", total // 2: "half", 3 * total // 4: "three quarters"}
-    phases |= {total - 1: f"last {plan.interval}", total: "end", warmup // 2: "mid warm-up", 0: "start", warmup: "peak"}
-    rows = [("step", "epoch", "phase", "rate", "of the peak")]
-    for time, phase in sorted(phases.items()) if plan.curve else [(0, "constant")]:
-        step, epoch = (time, time / (known or 1)) if plan.interval == "step" else (time * (known or 0), time)
-        rate = plan.rate(time)
-        rows.append((f"{step:,}", f"{round(epoch, 2):,g}", phase, f"{rate:.2e}", f"{100 * rate / plan.lr:.3g} %"))
-    unknown = None if known else "step" if plan.interval == "epoch" else "epoch"
-    return [tuple(cell for cell, name in zip(row, rows[0], strict=True) if name != unknown) for row in rows]
-
-
-def markdown(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yields the lines of a Markdown table that also reads well in a terminal; the first row is its header."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in (rows[0], ["-" * width for width in widths], *rows[1:]):
-        yield f"| {' | '.join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))} |"
+    except UserError as error:
+        message = str(error)
+    except BrokenPipeError:  # the reader, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        message = f"{error.filename}: {error.strerror}"
+    else:
+        return 0
+    print(f"error: {message}", file=sys.stderr)
+    return 2
 
 
 def _answer(options: argparse.Namespace) -> Iterator[str]:
-    if options.table == "scenarios":
-        return markdown(list(_scenarios()))
-    if options.table == "keypoints":
-        return markdown(table(Plan(interval="step", curve=WarmupCosine(1000, 10_000), lr=1e-3, min_lr=1e-6)))
-    return map(str, write_gallery(options.gallery)) if options.gallery else _preview(options)
+    if options.table:
+        return markdown(TABLES[options.table]())
+    if options.gallery:
+        return map(str, write_gallery(options.gallery))
+    return _preview(options)
 
 
 def _preview(options: argparse.Namespace) -> Iterator[str]:
-    from omegaconf import OmegaConf
+    from partoken.config import compose, instantiate, plain_group
 
-    from partoken.config import compose
-
+    if options.batches_per_epoch is not None and options.batches_per_epoch < 1:
+        raise UserError(f"--batches-per-epoch={options.batches_per_epoch}: must be 1 or more")
     cfg = compose(options.overrides)
-    train, trainer = (OmegaConf.to_container(cfg[group], resolve=True) for group in ("train", "trainer"))
-    if train["scheduler"] is not None:
-        raise UserError(f"train.scheduler={train['scheduler'].get('_target_')} has rates of its own, and no plan")
-    devices = trainer["devices"] if isinstance(trainer["devices"], int) else 1
-    world = max(1, devices) * trainer["num_nodes"]
-    by_step = train["schedule_interval"] == "step" or trainer["max_steps"] != -1
-    if (batches := options.batches_per_epoch) is None and by_step and train["use_cosine_schedule"]:
-        batches = _count_batches(cfg.data, train, trainer, world)
-    stages = train["stages"] or [{}]
-    for number, stage in enumerate(stages, 1):
-        lengths = _lengths(batches, trainer, stage.get("epochs", trainer["max_epochs"]))
-        own = {**train, **stage}
-        lr, scaled = peak_rate(own, train["batch_size"] * trainer["accumulate_grad_batches"] * world)
-        plan = plan_from_config({**own, "lr": lr}, **lengths)
-        name = f"stage {number} of {len(stages)}, " if len(stages) > 1 else ""
-        yield f"{name}schedule by {plan.interval}: {plan.headline}"
-        yield scaled and f"{scaled}\n"
-        yield from markdown(table(plan))
-        if plan.curve is not None:
-            yield f"\n{terminal_plot(plan)}"
-        yield from (f"advice: {sentence}" for sentence in plan.advice())
-        if path := options.png:
-            path = path.with_stem(f"{path.stem}_{number}") if len(stages) > 1 else path
-            plot_plans({"": plan}, path, f"{name}{plan.headline}")
-            yield str(path)
+    trainer = plain_group(cfg, "trainer")
+    settings = instantiate(plain_group(cfg, "train"), "train")
+    devices, accumulate = num_devices(trainer), accumulated_batches(trainer)
+    length = RunLength.of_trainer(trainer, options.batches_per_epoch)
+    if settings.scheduler is not None:
+        yield f"schedule of {settings.scheduler['_target_']}: no plan; a run records its rates in lr.csv"
+        return
+    names = list(settings.optimizers or [""])
+    if options.batches_per_epoch is None and any(
+        needs_batches(settings.run_stages(name), length.max_steps) for name in names
+    ):
+        length = RunLength.of_trainer(trainer, _count_batches(plain_group(cfg, "data"), settings, devices))
+    for name in names:
+        plan = plan_run(settings.run_stages(name), length, effective_batch=settings.batch_size * accumulate * devices)
+        for number, stage in enumerate(plan.plans, 1):
+            place = [f"optimizer {name}"] if name else []
+            place += [f"stage {number} of {len(plan.plans)}"] if len(plan.plans) > 1 else []
+            yield from _show(stage, ", ".join(place), _picture(options.png, name, number, len(plan.plans)))
 
 
-def _count_batches(data: Any, train: Mapping[str, Any], trainer: Mapping[str, Any], world: int) -> int | None:
-    """Returns the training batches of an epoch on each device; None where the data cannot tell."""
-    import hydra
-    from hydra.errors import InstantiationException
+def _show(plan: Plan, place: str, picture: Path | None) -> Iterator[str]:
+    """Yields the lines about the plan of one stage, and draws it."""
+    title = f"{place}, schedule by {plan.interval}" if place else f"schedule by {plan.interval}"
+    yield f"{title}: {plan.headline}"
+    yield f"{plan.scaling}\n" if plan.scaling else ""
+    yield from markdown(key_points(plan))
+    if plan.curve is not None:
+        yield f"\n{terminal_plot(plan)}"
+    yield from (f"advice: {sentence}" for sentence in plan.advice())
+    if picture is not None:
+        plot_plans({"": plan}, picture, f"{place}, {plan.headline}" if place else plan.headline)
+        yield str(picture)
 
-    try:
-        module = hydra.utils.instantiate(data, **{key: train[key] for key in ("batch_size", "num_workers", "seed")})
-    except InstantiationException as error:
-        raise UserError(f"data: {error.__cause__ or error}; --batches-per-epoch N does without") from None
-    if not hasattr(module, "num_train_batches"):
+
+def _picture(path: Path | None, name: str, number: int, num_stages: int) -> Path | None:
+    """Returns the file of one stage's picture."""
+    if path is None:
         return None
-    batches, limit = module.num_train_batches(world), trainer["overfit_batches"] or trainer["limit_train_batches"]
-    return min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    parts = [path.stem, *([name] if name else []), *([str(number)] if num_stages > 1 else [])]
+    return path.with_stem("_".join(parts))
 
 
-def _lengths(batches: int | None, trainer: Mapping[str, Any], epochs: int | None) -> dict[str, float | None]:
-    """Returns the epochs and steps that the trainer will take, as `plan_from_config` wants them."""
-    accumulate, max_steps = trainer["accumulate_grad_batches"], trainer["max_steps"]
-    length = math.inf if epochs in (None, -1) else epochs
-    if not batches:
-        return {"total_epochs": length, "total_steps": max_steps if length == math.inf else None}
-    steps, per_epoch = optimizer_steps(batches, accumulate, length, max_steps), optimizer_steps(batches, accumulate, 1)
-    length = length if steps == math.inf else math.ceil(steps / per_epoch)
-    return {"total_epochs": length, "total_steps": steps, "steps_per_epoch": per_epoch}
+def _count_batches(group: dict[str, Any], settings: Any, devices: int) -> int | None:
+    """Returns the training batches of an epoch on each device; None if the data does not know them."""
+    from partoken.config import instantiate
 
-
-def _scenarios() -> Iterator[tuple[str, ...]]:
-    yield "scenario", "epochs", "batch", "accumulation", "total steps", "warm-up", "base lr", "half-way", "min lr"
-    for name, (epochs, batch, accumulate, warmup, lr, min_lr) in SCENARIOS.items():
-        total = optimizer_steps(math.ceil(TILES / batch), accumulate, epochs)
-        plan = Plan(interval="step", curve=WarmupCosine(warmup, total), lr=lr, min_lr=min_lr)
-        rates = (f"{plan.rate(time):.2e}" for time in (warmup, total // 2, total))
-        counts = f"{epochs}", f"{batch}", f"{accumulate}", f"{total:,}", f"{warmup} ({100 * warmup / total:g} %)"
-        yield name, *counts, *rates
+    loading = {"batch_size": settings.batch_size, "num_workers": settings.num_workers, "seed": settings.seed}
+    try:
+        batches: int | None = instantiate(group, "data", **loading).num_train_batches(devices)
+    except UserError as error:
+        raise UserError(f"{error}; --batches-per-epoch N previews without the data") from None
+    return batches
 
 
 if __name__ == "__main__":

@@ -1,63 +1,74 @@
-"""From a train config and the trainer's counts to a plan: which curve, in which unit, over what length, and why."""
+"""From schedule settings and the length of a run to a plan: which curve, in which unit, over what length, and why."""
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from numbers import Real
-from typing import Any
+from typing import Any, Self
 
-from partoken.errors import did_you_mean
 from partoken.schedule.curve import ScheduleError, WarmupCosine
+from partoken.schedule.length import RunLength
+from partoken.schedule.settings import ScheduleSettings
 
-__all__ = ["Plan", "explain_change", "optimizer_steps", "peak_rate", "plan_from_config"]
+__all__ = ["Plan", "explain_change", "make_plan", "peak_rate", "plan_from_config"]
 
-INTERVALS = ("epoch", "step")
-EPOCH_WARMUP_FLOOR = 1e-6  # of the peak: what the ParToken document gives epoch 0
-# What the config may hold, and what a missing key means.
-SETTINGS = dict(use_cosine_schedule=False, schedule_interval="epoch", lr=None, min_lr=0.0, num_cycles=0.5)
-SETTINGS |= dict(warmup_steps=None, warmup_epochs=None)
+EPOCH_WARMUP_FLOOR = 1e-6
+"""Factor of the peak in epoch 0 of a plan by epoch, from the ParToken document."""
+
+WARMUP_KEYS = ("warmup_steps", "warmup_epochs")
+COSINE_KEYS = ("min_lr", "num_cycles", *WARMUP_KEYS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Creates the plan of a run, or of one stage of it. Two plans are equal when they give the same rates.
+    """The rates of a run, or of one stage of it. Two plans are equal if they give the same rates.
 
-    Times count from the beginning of the stage. A run of several stages is several plans, one after another, each with
-    its own 0.
+    Times count from the beginning of the stage. A run of several stages is a `StagedPlan`.
     """
 
     interval: str
-    """The unit of the curve's time: "epoch" or "step" (optimizer steps)."""
+    """Unit of the curve's time: "epoch" or "step" (optimizer steps)."""
     curve: WarmupCosine | None
     """None: the rate is constant."""
     lr: float
-    """The peak rate of parameter groups that have no rate of their own."""
+    """Peak rate of parameter groups that have no rate of their own."""
     min_lr: float = 0.0
-    """The rate at the end, of every group."""
+    """Rate at the end, of every group."""
     total_epochs: int | None = field(default=None, compare=False)
-    """Epochs that the trainer will take; None where unknown."""
+    """Epochs that the trainer will take; None: unknown."""
     total_steps: int | None = field(default=None, compare=False)
-    """Optimizer steps that the trainer will take; None where unknown."""
+    """Optimizer steps that the trainer will take; None: unknown."""
     steps_per_epoch: int | None = field(default=None, compare=False)
-    """Optimizer steps of a whole epoch; None where unknown."""
+    """Optimizer steps of a whole epoch; None: unknown."""
     warmup_source: str = field(default="", compare=False)
-    """What decided the warm-up, such as "train.warmup_epochs=5"."""
+    """The setting that decided the warm-up, such as "train.warmup_epochs=5"."""
     unused: tuple[str, ...] = field(default=(), compare=False)
     """Settings that have a value and no effect, such as "train.warmup_epochs=5"."""
+    scaling: str = field(default="", compare=False)
+    """How `train.lr_scaling` changed the peak, as a sentence; "" if it did not."""
+
+    @property
+    def plans(self) -> "tuple[Plan, ...]":
+        """The plans of the stages: this one."""
+        return (self,)
 
     @property
     def length(self) -> float:
-        """The end of the run in the plan's unit; 1 where it is not known, which only a constant rate allows."""
-        return self.curve.total if self.curve else getattr(self, f"total_{self.interval}s") or 1
+        """End of the run in the plan's unit; 1 if it is unknown, as only a constant rate allows."""
+        if self.curve is not None:
+            return self.curve.total
+        total = self.total_epochs if self.interval == "epoch" else self.total_steps
+        return total or 1
 
     def time(self, step: int, epoch: int) -> int:
         """Returns the curve's time at an optimizer step and its epoch, both counted from 0."""
         return step if self.interval == "step" else epoch
 
     def factor(self, time: float, base: float) -> float:
-        """Returns the rate at `time` of a group whose peak is `base`, in units of it: what `LambdaLR` multiplies."""
-        return 1.0 if self.curve is None else self.curve.factor(time, self.min_lr / base if self.min_lr else 0.0)
+        """Returns the rate at `time` of a group whose peak is `base`, as a factor of `base`: a `LambdaLR` needs it."""
+        if self.curve is None:
+            return 1.0
+        return self.curve.factor(time, self.min_lr / base if self.min_lr else 0.0)
 
     def rate(self, time: float, base: float | None = None) -> float:
         """Returns the rate at `time` of a group whose peak is `base`, by default `lr`."""
@@ -66,45 +77,55 @@ class Plan:
 
     @property
     def headline(self) -> str:
-        """The plan on one line: what decided the warm-up, and which setting was not used."""
+        """The plan on one line, with the setting that decided the warm-up and the settings without effect."""
         line = f"constant {self.lr:.2e}, train.use_cosine_schedule=false"
         if curve := self.curve:
             source = f" ({self.warmup_source})" if self.warmup_source else ""
             waves = "" if curve.num_cycles == 0.5 else f"{curve.num_cycles:g} waves of "
-            line = f"warm-up {count(curve.warmup, self.interval)}{source} to {self.lr:.2e}, then {waves}cosine "
-            line += f"to {self.rate(curve.total):.2e} at {self.interval} {curve.total:,.10g}"
+            end = f"{self.rate(curve.total):.2e} at {self.interval} {curve.total:,.10g}"
+            line = f"warm-up {count(curve.warmup, self.interval)}{source} to {self.lr:.2e}, then {waves}cosine to {end}"
         return line + (f"; not used: {', '.join(self.unused)}" if self.unused else "")
 
     def advice(self) -> list[str]:
         """Returns a sentence for each choice that is known to hurt."""
-        if (curve := self.curve) is None:
+        curve = self.curve
+        if curve is None:
             return []
-        unit, last, end, found = self.interval, curve.total - 1, self.rate(curve.total), []
-        by_step = "; train.schedule_interval=step moves within an epoch" if unit == "epoch" else ""
-        if curve.warmup == 0:
-            found.append(f"there is no warm-up ({self.warmup_source}): the first {unit} runs at the peak rate")
-        elif unit == "epoch":
-            first = f"{curve.factor(0):.0e} of the peak rate"
-            found.append(f"the first epoch runs at {first}, so nothing is learned in it{by_step}")
+        advice = [self._advice_on_start(curve)]
         if curve.warmup > curve.total / 3:
-            found.append(f"warm-up takes {100 * curve.warmup / curve.total:.0f} % of the run; 5 to 10 % is usual")
+            percent = f"{100 * curve.warmup / curve.total:.0f} %"
+            advice.append(f"warm-up takes {percent} of the run; 5 to 10 % is usual")
+        advice.append(self._advice_on_end(curve))
+        return [sentence for sentence in advice if sentence]
+
+    def _advice_on_start(self, curve: WarmupCosine) -> str:
+        if curve.warmup == 0:
+            return f"there is no warm-up ({self.warmup_source}): the first {self.interval} runs at the peak rate"
+        if self.interval == "epoch":
+            start = f"{curve.factor(0):.0e} of the peak rate"
+            return f"the first epoch runs at {start}, so nothing is learned in it; {_BY_STEP}"
+        return ""
+
+    def _advice_on_end(self, curve: WarmupCosine) -> str:
+        end, last = self.rate(curve.total), self.rate(curve.total - 1)
         if (curve.num_cycles + 0.5) % 1:
-            found.append(f"train.num_cycles={curve.num_cycles:g} ends at {end:.2e}; 0.5, 1.5, ... end at train.min_lr")
-        elif self.rate(last) - end > 0.01 * self.lr:
-            found.append(f"the last {unit} runs at {self.rate(last):.2e}, so {end:.2e} is never reached{by_step}")
-        return found
+            return f"train.num_cycles={curve.num_cycles:g} ends at {end:.2e}; 0.5, 1.5, ... end at train.min_lr"
+        if last - end > 0.01 * self.lr:
+            fix = f"; {_BY_STEP}" if self.interval == "epoch" else ""
+            return f"the last {self.interval} runs at {last:.2e}, so {end:.2e} is never reached{fix}"
+        return ""
 
     def fingerprint(self) -> dict[str, Any]:
-        """Returns the plan as numbers and strings, which any checkpoint or JSON file can hold."""
+        """Returns the plan as plain numbers and strings, for a checkpoint or a JSON file."""
         plain = json.loads(json.dumps(asdict(self), default=float))  # default: NumPy's numbers
-        return {key: value for key, value in plain.items() if key != "unused"}
+        return {key: value for key, value in plain.items() if key not in ("unused", "scaling")}
 
     @classmethod
-    def from_fingerprint(cls, fingerprint: Mapping[str, Any]) -> "Plan":
-        """Creates the plan that left a fingerprint.
+    def from_fingerprint(cls, fingerprint: Mapping[str, Any]) -> Self:
+        """Creates the plan that `fingerprint` returned.
 
         Raises:
-            ScheduleError: this is no fingerprint of a plan.
+            ScheduleError: it is not the fingerprint of a plan.
         """
         try:
             curve = fingerprint["curve"]
@@ -113,20 +134,60 @@ class Plan:
             raise ScheduleError(f"{fingerprint!r} is no fingerprint of a schedule: {error}") from error
 
 
+_BY_STEP = "train.schedule_interval=step moves within an epoch"
+
+
+def make_plan(settings: ScheduleSettings, length: RunLength, *, effective_batch: float = 1) -> Plan:
+    """Makes the plan of one stage.
+
+    The warm-up is the first of these that is set: `warmup_steps` (interval "step" only), `warmup_epochs` (with the
+    interval "step" rounded to optimizer steps), 10 % of the total, rounded down.
+
+    Arguments:
+        settings: see `ScheduleSettings`.
+        length: of the stage.
+        effective_batch: samples of one optimizer step, over all devices; only `lr_scaling` reads it.
+
+    Raises:
+        ScheduleError: naming the keys, what was found, what is allowed and the fix.
+    """
+    lr, scaling = peak_rate(settings, effective_batch)
+    plan = Plan(
+        interval=settings.schedule_interval,
+        curve=None,
+        lr=lr,
+        total_epochs=length.total_epochs,
+        total_steps=length.total_steps,
+        steps_per_epoch=length.steps_per_epoch,
+        scaling=scaling,
+    )
+    if not settings.use_cosine_schedule:
+        return replace(plan, unused=_assignments(settings, _changed(settings, COSINE_KEYS)))
+    if settings.min_lr > lr:
+        found = f"{settings.assignment('min_lr')} is above {settings.key('lr')}={lr:g}"
+        raise ScheduleError(f"{found}: the rate would rise; lower min_lr")
+    total = _total(settings, length)
+    warmup, source, unused = _warmup(settings, total, length.steps_per_epoch)
+    if warmup >= total:
+        unit = settings.schedule_interval
+        found = f"warm-up takes {count(warmup, unit)} ({source}) of a run of {count(total, unit)}"
+        fix = f"set {settings.key(f'warmup_{unit}s')} below {total}, or train longer (train.epochs)"
+        raise ScheduleError(f"{found}, so the peak rate would never be reached: {fix}")
+    floor = EPOCH_WARMUP_FLOOR if settings.schedule_interval == "epoch" else 0.0
+    curve = WarmupCosine(warmup, total, floor, settings.num_cycles)
+    return replace(plan, curve=curve, min_lr=settings.min_lr, warmup_source=source, unused=unused)
+
+
 def plan_from_config(
     train: Any, *, total_epochs: float | None, total_steps: float | None = None, steps_per_epoch: int | None = None
 ) -> Plan:
-    """Makes the plan that a train config describes, for a run of the length that the trainer will take.
-
-    Warm-up is the first that is set of `warmup_steps` (step interval only), `warmup_epochs` (fractions allowed in step
-    interval, rounded to optimizer steps) and 10 % of the total, rounded down.
+    """Makes the plan of a training configuration, for any training loop; see `make_plan`.
 
     Arguments:
-        train: mapping or object with `use_cosine_schedule, schedule_interval, lr, min_lr, num_cycles, warmup_steps,
-            warmup_epochs`; all but `lr` may be missing.
-        total_epochs: epochs of the run; None, -1 or infinite where unknown.
-        total_steps: optimizer steps of the run (see `optimizer_steps`); None, -1 or infinite where unknown.
-        steps_per_epoch: optimizer steps of an epoch; None where unknown.
+        train: mapping or object with the names of `ScheduleSettings`; all but `lr` may be missing.
+        total_epochs: epochs of the run; None, -1 or infinite if unknown.
+        total_steps: optimizer steps of the run (see `optimizer_steps`); None, -1 or infinite if unknown.
+        steps_per_epoch: optimizer steps of an epoch; None if unknown.
 
     Raises:
         ScheduleError: naming the keys, what was found, what is allowed and the fix.
@@ -139,77 +200,46 @@ def plan_from_config(
         >>> plan.rate(13)
         0.001
     """
-    read = train.get if isinstance(train, Mapping) else lambda key, default: getattr(train, key, default)
-    chosen = {key: read(key, default) for key, default in SETTINGS.items()}
-    _check_values(chosen)
-    unit, min_lr = chosen["schedule_interval"], chosen["min_lr"]
-    epochs, steps = _whole(total_epochs), _whole(total_steps)
-    lengths = {"total_epochs": epochs, "total_steps": steps, "steps_per_epoch": steps_per_epoch}
-    plan = Plan(interval=unit, curve=None, lr=chosen["lr"], **lengths)
-    if not chosen["use_cosine_schedule"]:
-        keys = ("min_lr", "num_cycles", "warmup_steps", "warmup_epochs")
-        return replace(plan, unused=_settings(chosen, [key for key in keys if chosen[key] != SETTINGS[key]]))
-    if min_lr > plan.lr:
-        raise ScheduleError(f"train.min_lr={min_lr:g} is above train.lr={plan.lr:g}: the rate would rise; lower min_lr")
-    total, key = (steps, "trainer.max_steps") if unit == "step" else (epochs, "train.epochs")
-    if total is None:
-        found = f"the number of {unit}s of this run is infinite or unknown"
-        raise ScheduleError(f"train.schedule_interval={unit}: {found}; set {key} to a number above 0")
-    warmup, source, unused = _warmup(chosen, total, steps_per_epoch)
-    if warmup >= total:
-        found = f"warm-up takes {count(warmup, unit)} ({source}) of a run of {count(total, unit)}"
-        fix = f"set train.warmup_{unit}s below {total}, or train longer (train.epochs)"
-        raise ScheduleError(f"{found}, so the peak rate would never be reached: {fix}")
-    curve = WarmupCosine(warmup, total, EPOCH_WARMUP_FLOOR if unit == "epoch" else 0.0, chosen["num_cycles"])
-    return replace(plan, curve=curve, min_lr=min_lr, warmup_source=source, unused=unused)
+    length = RunLength(
+        total_epochs=_known(total_epochs), total_steps=_known(total_steps), steps_per_epoch=steps_per_epoch
+    )
+    settings = replace(ScheduleSettings.read(train), lr_scaling="none")
+    return make_plan(settings, length)
 
 
-def optimizer_steps(num_batches: int, accumulate: int, epochs: float, max_steps: int = -1) -> float:
-    """Counts the optimizer steps that Lightning takes: the partial window at the end of an epoch is a step as well.
+def peak_rate(train: Any, effective_batch: float) -> tuple[float, str]:
+    """Returns the peak rate after `train.lr_scaling`, and a sentence about it ("" if nothing is scaled).
+
+    `linear` multiplies the rate by the effective batch over `train.lr_scaling_base_batch`.
+
+    References:
+        Goyal et al., Accurate, Large Minibatch SGD (2017), https://arxiv.org/abs/1706.02677
 
     Arguments:
-        num_batches: batches of an epoch, on each device.
-        accumulate: batches whose gradients make one step.
-        epochs: epochs of the run; `math.inf` where only `max_steps` ends it.
-        max_steps: optimizer steps after which the run ends; -1: none.
-
-    >>> optimizer_steps(10, accumulate=4, epochs=3)
-    9
-    """
-    steps = math.ceil(num_batches / accumulate) * epochs
-    return steps if max_steps == -1 else min(steps, max_steps)
-
-
-def peak_rate(train: Mapping[str, Any], effective_batch: float) -> tuple[float, str]:
-    """Returns the peak rate after `train.lr_scaling`, and the sentence that states it ("" where nothing is scaled).
-
-    `linear` multiplies the rate by the effective batch (batch size x accumulation x devices) over
-    `train.lr_scaling_base_batch`, 256 where it is not set: Goyal et al. (2017), https://arxiv.org/abs/1706.02677.
+        train: `ScheduleSettings`, or a mapping or object with their names.
+        effective_batch: samples of one optimizer step: batch size x accumulation x devices.
 
     Raises:
-        ScheduleError: an unknown scaling or a base batch that is not above 0.
+        ScheduleError: an unknown scaling, or a base batch that is not above 0.
 
     >>> peak_rate({"lr": 0.1, "lr_scaling": "linear", "lr_scaling_base_batch": 256}, effective_batch=1024)
     (0.4, 'train.lr_scaling=linear: lr 1.00e-01 for a batch of 256 becomes 4.00e-01 for the effective batch of 1024')
     """
-    lr, scaling, base = train["lr"], train.get("lr_scaling") or "none", train.get("lr_scaling_base_batch", 256)
-    if scaling not in ("none", "linear"):
-        raise ScheduleError(f"train.lr_scaling={scaling}: choose none or linear")
-    if scaling == "none":
-        return lr, ""
-    if not base > 0:
-        raise ScheduleError(f"train.lr_scaling_base_batch={base}: must be above 0")
-    rate = lr * effective_batch / base
-    became = f"becomes {rate:.2e} for the effective batch of {effective_batch:g}"
-    return rate, f"train.lr_scaling=linear: lr {lr:.2e} for a batch of {base:g} {became}"
+    settings = train if isinstance(train, ScheduleSettings) else ScheduleSettings.read(train)
+    if settings.lr_scaling != "linear":
+        return settings.lr, ""
+    base = settings.lr_scaling_base_batch
+    rate = settings.lr * effective_batch / base
+    before = f"{settings.key('lr_scaling')}=linear: lr {settings.lr:.2e} for a batch of {base:g}"
+    return rate, f"{before} becomes {rate:.2e} for the effective batch of {effective_batch:g}"
 
 
-def explain_change(saved: Plan, requested: Plan, *, step: int, epoch: int) -> str:
-    """Says how a requested plan differs from the saved one, and what that does to the next rate; "" where it does not.
+def explain_change(saved: Any, requested: Any, *, step: int, epoch: int) -> str:
+    """Explains how a requested plan differs from the saved one and how the next rate changes; "" if they are equal.
 
     Arguments:
-        saved: the plan of the checkpoint.
-        requested: the plan that would go on from it.
+        saved: the plan of the checkpoint, a `Plan` or a `StagedPlan`.
+        requested: the plan that would continue from it.
         step: optimizer steps taken.
         epoch: epochs completed.
     """
@@ -217,9 +247,8 @@ def explain_change(saved: Plan, requested: Plan, *, step: int, epoch: int) -> st
         return ""
     before, after = (plan.rate(plan.time(step, epoch)) for plan in (saved, requested))
     ratio = f", x {after / before:.3g}" if before else ""
-    plans = (f"the {name} plan: {plan.headline}" for name, plan in (("saved", saved), ("requested", requested)))
     jump = f"the rate at step {step}, epoch {epoch} would go from {before:.3e} to {after:.3e}{ratio}"
-    return "\n".join([*plans, jump])
+    return f"the saved plan: {saved.headline}\nthe requested plan: {requested.headline}\n{jump}"
 
 
 def count(number: float, unit: str) -> str:
@@ -231,44 +260,42 @@ def count(number: float, unit: str) -> str:
     return f"{number:,.10g} {unit}{'s' * (number != 1)}"
 
 
-def _warmup(chosen: Mapping[str, Any], total: int, steps_per_epoch: int | None) -> tuple[int, str, tuple[str, ...]]:
-    """Returns the warm-up in the unit of the interval, the setting that decided it, and those that did not."""
-    unit = chosen["schedule_interval"]
-    given = [key for key in ("warmup_steps", "warmup_epochs") if chosen[key] is not None]
+def _total(settings: ScheduleSettings, length: RunLength) -> int:
+    """Returns the end of the run in the unit of the interval."""
+    unit = settings.schedule_interval
+    total, key = (length.total_steps, "trainer.max_steps") if unit == "step" else (length.total_epochs, "train.epochs")
+    if total is None:
+        found = f"the number of {unit}s of this run is infinite or unknown"
+        raise ScheduleError(f"{settings.key('schedule_interval')}={unit}: {found}; set {key} to a number above 0")
+    return total
+
+
+def _warmup(settings: ScheduleSettings, total: int, steps_per_epoch: int | None) -> tuple[int, str, tuple[str, ...]]:
+    """Returns the warm-up in the unit of the interval, the setting that decided it, and the settings that did not."""
+    unit = settings.schedule_interval
+    given = [key for key in WARMUP_KEYS if getattr(settings, key) is not None]
     usable = [key for key in given if unit == "step" or key == "warmup_epochs"]
-    unused = _settings(chosen, [key for key in given if key not in usable[:1]])
+    unused = _assignments(settings, [key for key in given if key not in usable[:1]])
     if not usable:
         return total // 10, f"10 % of {count(total, unit)}, as none is set", unused
-    key, value = usable[0], chosen[usable[0]]
-    (source,) = _settings(chosen, [key])
+    key = usable[0]
+    value, source = getattr(settings, key), settings.assignment(key)
     if unit == "step" and key == "warmup_epochs":
         if steps_per_epoch is None:
-            raise ScheduleError(f"{source}: the steps of an epoch are not known; set train.warmup_steps")
+            fix = f"set {settings.key('warmup_steps')}"
+            raise ScheduleError(f"{source}: the number of steps of an epoch is unknown; {fix}")
         value = math.floor(value * steps_per_epoch + 0.5)
-    if value != int(value):
-        fix = "; train.schedule_interval=step takes fractions of an epoch" if unit == "epoch" else ""
-        raise ScheduleError(f"{source}: must be a whole number{fix}")
     return int(value), source, unused
 
 
-def _check_values(chosen: Mapping[str, Any]) -> None:
-    """Checks each setting by itself."""
-    unit = chosen["schedule_interval"]
-    if unit not in INTERVALS:
-        hint = did_you_mean(str(unit), INTERVALS)
-        raise ScheduleError(f"train.schedule_interval={unit}: choose {' or '.join(INTERVALS)}.{hint}")
-    for key in ("lr", "min_lr", "num_cycles", "warmup_steps", "warmup_epochs"):
-        value, positive = chosen[key], key in ("lr", "num_cycles")
-        if value is None and key.startswith("warmup"):
-            continue
-        number = isinstance(value, Real) and not isinstance(value, bool) and 0 <= value < math.inf
-        if not number or (positive and value == 0):
-            raise ScheduleError(f"train.{key}={value!r}: must be a number {'above 0' if positive else 'of 0 or more'}")
+def _changed(settings: ScheduleSettings, keys: Sequence[str]) -> list[str]:
+    defaults = ScheduleSettings(lr=1.0)
+    return [key for key in keys if getattr(settings, key) != getattr(defaults, key)]
 
 
-def _whole(number: float | None) -> int | None:
+def _assignments(settings: ScheduleSettings, keys: Sequence[str]) -> tuple[str, ...]:
+    return tuple(settings.assignment(key) for key in keys)
+
+
+def _known(number: float | None) -> int | None:
     return int(number) if number is not None and 0 < number < math.inf else None
-
-
-def _settings(chosen: Mapping[str, Any], keys: Sequence[str]) -> tuple[str, ...]:
-    return tuple(f"train.{key}={chosen[key]:g}" for key in keys)

@@ -1,23 +1,73 @@
-"""Several plans in a row."""
+"""Several plans in a row, and the one function that makes the plan of a run.
 
-from collections.abc import Mapping
+The preview, the check before the data is read, and the run itself call `plan_run`.
+"""
+
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, Self, TypeVar
 
 from partoken.schedule.curve import ScheduleError
-from partoken.schedule.plan import Plan
+from partoken.schedule.length import RunLength
+from partoken.schedule.plan import Plan, make_plan
+from partoken.schedule.settings import ScheduleSettings
 
-__all__ = ["StagedPlan", "read_fingerprint"]
+__all__ = ["Stage", "StagedPlan", "needs_batches", "plan_run", "read_fingerprint"]
+
+
+Settings = TypeVar("Settings", bound=ScheduleSettings)
+
+
+@dataclass(frozen=True)
+class Stage(Generic[Settings]):
+    """One stage of a run: its settings and its length."""
+
+    settings: Settings
+    epochs: int | None = None
+    """Epochs of the stage; None: the run has no list of stages, and the trainer decides its length."""
+
+
+def plan_run(stages: Sequence[Stage[Any]], length: RunLength, *, effective_batch: float = 1) -> "Plan | StagedPlan":
+    """Makes the plan of a run.
+
+    Arguments:
+        stages: of the run, in order; one without `epochs`, or any number with.
+        length: of the run; of a list of stages only its `steps_per_epoch` is used.
+        effective_batch: samples of one optimizer step, over all devices.
+
+    Raises:
+        ScheduleError: naming the stage, the keys, what was found, what is allowed and the fix.
+
+    >>> stages = [Stage(ScheduleSettings(lr=0.1), 2), Stage(ScheduleSettings(lr=0.01), 3)]
+    >>> plan = plan_run(stages, RunLength(total_epochs=None, total_steps=None, steps_per_epoch=10))
+    >>> [plan.rate(epoch) for epoch in range(5)], plan.total_steps
+    ([0.1, 0.1, 0.01, 0.01, 0.01], 50)
+    """
+    if len(stages) == 1 and stages[0].epochs is None:
+        return make_plan(stages[0].settings, length, effective_batch=effective_batch)
+    if length.max_steps is not None:
+        raise ScheduleError(f"trainer.max_steps={length.max_steps}: the stages of train.stages end by their epochs")
+    plans = []
+    for number, stage in enumerate(stages, 1):
+        own_length = RunLength.count(epochs=stage.epochs, max_steps=None, steps_per_epoch=length.steps_per_epoch)
+        try:
+            plans.append(make_plan(stage.settings, own_length, effective_batch=effective_batch))
+        except ScheduleError as error:
+            raise ScheduleError(f"stage {number} of {len(stages)}: {error}") from None
+    return plans[0] if len(plans) == 1 else StagedPlan(tuple(plans))
+
+
+def needs_batches(stages: Sequence[Stage[Any]], max_steps: int | None) -> bool:
+    """Returns whether `plan_run` needs to know the number of batches of an epoch."""
+    moving = [stage.settings for stage in stages if stage.settings.use_cosine_schedule]
+    return any(settings.schedule_interval == "step" or max_steps is not None for settings in moving)
 
 
 @dataclass(frozen=True, eq=False)
 class StagedPlan:
-    """Creates the plan that follows the plans of its stages, each from its own beginning.
+    """The plan that follows the plans of its stages, each from its own beginning. It is used like a `Plan`.
 
-    It is used as a `Plan` is. A group whose peak is some share of the first stage's has that share of every stage's.
-
-    Arguments:
-        plans: of the stages in order, all by epoch or all by step, their lengths known.
+    A parameter group whose peak is a fraction of the first stage's peak has the same fraction in every stage.
 
     Raises:
         ScheduleError: stages of different units, or of unknown length.
@@ -29,12 +79,12 @@ class StagedPlan:
     """
 
     plans: tuple[Plan, ...]
+    """The plans of the stages in order, all by epoch or all by step."""
 
     def __post_init__(self) -> None:
-        units = sorted({plan.interval for plan in self.plans})
-        if len(units) > 1:
-            raise ScheduleError("train.stages: every stage moves by train.schedule_interval, set it for all of them")
-        if any(plan.total_epochs is None or plan.total_steps is None for plan in self.plans):
+        if len({plan.interval for plan in self.plans}) > 1:
+            raise ScheduleError("train.stages: all stages need the same train.schedule_interval")
+        if any(length is None for length in self._lengths()):
             raise ScheduleError(
                 "train.stages: a stage needs a length; the training data has no known number of batches"
             )
@@ -47,71 +97,109 @@ class StagedPlan:
 
     @property
     def interval(self) -> str:
+        """Unit of the time: "epoch" or "step" (optimizer steps)."""
         return self.plans[0].interval
 
     @property
     def lr(self) -> float:
+        """Peak rate of the first stage."""
         return self.plans[0].lr
 
     @property
     def min_lr(self) -> float:
-        """The least minimum, to which every group must be able to fall."""
+        """Smallest minimum of all stages; every parameter group must be able to fall to it."""
         return min(plan.min_lr for plan in self.plans)
 
     @property
-    def total_epochs(self) -> int:
-        return sum(plan.total_epochs for plan in self.plans)
+    def total_epochs(self) -> int | None:
+        """Epochs of all stages together; None: unknown."""
+        return _sum(plan.total_epochs for plan in self.plans)
 
     @property
-    def total_steps(self) -> int:
-        return sum(plan.total_steps for plan in self.plans)
+    def total_steps(self) -> int | None:
+        """Optimizer steps of all stages together; None: unknown."""
+        return _sum(plan.total_steps for plan in self.plans)
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """Optimizer steps of a whole epoch; None: unknown."""
+        return self.plans[0].steps_per_epoch
+
+    @property
+    def length(self) -> float:
+        """End of the run in the plan's unit."""
+        return sum(length or 0 for length in self._lengths())
+
+    @property
+    def scaling(self) -> str:
+        """How `train.lr_scaling` changed the peaks, one sentence per stage; "" if it did not."""
+        return "; ".join(plan.scaling for plan in self.plans if plan.scaling)
 
     def time(self, step: int, epoch: int) -> int:
+        """Returns the time at an optimizer step and its epoch, both counted from 0."""
         return step if self.interval == "step" else epoch
 
     def factor(self, time: float, base: float) -> float:
+        """Returns the rate at `time` of a group whose peak in the first stage is `base`, as a factor of `base`."""
         return self.rate(time, base) / base
 
     def rate(self, time: float, base: float | None = None) -> float:
-        """Returns the rate of a group whose peak in the first stage is `base`, at a time since the run began."""
-        share = 1.0 if base is None else base / self.lr
+        """Returns the rate at `time`, counted from the beginning of the run, of a group.
+
+        Arguments:
+            time: in the plan's unit.
+            base: the group's peak in the first stage; None: `lr`.
+        """
+        fraction = 1.0 if base is None else base / self.lr
         for plan, length in self._key()[:-1]:
             if time < length:
-                return plan.rate(time, plan.lr * share)
+                return plan.rate(time, plan.lr * fraction)
             time -= length
-        return self.plans[-1].rate(time, self.plans[-1].lr * share)
+        return self.plans[-1].rate(time, self.plans[-1].lr * fraction)
 
     @property
     def headline(self) -> str:
-        named = (f"stage {number}, {plan.headline}" for number, plan in enumerate(self.plans, 1))
-        return "; ".join(named)
+        """The plans of the stages on one line."""
+        return "; ".join(f"stage {number}, {plan.headline}" for number, plan in enumerate(self.plans, 1))
 
     def advice(self) -> list[str]:
+        """Returns a sentence for each choice that is known to hurt, with its stage."""
         return [f"stage {number}: {advice}" for number, plan in enumerate(self.plans, 1) for advice in plan.advice()]
 
     def fingerprint(self) -> dict[str, Any]:
+        """Returns the plan as plain numbers and strings, for a checkpoint or a JSON file."""
         return {"stages": [plan.fingerprint() for plan in self.plans]}
 
     @classmethod
-    def from_fingerprint(cls, fingerprint: Mapping[str, Any]) -> "StagedPlan":
-        """Creates the plan that left a fingerprint.
+    def from_fingerprint(cls, fingerprint: Mapping[str, Any]) -> Self:
+        """Creates the plan that `fingerprint` returned.
 
         Raises:
-            ScheduleError: this is no fingerprint of a plan of several stages.
+            ScheduleError: it is not the fingerprint of a plan of several stages.
         """
         if "stages" not in fingerprint:
             raise ScheduleError(f"{fingerprint!r} is no fingerprint of a schedule of several stages")
         return cls(tuple(map(Plan.from_fingerprint, fingerprint["stages"])))
 
+    def _lengths(self) -> list[int | None]:
+        if self.interval == "step":
+            return [plan.total_steps for plan in self.plans]
+        return [plan.total_epochs for plan in self.plans]
+
     def _key(self) -> tuple[tuple[Plan, int], ...]:
-        """Returns each stage with its length, which decides when the next one begins."""
-        return tuple((p, p.total_steps if self.interval == "step" else p.total_epochs) for p in self.plans)
+        """Returns each plan with its length, which decides when the next one begins."""
+        return tuple((plan, length or 0) for plan, length in zip(self.plans, self._lengths(), strict=True))
 
 
-def read_fingerprint(fingerprint: Mapping[str, Any]) -> "Plan | StagedPlan":
-    """Creates the plan, of one stage or several, that left a fingerprint.
+def read_fingerprint(fingerprint: Mapping[str, Any]) -> Plan | StagedPlan:
+    """Creates the plan, of one stage or several, from its fingerprint.
 
     Raises:
-        ScheduleError: this is no fingerprint of a plan.
+        ScheduleError: it is not the fingerprint of a plan.
     """
     return (StagedPlan if "stages" in fingerprint else Plan).from_fingerprint(fingerprint)
+
+
+def _sum(numbers: Any) -> int | None:
+    known = list(numbers)
+    return None if None in known else sum(known)

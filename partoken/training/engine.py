@@ -1,50 +1,54 @@
 """Carries out one run: data, model, trainer, fit, test, summary. It knows no domain."""
 
-import contextlib
 import importlib
-import inspect
 import logging
 import math
-import os
 import platform
-import re
 import sys
 import time
-import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-import hydra
 import pytorch_lightning as pl
 import torch
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
-from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.utilities.exceptions import SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from partoken.errors import UserError, did_you_mean
-from partoken.schedule import ScheduleError, plan_from_config
+from partoken.config import check_trainer_keys, instantiate
+from partoken.errors import UserError
+from partoken.schedule import RunLength, ScheduleError, plan_run
+from partoken.schedule.length import accumulated_batches, num_devices
+from partoken.schedule.stages import needs_batches
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.files import write_json
+from partoken.training.domain import DataModule
 from partoken.training.freezing import StageFreezer
 from partoken.training.module import ScheduledModule
 from partoken.training.recorders import EpochTable, RateRecorder
-from partoken.training.resume import AtomicCheckpointIO, ExactResume
-from partoken.training.stages import read_stages
+from partoken.training.resume import ExactResume
+from partoken.training.settings import TrainSettings
+from partoken.training.trainer import (
+    build_trainer,
+    checkpoint_callbacks,
+    open_loggers,
+    quiet_lightning,
+    stopping_callbacks,
+)
 from partoken.version import __version__
 
-__all__ = ["Outcome", "carry_out", "check_outcome", "objective", "quiet_lightning", "run"]
+__all__ = ["Outcome", "carry_out", "check_outcome", "objective", "run"]
 
 log = logging.getLogger(__name__)
 
-UNKNOWN = 10**9  # stands for a length that only the data will tell, where all else is checked before it is read
-OWN_ARGUMENTS = {"callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "fast_dev_run"}
+WORST = 1e9
+"""Objective, in size, of a run without a finite monitor: a NaN would end a whole sweep."""
 
 
 @dataclass(frozen=True)
@@ -65,31 +69,36 @@ def run(cfg: DictConfig) -> Outcome:
     """Carries out the composed config of a Hydra job in its run folder; see `carry_out`."""
     job = HydraConfig.get()
     folder, settings = Path(job.runtime.output_dir), OmegaConf.to_container(cfg, resolve=True)
-    summary = carry_out(settings, folder, in_sweep=job.mode == RunMode.MULTIRUN)
-    best = objective(summary, settings["train"]["monitor_mode"])
+    assert isinstance(settings, dict)
+    groups = {str(name): group for name, group in settings.items()}
+    summary = carry_out(groups, folder, in_sweep=job.mode == RunMode.MULTIRUN)
+    best = objective(summary, groups["train"]["monitor_mode"])
     return Outcome(folder, summary, best, is_main_process=rank_zero_only.rank == 0)
 
 
 def objective(summary: Mapping[str, Any], mode: str) -> float:
-    """Returns the best monitored value, or 1e9 on the losing side where there is none: a NaN would end a whole sweep.
+    """Returns the best monitored value; a run without a finite one counts as the worst.
 
     >>> objective({"monitor": {"best": None}}, "max")
     -1000000000.0
     """
-    best = summary["monitor"]["best"]
-    return best if best is not None else 1e9 if mode == "min" else -1e9
+    best: float | None = summary["monitor"]["best"]
+    if best is not None:
+        return best
+    return WORST if mode == "min" else -WORST
 
 
-def carry_out(settings: dict[str, Any], folder: Path, *, in_sweep: bool = False) -> dict[str, Any]:
+def carry_out(settings: Mapping[str, Any], folder: Path, *, in_sweep: bool = False) -> dict[str, Any]:
     """Trains, validates and tests what the settings describe.
 
-    Leaves in the folder: `checkpoints/best.ckpt` and `last.ckpt`, `lr.csv`, `metrics.csv` and `summary.json`.
+    It leaves `checkpoints/best.ckpt`, `checkpoints/last.ckpt`, `lr.csv`, `metrics.csv` and `summary.json` in the
+    folder.
 
     Arguments:
         settings: the groups of the config, plain: `data` and `model` with their `_target_`, `train`, `trainer`, and
-            `logger` where one is wanted.
+            optionally `logger`.
         folder: the run folder, which exists.
-        in_sweep: the run is one job of several in this process.
+        in_sweep: the run is one of several jobs in this process.
 
     Returns:
         The content of `summary.json`.
@@ -98,49 +107,44 @@ def carry_out(settings: dict[str, Any], folder: Path, *, in_sweep: bool = False)
         UserError: the config, the data or the checkpoint cannot be used.
     """
     started = time.perf_counter()
-    train = settings["train"]
     quiet_lightning()
     log.info("run folder: %s", folder)
-    stages = _check(settings, in_sweep)
-    pl.seed_everything(train["seed"], workers=True, verbose=False)
+    train = TrainSettings.read(settings["train"])
+    _check_before_reading(train, settings["trainer"], in_sweep)
+    pl.seed_everything(train.seed, workers=True, verbose=False)
 
-    data = _read_data(settings, folder)
-    module: ScheduledModule = _instantiate(settings["model"], "model", train=train, data=data.settings())
+    data = _read_data(settings["data"], train, folder)
+    module: ScheduledModule = instantiate(settings["model"], "model", train=train.plain(), data=data.settings())
+    stages = train.run_stages()
     rates, epochs = RateRecorder(folder / "lr.csv"), EpochTable(folder / "metrics.csv")
-    best, last = _checkpoints(folder, train)
-    callbacks = [rates, epochs, ExactResume(), StageFreezer(stages), *_stopping(train), best, last]
-    with _loggers(settings, folder) as loggers, logging_redirect_tqdm():  # lines above the bars, not through them
-        lengths = {"max_epochs": sum(s["epochs"] for s in stages)} if len(stages) > 1 else {}
-        trainer = _trainer({**settings["trainer"], **lengths}, folder, callbacks, loggers)
-        if train["resume_from"] is not None:
-            read_checkpoint(train["resume_from"])
-        try:
-            trainer.fit(module, datamodule=data, ckpt_path=train["resume_from"], weights_only=True)
-        except ScheduleError as error:
-            raise UserError(f"train.resume_from={train['resume_from']}: {error}") from error
-        except SIGTERMException:
-            log.warning("stopped by SIGTERM; go on with train.resume_from=%s", last.best_model_path or "null")
-            sys.exit(143)  # the shell's convention for SIGTERM; Lightning's 0 tells a scheduler that the job is done
+    best, last = checkpoint_callbacks(folder, train)
+    callbacks = [rates, epochs, ExactResume(), StageFreezer(stages), *stopping_callbacks(train), best, last]
+    arguments = dict(settings["trainer"])
+    if train.stages is not None:
+        arguments["max_epochs"] = sum(stage.epochs or 0 for stage in stages)
+    with open_loggers(settings, train, folder) as loggers, logging_redirect_tqdm():  # lines above the bars
+        trainer = build_trainer(arguments, module, folder, callbacks, loggers)
+        _fit(trainer, module, data, train.resume_from, last)
         schedule = rates.summary(trainer, module)
-        chosen = best.best_model_path or last.best_model_path
-        trainer.test(module, datamodule=data, ckpt_path=chosen, verbose=False, weights_only=True)
+        tested = best.best_model_path or last.best_model_path
+        trainer.test(module, datamodule=_lightning(data), ckpt_path=tested, verbose=False, weights_only=True)
 
-    summary = _finite(
-        {
-            **module.summary(),
-            "monitor": {"name": train["monitor"], "best": _finite(best.best_model_score)},
-            "schedule": schedule,
-            "num_parameters": sum(p.numel() for p in module.parameters()),
-            f"{module.unit}_per_second": epochs.units_per_second,
-            "seconds": time.perf_counter() - started,
-            "best_checkpoint": str(chosen),
-            "best_epoch": read_checkpoint(chosen)["epoch"],
-            "epochs": trainer.current_epoch,
-            "seed": train["seed"],
-            "run_folder": str(folder),
-            "versions": _versions(),
-        }
-    )
+    content = {
+        **module.summary(),
+        "epoch_line": list(module.epoch_line),
+        "monitor": {"name": train.monitor, "best": best.best_model_score},
+        "schedule": schedule,
+        "num_parameters": sum(parameter.numel() for parameter in module.parameters()),
+        f"{module.unit}_per_second": epochs.units_per_second,
+        "seconds": time.perf_counter() - started,
+        "best_checkpoint": str(tested),
+        "best_epoch": read_checkpoint(tested)["epoch"],
+        "epochs": trainer.current_epoch,
+        "seed": train.seed,
+        "run_folder": str(folder),
+        "versions": _versions(),
+    }
+    summary: dict[str, Any] = _finite(content)
     if trainer.is_global_zero:
         write_json(folder / "summary.json", summary)
     return summary
@@ -159,29 +163,29 @@ def check_outcome(summary: Mapping[str, Any]) -> None:
         raise UserError("the run left its plan: " + "; ".join(errors))
 
 
-def quiet_lightning() -> None:
-    """Silences what Lightning says to everyone and means for nobody here, and what further devices would say again."""
-    if rank_zero_only.rank:
-        logging.getLogger("partoken").setLevel(logging.WARNING)
-    for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    for message in (
-        "The .* does not have many workers",  # 0 workers is right where a batch takes a millisecond to load
-        "The number of training batches",  # the log interval of a short epoch
-        "Checkpoint directory .* exists",  # resuming in the run's own folder
-        "The dirpath has changed",  # resuming in a new folder
-        ".*isinstance.*LeafSpec.*",
-        "Starting from v1.9.0, `tensorboardX`",
-        "GPU available but not used",
-    ):
-        warnings.filterwarnings("ignore", message)
+def _check_before_reading(train: TrainSettings, trainer: Mapping[str, Any], in_sweep: bool) -> None:
+    """Rejects what is wrong whatever the data, before any is read."""
+    check_trainer_keys(trainer)
+    devices = num_devices(trainer)
+    length = RunLength.of_trainer(trainer, num_batches=None)
+    batch = train.batch_size * accumulated_batches(trainer) * devices
+    for name in train.optimizers or {"": {}}:
+        stages = train.run_stages(name)
+        if train.scheduler is None and not needs_batches(stages, length.max_steps):
+            plan_run(stages, length, effective_batch=batch)
+    if devices > 1 and in_sweep:
+        raise UserError(
+            f"trainer.devices={trainer['devices']} inside -m: each further process would replay the whole sweep; "
+            "run one job per command, or one device per job"
+        )
+    if train.resume_from is not None:
+        read_checkpoint(train.resume_from)
 
 
-def _read_data(settings: Mapping[str, Any], folder: Path) -> pl.LightningDataModule:
-    """Creates and reads the data, and writes down what was read also where it cannot be used."""
-    train = settings["train"]
-    loading = {name: train[name] for name in ("batch_size", "num_workers", "seed")}
-    data = _instantiate(settings["data"], "data", **loading)
+def _read_data(group: Mapping[str, Any], train: TrainSettings, folder: Path) -> DataModule:
+    """Creates and reads the data, and writes its report even if the data cannot be used."""
+    loading = {"batch_size": train.batch_size, "num_workers": train.num_workers, "seed": train.seed}
+    data: DataModule = instantiate(group, "data", **loading)
     try:
         data.prepare_data()
         data.setup("fit")
@@ -193,135 +197,37 @@ def _read_data(settings: Mapping[str, Any], folder: Path) -> pl.LightningDataMod
     return data
 
 
-def _check(settings: Mapping[str, Any], in_sweep: bool) -> list[dict[str, Any]]:
-    """Refuses what cannot be run whatever the data, before any is read; returns the stages of the run."""
-    train, trainer = settings["train"], settings["trainer"]
-    for key, least in (("epochs", 1), ("batch_size", 1), ("num_workers", 0)):
-        if train[key] < least:
-            raise UserError(f"train.{key}={train[key]}: must be at least {least}")
-    if not train["lr"] > 0:
-        raise UserError(f"train.lr={train['lr']}: must be above 0")
-    if train["monitor_mode"] not in ("min", "max"):
-        raise UserError(f"train.monitor_mode={train['monitor_mode']}: choose min or max")
-    stages = read_stages(train)
-    _check_schedule(stages, trainer)
-    known = list(inspect.signature(pl.Trainer.__init__).parameters)[1:]
-    for key in trainer:
-        if key in OWN_ARGUMENTS:
-            raise UserError(f"trainer.{key} is set by the run itself and cannot be given")
-        if key not in known:
-            raise UserError(f"trainer.{key} is no argument of Lightning's Trainer.{did_you_mean(key, known)}")
-    several = trainer["devices"] not in (1, "1", "auto", None) or trainer["num_nodes"] != 1
-    if several and in_sweep:
-        raise UserError(
-            f"trainer.devices={trainer['devices']} inside -m: each further process would replay the whole sweep; "
-            "run one job a command, or one device a job"
-        )
-    return stages
-
-
-def _check_schedule(stages: list[dict[str, Any]], trainer: Mapping[str, Any]) -> None:
-    """Refuses the wrong settings of a schedule that can be told before the length of an epoch is known."""
-    if stages[0]["scheduler"] is not None:
-        return
-    if len(stages) > 1 and trainer.get("max_steps", -1) != -1:
-        raise UserError(f"trainer.max_steps={trainer['max_steps']}: the stages of train.stages end by their epochs")
-    for stage in stages:
-        epochs = stage["epochs"] if len(stages) > 1 else trainer["max_epochs"]
-        if epochs == -1 and trainer.get("max_steps", -1) != -1:
-            epochs = UNKNOWN
-        steps = {"total_steps": UNKNOWN, "steps_per_epoch": 1} if stage["schedule_interval"] == "step" else {}
-        try:
-            plan_from_config(stage, total_epochs=epochs, **steps)
-        except ScheduleError as error:
-            raise UserError(str(error)) from error
-
-
-def _instantiate(node: Mapping[str, Any], group: str, **arguments: Any) -> Any:
-    """Creates what a config group describes; wrong arguments are the user's, all else is ours."""
+def _fit(
+    trainer: pl.Trainer, module: ScheduledModule, data: DataModule, resume_from: str | None, last: ModelCheckpoint
+) -> None:
     try:
-        return hydra.utils.instantiate(dict(node), **arguments, _convert_="all", _recursive_=False)
-    except InstantiationException as error:
-        if isinstance(error.__cause__, UserError):
-            raise error.__cause__ from None
-        if unknown := re.search(r"unexpected keyword argument '(\w+)'", str(error.__cause__)):
-            key = f"{group}.{unknown.group(1)}"
-            raise UserError(f"{key} is not a setting of {node['_target_']}: leave it out, with ~{key}") from None
-        if isinstance(error.__cause__, (TypeError, ImportError)) or "Error locating target" in str(error):
-            raise UserError(f"{group}: {str(error).splitlines()[0]} ({error.__cause__})") from None
-        raise
+        trainer.fit(module, datamodule=_lightning(data), ckpt_path=resume_from, weights_only=True)
+    except ScheduleError as error:
+        # Once the optimizers exist, only the saved states can be wrong.
+        source = f"train.resume_from={resume_from}: " if module.scheduled else ""
+        raise UserError(f"{source}{error}") from error
+    except SIGTERMException:
+        log.warning("stopped by SIGTERM; continue with train.resume_from=%s", last.best_model_path or "null")
+        sys.exit(143)  # the shell's convention for SIGTERM; with Lightning's 0 a job scheduler believes it is done
 
 
-def _checkpoints(folder: Path, train: Mapping[str, Any]) -> tuple[ModelCheckpoint, ModelCheckpoint]:
-    """Creates the two checkpoint callbacks; Lightning's own `save_last` is refreshed only when the monitor improves."""
-    common = dict(dirpath=folder / "checkpoints", enable_version_counter=False, auto_insert_metric_name=False)
-    best = ModelCheckpoint(filename="best", monitor=train["monitor"], mode=train["monitor_mode"], **common)
-    last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **common)
-    return best, last
-
-
-def _stopping(train: Mapping[str, Any]) -> list[Callback]:
-    patience = train["early_stopping_patience"]
-    if patience is None:
-        return []
-    if patience < 1:
-        raise UserError(f"train.early_stopping_patience={patience}: must be at least 1, or null")
-    return [EarlyStopping(train["monitor"], mode=train["monitor_mode"], patience=patience)]
-
-
-def _trainer(arguments: dict[str, Any], folder: Path, callbacks: list[Callback], loggers: list[Any]) -> pl.Trainer:
-    if arguments["enable_progress_bar"] and not sys.stderr.isatty():
-        arguments = {**arguments, "enable_progress_bar": False}  # a bar in a log file is noise; epochs are logged
-    if arguments["enable_progress_bar"]:
-        callbacks = [*callbacks, TQDMProgressBar(refresh_rate=1)]
-    try:
-        return pl.Trainer(
-            **arguments,
-            callbacks=callbacks,
-            logger=loggers or False,
-            plugins=[AtomicCheckpointIO()],
-            default_root_dir=folder,
-        )
-    except (MisconfigurationException, TypeError, ValueError) as error:
-        raise UserError(f"trainer: {error}") from error
-
-
-@contextlib.contextmanager
-def _loggers(settings: Mapping[str, Any], folder: Path) -> Iterator[list[Any]]:
-    """Creates the loggers of the run and closes them whatever happens, so that no job logs into another's run."""
-    train = settings["train"]
-    nodes = [settings["logger"]] if settings.get("logger") else []
-    if train["use_wandb"]:
-        os.environ.setdefault("WANDB_MODE", "offline")  # without an account a run must not fail
-        wandb = {"project": train["wandb_project"], "save_dir": str(folder)}
-        nodes.append({"_target_": "pytorch_lightning.loggers.WandbLogger", **wandb})
-    loggers = []
-    status = "failed"
-    try:
-        loggers = [_instantiate(node, "logger") for node in nodes]
-        for logger in loggers:
-            logger.log_hyperparams({k: v for k, v in settings.items() if k != "logger"})
-        yield loggers
-        status = "success"
-    finally:
-        for logger in loggers:
-            logger.finalize(status)
-        if "wandb" in sys.modules:
-            sys.modules["wandb"].finish()
+def _lightning(data: DataModule) -> pl.LightningDataModule:
+    """A data module of the contract is a LightningDataModule; a protocol cannot say so."""
+    return cast(pl.LightningDataModule, data)
 
 
 def _versions() -> dict[str, str]:
     names = ("torch", "pytorch_lightning", "numpy", "hydra")
-    found = {name: importlib.import_module(name).__version__ for name in names}
-    return {"partoken": __version__, "python": platform.python_version(), **found}
+    libraries = {name: str(importlib.import_module(name).__version__) for name in names}
+    return {"partoken": __version__, "python": platform.python_version(), **libraries}
 
 
 def _finite(value: Any) -> Any:
-    """Returns plain values with None for numbers that JSON does not have."""
+    """Returns plain values, with None for numbers that JSON does not have."""
     if isinstance(value, Mapping):
-        return {k: _finite(v) for k, v in value.items()}
+        return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
+        return [_finite(item) for item in value]
     if isinstance(value, (float, torch.Tensor)):
         return float(value) if math.isfinite(value) else None
     return value

@@ -1,12 +1,15 @@
-"""Stages that freeze parts of the model."""
+"""Freezing parts of the model, stage by stage."""
 
 import logging
-from typing import Any
+from collections.abc import Sequence
 
 import pytorch_lightning as pl
 from torch import nn
 
 from partoken.errors import UserError, did_you_mean
+from partoken.schedule import Stage
+from partoken.training.module import ScheduledModule
+from partoken.training.settings import TrainSettings
 
 __all__ = ["StageFreezer"]
 
@@ -14,56 +17,54 @@ log = logging.getLogger(__name__)
 
 
 class StageFreezer(pl.Callback):
-    """Makes the parts that the present stage freezes stand still, and the others move, as each epoch begins.
-
-    Parameters under a frozen name get no gradient. A module that learns by other means than gradients says so with an
-    attribute `frozen`, which is set.
+    """Freezes the parts that the current stage names, and unfreezes the others, at the start of each epoch.
 
     Arguments:
-        stages: as `read_stages` returns them.
+        stages: of the run, in order.
     """
 
-    def __init__(self, stages: list[dict[str, Any]]) -> None:
-        self.stages = stages
+    def __init__(self, stages: Sequence[Stage[TrainSettings]]) -> None:
+        self.lengths = [stage.epochs for stage in stages]
+        self.settings = [stage.settings for stage in stages]
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         names = [name for name, _ in pl_module.named_modules() if name]
-        for number, stage in enumerate(self.stages):
-            for name in stage["freeze"]:
+        for number in range(len(self.settings)):
+            for name in self._frozen(number):
                 if name not in names:
-                    key = f"train.stages[{number}].freeze={name}"
-                    raise UserError(
-                        f"{key} is no part of the model.{did_you_mean(name, names)} Top parts: {_top(pl_module)}"
-                    )
+                    key = f"{self.settings[number].key('freeze')}={name}"
+                    parts = _top_parts(pl_module)
+                    raise UserError(f"{key}: the model has no such part.{did_you_mean(name, names)} Parts: {parts}")
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.fit_loop.restarting:  # an epoch that goes on has no start of its own
+    def on_train_start(self, trainer: pl.Trainer, pl_module: ScheduledModule) -> None:
+        if trainer.fit_loop.restarting:  # a resumed epoch does not start again
             self._apply(trainer.current_epoch, pl_module)
 
-    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: ScheduledModule) -> None:
         self._apply(trainer.current_epoch, pl_module)
 
-    def _apply(self, epoch: int, module: pl.LightningModule) -> None:
-        number = 0
-        while number < len(self.stages) - 1 and epoch >= self.stages[number]["epochs"]:
-            epoch -= self.stages[number]["epochs"]
-            number += 1
-        frozen = self.stages[number]["freeze"]
-        if epoch == 0 and len(self.stages) > 1:
-            standing = f", {', '.join(frozen)} standing still" if frozen else ""
-            log.info("stage %d of %d%s", number + 1, len(self.stages), standing)
-        for name, part in module.named_modules():
-            still = _under(name, frozen)
-            for parameter in part.parameters(recurse=False):
-                parameter.requires_grad_(not still)
-            if isinstance(getattr(part, "frozen", None), bool):
-                part.frozen = still
+    def _apply(self, epoch: int, module: ScheduledModule) -> None:
+        number, first_epoch = self._stage(epoch)
+        frozen = self._frozen(number)
+        if epoch == first_epoch and len(self.lengths) > 1:
+            note = f", frozen: {', '.join(frozen)}" if frozen else ""
+            log.info("stage %d of %d%s", number + 1, len(self.lengths), note)
+        module.freeze(frozen)
+
+    def _stage(self, epoch: int) -> tuple[int, int]:
+        """Returns the stage of an epoch and the first epoch of that stage."""
+        first_epoch = 0
+        for number, length in enumerate(self.lengths[:-1]):
+            assert length is not None
+            if epoch < first_epoch + length:
+                return number, first_epoch
+            first_epoch += length
+        return len(self.lengths) - 1, first_epoch
+
+    def _frozen(self, number: int) -> tuple[str, ...]:
+        return tuple(self.settings[number].freeze)
 
 
-def _under(name: str, parts: list[str]) -> bool:
-    return any(name == part or name.startswith(f"{part}.") for part in parts)
-
-
-def _top(module: nn.Module) -> str:
+def _top_parts(module: nn.Module) -> str:
     names = [name for name, _ in module.named_modules() if name and name.count(".") < 2]
     return ", ".join(names[:20])

@@ -1,189 +1,290 @@
-"""The base of every model that is trained here: its optimizer and its schedule come from the train config."""
+"""The base of every task: its optimizers and its schedule come from the train settings."""
 
 import logging
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
+from pytorch_lightning.plugins import MixedPrecision
+from torch import Tensor, nn
 
-from partoken.errors import UserError
-from partoken.schedule import (
-    Plan,
-    PlanLR,
-    ScheduleError,
-    explain_change,
-    peak_rate,
-    plan_from_config,
-)
-from partoken.schedule.stages import StagedPlan, read_fingerprint
-from partoken.training.optim import build_optimizer, build_scheduler
-from partoken.training.stages import read_stages
+from partoken.errors import UserError, did_you_mean
+from partoken.schedule import Plan, RunLength, StagedPlan, explain_change, plan_run, read_fingerprint
+from partoken.training.optim import ScheduledOptimizer, build_optimizer, build_scheduler, count_steps
+from partoken.training.settings import TrainSettings
 
-__all__ = ["ScheduledModule", "trainer_counts"]
+__all__ = ["ManualSteps", "ScheduledModule", "run_length"]
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT_KEY = "partoken_schedule"
-ON_CHANGE = ("error", "keep", "extend")
+
+
+@dataclass(frozen=True)
+class ManualSteps:
+    """How `ScheduledModule.optimize` steps, for a task with several optimizers, which Lightning does not step."""
+
+    accumulate: int = 1
+    """Batches whose gradients make one step."""
+    clip_value: float | None = None
+    """`trainer.gradient_clip_val`; None or 0: gradients are not clipped."""
+    clip_algorithm: str | None = None
+    """`trainer.gradient_clip_algorithm`: norm or value."""
 
 
 class ScheduledModule(pl.LightningModule):
-    """Creates a LightningModule that follows the plan of its train config.
+    """A LightningModule that follows the plan of its train settings.
 
-    The plan is made when the optimizer is, from the counts of the trainer. It moves only when the optimizer has really
-    stepped, and travels in the checkpoint with the number of steps, so that a resume can tell whether the requested
-    plan is the one that the run began with (`train.on_schedule_change`).
+    The plan is made with the optimizer, from the length that the trainer will take. It moves only when the optimizer
+    has really stepped. It is saved in the checkpoint with the number of steps, so a resume can compare it with the
+    requested plan (`train.on_schedule_change`).
+
+    A task with several optimizers returns their modules by name from `optimizer_modules`, sets
+    `automatic_optimization = False`, and calls `optimize` in its training step.
 
     Arguments:
-        train: the train config, plain.
+        train: the `train` group of the configuration, plain.
+
+    Raises:
+        UserError: a setting that cannot be used.
     """
 
-    unit = "batches"  # what `batch_units` counts; speed is reported in it
-    epoch_line: tuple[str, ...] = ("train_loss", "val_loss")  # metrics on the line that is logged each epoch
+    unit = "batches"
+    epoch_line: tuple[str, ...] = ("train_loss", "val_loss")
 
     def __init__(self, train: Mapping[str, Any]) -> None:
         super().__init__()
-        self.train_settings = dict(train)
-        self.plan: Plan | StagedPlan | None = (
-            None  # None until the optimizer is made, and where train.scheduler is another's
-        )
-        self.optimizer_steps = 0
-        self.before_optimizer_step: Callable[[], None] = lambda: None
+        self.train_settings = TrainSettings.read(train)
+        self.scheduled: dict[str, ScheduledOptimizer] = {}
+        self.manual_steps = ManualSteps()
+        self.before_optimizer_step: Callable[[ScheduledOptimizer], None] = lambda scheduled: None
         self._resumed: dict[str, Any] | None = None
+
+    @property
+    def plan(self) -> Plan | StagedPlan | None:
+        """The plan of the first optimizer; None before it is made, and if `train.scheduler` is set."""
+        return next((scheduled.plan for scheduled in self.scheduled.values()), None)
+
+    @property
+    def optimizer_steps(self) -> int:
+        """Steps that the first optimizer has really taken since the beginning of the run."""
+        if not self.scheduled:
+            return 0
+        return next(iter(self.scheduled.values())).steps
+
+    def optimizer_modules(self) -> Mapping[str, Sequence[nn.Module]]:
+        """Returns the modules that each optimizer trains, by its name; the only optimizer has the name ""."""
+        return {"": [self]}
 
     def batch_units(self, batch: Any) -> int:
         """Counts what a batch holds, in `unit`."""
         return 1
 
-    def summary(self) -> dict[str, Any]:
-        """Returns what the test found; `test` holds its scores."""
-        return {"test": {k.removeprefix("test_"): float(v) for k, v in self.trainer.callback_metrics.items()}}
+    def summary(self) -> Mapping[str, Any]:
+        """Returns the scores of the test; see `partoken.training.domain.Task.summary`."""
+        scores = {name.removeprefix("test_"): float(value) for name, value in self.trainer.callback_metrics.items()}
+        return {"test": scores}
 
-    def configure_optimizers(self) -> dict[str, Any]:
-        """Returns the optimizer and a `LambdaLR` over the plan, or the scheduler that `train.scheduler` names.
+    def freeze(self, parts: tuple[str, ...]) -> None:
+        """Stops the gradients of the named modules and lets all others have them.
+
+        A task with a module that also learns without gradients, such as a codebook or running averages, overrides
+        this method and freezes that too.
+
+        Arguments:
+            parts: names as in `named_modules`; a module inside a named one is frozen with it.
+        """
+        for name, module in self.named_modules():
+            for parameter in module.parameters(recurse=False):
+                parameter.requires_grad_(not is_under(name, parts))
+
+    def configure_optimizers(self) -> Any:
+        """Returns each optimizer with a `LambdaLR` over its plan, or with the scheduler that `train.scheduler` names.
 
         Raises:
-            UserError: a schedule that cannot be, or one that is not the resumed checkpoint's.
+            UserError: an impossible schedule, or another one than the resumed checkpoint's.
         """
-        train = self.train_settings
-        try:
-            if train["scheduler"] is not None:
-                optimizer = self._build_optimizer(self._peak_rate(train))
-                return {"optimizer": optimizer, "lr_scheduler": build_scheduler(train, optimizer)}
-            self.plan = self._choose_plan(self._request_plan())
-            log.info("schedule: %s", self.plan.headline)
-            for advice in self.plan.advice():
-                log.info("schedule, advice: %s", advice)
-            optimizer = self._build_optimizer(self.plan.lr)
-            scheduler = PlanLR(optimizer, self.plan, extend=train["on_schedule_change"] == "extend")
-        except ScheduleError as error:
-            raise UserError(str(error)) from error
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": self.plan.interval, "frequency": 1},
-        }
+        modules = self.optimizer_modules()
+        self._check_names(list(modules))
+        for name, own in modules.items():
+            self.scheduled[name] = self._schedule(name, own)
+        return [self._as_lightning_wants(scheduled) for scheduled in self.scheduled.values()]
+
+    def optimize(self, loss: Tensor, optimizer: str) -> None:
+        """Adds the gradient of a batch, and steps an optimizer when its window of accumulation is full.
+
+        Only for a task with several optimizers; with one, Lightning does it. Gradients that the loss sends into the
+        modules of other optimizers stay there: use Lightning's `toggle_optimizer` around the forward pass.
+
+        Arguments:
+            loss: scalar, not yet divided by the batches of the window.
+            optimizer: name of the optimizer.
+        """
+        scheduled, steps = self.scheduled[optimizer], self.manual_steps
+        self.manual_backward(loss / steps.accumulate)
+        is_full = (self.trainer.fit_loop.batch_idx + 1) % steps.accumulate == 0
+        if not is_full and not self.trainer.is_last_batch:
+            return
+        self._follow_plan(scheduled)
+        wrapped = self.optimizers()[list(self.scheduled).index(optimizer)]
+        if steps.clip_value:
+            precision = self.trainer.precision_plugin
+            if isinstance(precision, MixedPrecision) and precision.scaler is not None:
+                precision.scaler.unscale_(scheduled.optimizer)
+            self.clip_gradients(wrapped, steps.clip_value, steps.clip_algorithm)
+        wrapped.step()
+        wrapped.zero_grad()
 
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Advances the scheduler, unless the optimizer has not stepped, as when a gradient scaler met an infinity."""
-        if self.plan is not None and self.plan.interval == "step" and scheduler.last_epoch >= self.optimizer_steps:
-            return
-        super().lr_scheduler_step(scheduler, metric)
-
-    def planned_rate(self, step: int, epoch: int, group: Mapping[str, Any]) -> float:
-        """Returns the rate that the plan has for a parameter group at an optimizer step of an epoch, both from 0."""
-        assert self.plan is not None
-        return self.plan.rate(self.plan.time(step, epoch), group["initial_lr"])
+        """Advances the scheduler, unless the optimizer did not step because a gradient scaler met an infinity."""
+        scheduled = next(item for item in self.scheduled.values() if item.scheduler is scheduler)
+        if not scheduled.is_ahead:
+            super().lr_scheduler_step(scheduler, metric)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        plan = None if self.plan is None else self.plan.fingerprint()
-        checkpoint[CHECKPOINT_KEY] = {"step": self.optimizer_steps, "plan": plan}
+        states = {name: _state(scheduled) for name, scheduled in self.scheduled.items()}
+        epoch = self.trainer.fit_loop.epoch_progress.current.processed
+        only = states.pop("", {})
+        checkpoint[CHECKPOINT_KEY] = {**only, "epoch": epoch, **({"optimizers": states} if states else {})}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._check_weights(checkpoint)
-        saved = checkpoint.get(CHECKPOINT_KEY, {"step": 0, "plan": None})
-        epochs = checkpoint.get("loops", {}).get("fit_loop", {}).get("epoch_progress", {}).get("current", {})
-        self._resumed = {**saved, "epoch": epochs.get("processed", 0)}
-        self.optimizer_steps = saved["step"]
+        saved = checkpoint.get(CHECKPOINT_KEY, {})
+        if "epoch" not in saved:
+            _warn_of_old_checkpoint(saved)
+        self._resumed = {"epoch": checkpoint.get("epoch", 0), **saved}
 
-    def _build_optimizer(self, lr: float) -> Any:
-        optimizer = build_optimizer(self, self.train_settings, lr)
-        optimizer.register_step_pre_hook(lambda *_: self.before_optimizer_step())
-        optimizer.register_step_post_hook(lambda *_: self._count_step())
-        return optimizer
+    def _schedule(self, name: str, modules: Sequence[nn.Module]) -> ScheduledOptimizer:
+        """Creates an optimizer with its scheduler, and continues from the resumed checkpoint."""
+        stages = self.train_settings.run_stages(name)
+        settings = stages[0].settings
+        plan = None
+        length, batch = run_length(self), self._effective_batch()
+        if settings.scheduler is None:
+            plan = self._choose_plan(name, plan_run(stages, length, effective_batch=batch))
+            self._log_plan(name, plan)
+            lr = plan.lr
+        else:
+            lr = plan_run(stages, length, effective_batch=batch).lr
+        scheduled = build_scheduler(name, settings, build_optimizer(modules, settings, lr), plan)
+        scheduled.steps = self._resumed_state(name).get("step", 0)
+        count_steps(scheduled, lambda item: self.before_optimizer_step(item))
+        return scheduled
 
-    def _count_step(self) -> None:
-        self.optimizer_steps += 1
+    def _as_lightning_wants(self, scheduled: ScheduledOptimizer) -> dict[str, Any]:
+        configuration = {
+            "scheduler": scheduled.scheduler,
+            "interval": scheduled.interval,
+            "frequency": 1,  # with the interval "step" Lightning counts batches here, not optimizer steps
+            "monitor": self.train_settings.monitor,
+        }
+        return {"optimizer": scheduled.optimizer, "lr_scheduler": configuration}
 
-    def _peak_rate(self, train: Mapping[str, Any]) -> float:
-        """Returns the peak rate for the batch that really makes a step, on all devices."""
-        batches = self.trainer.accumulate_grad_batches * self.trainer.world_size
-        lr, scaling = peak_rate(train, train["batch_size"] * batches)
-        if scaling:
-            log.info("%s", scaling)
-        return lr
+    def _follow_plan(self, scheduled: ScheduledOptimizer) -> None:
+        """Advances the scheduler of an optimizer that Lightning does not step to the time of its next step."""
+        time = scheduled.steps if scheduled.interval == "step" else self.trainer.current_epoch
+        while scheduled.scheduler.last_epoch < time:
+            scheduled.scheduler.step()
 
-    def _request_plan(self) -> Plan | StagedPlan:
-        """Returns the plan of the train config for the length that the trainer will take."""
-        counts, plans = trainer_counts(self.trainer), []
-        stages = read_stages(self.train_settings)
-        for stage in stages:
-            if len(stages) > 1:
-                per_epoch = counts["steps_per_epoch"]
-                counts = {"total_epochs": stage["epochs"], "total_steps": per_epoch and per_epoch * stage["epochs"]}
-                counts["steps_per_epoch"] = per_epoch
-            plans.append(plan_from_config({**stage, "lr": self._peak_rate(stage)}, **counts))
-        return plans[0] if len(plans) == 1 else StagedPlan(tuple(plans))
+    def _effective_batch(self) -> int:
+        """Returns the samples of one optimizer step, over all devices."""
+        accumulate = self.trainer.accumulate_grad_batches * self.manual_steps.accumulate
+        return self.train_settings.batch_size * accumulate * self.trainer.world_size
 
-    def _choose_plan(self, requested: Plan | StagedPlan) -> Plan | StagedPlan:
-        """Returns the plan to follow: the requested one, unless the resumed checkpoint has another that is kept."""
-        how = self.train_settings["on_schedule_change"]
-        if how not in ON_CHANGE:
-            raise UserError(f"train.on_schedule_change={how}: choose {', '.join(ON_CHANGE)}")
-        if self._resumed is None or self._resumed["plan"] is None:
+    def _log_plan(self, name: str, plan: Plan | StagedPlan) -> None:
+        title = f"schedule of {name}" if name else "schedule"
+        if plan.scaling:
+            log.info("%s", plan.scaling)
+        log.info("%s: %s", title, plan.headline)
+        for advice in plan.advice():
+            log.info("%s, advice: %s", title, advice)
+
+    def _choose_plan(self, name: str, requested: Plan | StagedPlan) -> Plan | StagedPlan:
+        """Returns the requested plan, or the resumed checkpoint's if that is another one and shall be kept."""
+        state = self._resumed_state(name)
+        if state.get("plan") is None:
             return requested
-        saved = read_fingerprint(self._resumed["plan"])
-        change = explain_change(saved, requested, step=self._resumed["step"], epoch=self._resumed["epoch"])
+        saved, decision = read_fingerprint(state["plan"]), self.train_settings.on_schedule_change
+        change = explain_change(saved, requested, step=state["step"], epoch=state["epoch"])
         if not change:
             return requested
-        if how == "error":
+        if decision == "error":
             raise UserError(
-                f"train.resume_from={self.train_settings['resume_from']} was made with another schedule:\n{change}\n"
-                "ask for the saved plan, or decide with train.on_schedule_change=keep (go on with the saved plan) "
+                f"train.resume_from={self.train_settings.resume_from} was made with another schedule:\n{change}\n"
+                "ask for the saved plan, or decide with train.on_schedule_change=keep (follow the saved plan) "
                 "or =extend (follow the requested plan from here)"
             )
-        log.warning("train.on_schedule_change=%s:\n%s", how, change)
-        return saved if how == "keep" else requested
+        log.warning("train.on_schedule_change=%s:\n%s", decision, change)
+        return saved if decision == "keep" else requested
+
+    def _resumed_state(self, name: str) -> dict[str, Any]:
+        """Returns step, plan and epoch of an optimizer in the resumed checkpoint; nothing without a resume."""
+        if self._resumed is None:
+            return {}
+        own = self._resumed.get("optimizers", {}).get(name, {}) if name else self._resumed
+        return {"step": 0, "plan": None, **own, "epoch": self._resumed["epoch"]}
+
+    def _check_names(self, names: list[str]) -> None:
+        """Rejects settings of an optimizer that this task does not have, and schedulers that it cannot step."""
+        for name in self.train_settings.optimizers or {}:
+            if name not in names:
+                known = f"its optimizers are {', '.join(names)}" if names != [""] else "it has a single optimizer"
+                raise UserError(
+                    f"train.optimizers.{name}: the model has no such optimizer, {known}.{did_you_mean(name, names)}"
+                )
+        if names != [""] and self.train_settings.scheduler is not None:
+            raise UserError("train.scheduler: a model with several optimizers needs the schedule of train; set it null")
 
     def _check_weights(self, checkpoint: Mapping[str, Any]) -> None:
-        """Refuses the checkpoint of another model, naming the settings in which they differ."""
+        """Rejects the checkpoint of another model, naming the settings in which they differ."""
         own = {name: tuple(value.shape) for name, value in self.state_dict().items()}
         saved = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
         if own == saved:
             return
         theirs, ours = checkpoint.get("hyper_parameters", {}), dict(self.hparams)
-        settings = [f"{k}: {theirs.get(k)} there, {ours.get(k)} here" for k in ours if theirs.get(k) != ours.get(k)]
-        differing = [k for k in {**own, **saved} if own.get(k) != saved.get(k)]
-        told = settings[:5] or [f"{k}: {saved.get(k)} there, {own.get(k)} here" for k in differing[:3]]
-        raise UserError(
-            f"the checkpoint is of another model, {len(differing)} of its tensors do not fit: " + "; ".join(told)
-        )
+        settings = [
+            f"{key}: {theirs.get(key)} there, {ours.get(key)} here" for key in ours if theirs.get(key) != ours.get(key)
+        ]
+        differing = [name for name in {**own, **saved} if own.get(name) != saved.get(name)]
+        tensors = [f"{name}: {saved.get(name)} there, {own.get(name)} here" for name in differing[:3]]
+        reasons = "; ".join(settings[:5] or tensors)
+        raise UserError(f"the checkpoint is of another model, {len(differing)} of its tensors do not fit: {reasons}")
 
 
-def trainer_counts(trainer: pl.Trainer) -> dict[str, int | None]:
-    """Returns what the trainer will take: `total_epochs`, `total_steps` (optimizer steps), `steps_per_epoch`.
-
-    Lightning steps the last, partial window of an accumulation as well, so an epoch has ceil(batches / accumulate)
-    optimizer steps. What is unknown, as with an iterable data set, is None.
-    """
+def run_length(module: ScheduledModule) -> RunLength:
+    """Returns the length that the trainer of a module will take; it may not have loaded its data yet."""
+    trainer = module.trainer
     if trainer.train_dataloader is None:
-        trainer.fit_loop.setup_data()  # as the estimate does, unless max_epochs is -1
-    steps = trainer.estimated_stepping_batches
-    total_steps = None if steps in (-1, math.inf) else int(steps)
+        trainer.fit_loop.setup_data()
     batches = trainer.num_training_batches
-    steps_per_epoch = None if batches == math.inf else math.ceil(batches / trainer.accumulate_grad_batches)
-    if total_steps is not None and steps_per_epoch:
-        total_epochs = math.ceil(total_steps / steps_per_epoch)  # max_steps may end the run before max_epochs
-    else:
-        total_epochs = None if trainer.max_epochs == -1 else trainer.max_epochs
-    return {"total_epochs": total_epochs, "total_steps": total_steps, "steps_per_epoch": steps_per_epoch}
+    accumulate = trainer.accumulate_grad_batches * module.manual_steps.accumulate
+    epochs, max_steps = trainer.max_epochs, trainer.max_steps
+    return RunLength.count(
+        epochs=None if epochs in (None, -1) else epochs,
+        # Lightning counts the steps of all optimizers together.
+        max_steps=None if max_steps == -1 else max_steps // len(module.optimizer_modules()),
+        steps_per_epoch=None if batches == math.inf else math.ceil(batches / accumulate),
+    )
+
+
+def is_under(name: str, parts: Sequence[str]) -> bool:
+    """Returns whether a module is one of the named ones, or inside one.
+
+    >>> is_under("network.encoder.0", ["network.encoder"]), is_under("network.encoder2", ["network.encoder"])
+    (True, False)
+    """
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
+
+
+def _state(scheduled: ScheduledOptimizer) -> dict[str, Any]:
+    plan = None if scheduled.plan is None else scheduled.plan.fingerprint()
+    return {"step": scheduled.steps, "plan": plan}
+
+
+def _warn_of_old_checkpoint(saved: Mapping[str, Any]) -> None:
+    """Warns if a checkpoint within an epoch was written before data modules saved their position."""
+    steps_per_epoch = (saved.get("plan") or {}).get("steps_per_epoch")
+    if steps_per_epoch and saved["step"] % steps_per_epoch:
+        log.warning("the checkpoint was written within an epoch by an older version: the epoch's data starts again")

@@ -1,91 +1,108 @@
-"""From a train config to a torch optimizer, and to a scheduler of torch's where one is named."""
+"""From train settings to a torch optimizer and its scheduler."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-import hydra
 import torch
 from torch import nn
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
-from partoken.errors import UserError
+from partoken.schedule import Plan, PlanLR, StagedPlan
+from partoken.training.settings import TrainSettings
+from partoken.training.torch_scheduler import make_torch_scheduler
 
-__all__ = ["OPTIMIZERS", "build_optimizer", "build_scheduler", "parameter_groups"]
+__all__ = ["ScheduledOptimizer", "build_optimizer", "build_scheduler", "parameter_groups"]
 
 OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
-def build_optimizer(module: nn.Module, train: Mapping[str, Any], lr: float) -> torch.optim.Optimizer:
+@dataclass
+class ScheduledOptimizer:
+    """An optimizer, its scheduler and its plan, with the number of steps that it has really taken."""
+
+    name: str
+    """Name among several optimizers; "" for the only one."""
+    optimizer: Optimizer
+    scheduler: LRScheduler
+    plan: Plan | StagedPlan | None
+    """None: the scheduler is the one of `train.scheduler`, which has no plan."""
+    interval: str
+    """When the scheduler moves: "epoch" or "step"."""
+    steps: int = 0
+    """Steps taken since the beginning of the run; a step that a gradient scaler skipped does not count."""
+
+    @property
+    def is_ahead(self) -> bool:
+        """Whether the scheduler has moved as often as the optimizer, so that it must wait for the next step."""
+        return self.plan is not None and self.interval == "step" and self.scheduler.last_epoch >= self.steps
+
+    def planned_rate(self, step: int, epoch: int, group: Mapping[str, Any]) -> float | None:
+        """Returns the planned rate of a parameter group at a step of an epoch, both from 0; None without a plan."""
+        if self.plan is None:
+            return None
+        return self.plan.rate(self.plan.time(step, epoch), group["initial_lr"])
+
+
+def build_optimizer(modules: Iterable[nn.Module], settings: TrainSettings, lr: float) -> Optimizer:
     """Creates the optimizer that `train.optimizer` names, over the groups of `parameter_groups`.
 
     Arguments:
-        module: whose parameters are trained.
-        train: the train config; reads `optimizer` and `weight_decay`.
+        modules: their parameters are trained.
+        settings: `optimizer` and `weight_decay` are read.
         lr: peak rate of every group.
-
-    Raises:
-        UserError: an unknown optimizer, a negative weight decay or rate.
     """
-    name, decay = train["optimizer"], train["weight_decay"]
-    if name not in OPTIMIZERS:
-        raise UserError(f"train.optimizer={name}: choose from {', '.join(OPTIMIZERS)}")
-    if decay < 0:
-        raise UserError(f"train.weight_decay={decay}: must be 0 or more")
-    options = {"momentum": 0.9} if name == "sgd" else {}
-    return OPTIMIZERS[name](parameter_groups(module, decay), lr=lr, **options)
+    options = {"momentum": 0.9} if settings.optimizer == "sgd" else {}
+    groups = parameter_groups(modules, settings.weight_decay)
+    return OPTIMIZERS[settings.optimizer](groups, lr=lr, **options)
 
 
-def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Splits the parameters into those that decay and those that do not: biases, norms and scalars.
+def parameter_groups(modules: Iterable[nn.Module], weight_decay: float) -> list[dict[str, Any]]:
+    """Splits parameters into a group with weight decay and a group without: biases, norms and scalars.
 
-    Everything with fewer than two dimensions is a bias, the gain of a norm or a single number. An empty group is
+    A parameter with fewer than two dimensions is a bias, the gain of a norm or a single number. An empty group is
     left out.
 
-    >>> [len(g["params"]) for g in parameter_groups(nn.Sequential(nn.Linear(2, 2), nn.LayerNorm(2)), 0.1)]
+    >>> [len(g["params"]) for g in parameter_groups([nn.Linear(2, 2), nn.LayerNorm(2)], 0.1)]
     [1, 3]
     """
-    parameters = [p for p in module.parameters() if p.numel()]
+    parameters = [p for module in modules for p in module.parameters() if p.numel()]
     groups = [
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
     ]
-    return [g for g in groups if g["params"]]
+    return [group for group in groups if group["params"]]
 
 
-def build_scheduler(train: Mapping[str, Any], optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    """Creates the scheduler that `train.scheduler` describes, as Lightning takes it from `configure_optimizers`.
+def build_scheduler(
+    name: str, settings: TrainSettings, optimizer: Optimizer, plan: Plan | StagedPlan | None
+) -> ScheduledOptimizer:
+    """Creates the scheduler of an optimizer: a `LambdaLR` over the plan, or the one that `train.scheduler` names.
 
-    Any class of `torch.optim.lr_scheduler` can be named with `_target_`; those inside another one (`SequentialLR`,
-    `ChainedScheduler`) as well. `ReduceLROnPlateau` follows `train.monitor`. It moves by `train.schedule_interval`.
+    `train.scheduler` may name any class of `torch.optim.lr_scheduler`, also with others inside (`SequentialLR`,
+    `ChainedScheduler`). `ReduceLROnPlateau` follows `train.monitor` and moves by epoch.
 
-    Raises:
-        UserError: no such class, or arguments that it does not take.
+    Arguments:
+        name: of the optimizer; "" for the only one.
+        settings: `scheduler`, `schedule_interval` and `on_schedule_change` are read.
+        optimizer: whose rates move.
+        plan: None if `train.scheduler` is set.
     """
-    scheduler = _instantiate_scheduler(train["scheduler"], optimizer)
-    if not isinstance(scheduler, LRScheduler):
-        raise UserError(f"train.scheduler._target_={train['scheduler'].get('_target_')}: not a learning-rate scheduler")
-    plateau = isinstance(scheduler, ReduceLROnPlateau)
-    return {
-        "scheduler": scheduler,
-        "interval": "epoch" if plateau else train["schedule_interval"],
-        "frequency": 1,
-        "monitor": train["monitor"],
-    }
+    if plan is not None:
+        scheduler: LRScheduler = PlanLR(optimizer, plan, extend=settings.on_schedule_change == "extend")
+        return ScheduledOptimizer(name, optimizer, scheduler, plan, plan.interval)
+    assert settings.scheduler is not None
+    scheduler = make_torch_scheduler(settings.scheduler, optimizer)
+    interval = "epoch" if isinstance(scheduler, ReduceLROnPlateau) else settings.schedule_interval
+    return ScheduledOptimizer(name, optimizer, scheduler, None, interval)
 
 
-def _instantiate_scheduler(node: Any, optimizer: torch.optim.Optimizer) -> Any:
-    if isinstance(node, list):
-        return [_instantiate_scheduler(item, optimizer) for item in node]
-    if not isinstance(node, Mapping):
-        return node
-    arguments = {k: _instantiate_scheduler(v, optimizer) for k, v in node.items() if k != "_target_"}
-    target = node.get("_target_")
-    if target is None:
-        return arguments
-    try:
-        made = hydra.utils.get_object(target)
-        if isinstance(made, type) and issubclass(made, LRScheduler):
-            arguments["optimizer"] = optimizer
-        return made(**arguments)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise UserError(f"train.scheduler: {target} cannot be created: {error}") from error
+def count_steps(scheduled: ScheduledOptimizer, before_step: Callable[[ScheduledOptimizer], None]) -> None:
+    """Makes the optimizer call `before_step` before each step that it really takes, and count the step."""
+
+    def after_step(*_: Any) -> None:
+        scheduled.steps += 1
+
+    scheduled.optimizer.register_step_pre_hook(lambda *_: before_step(scheduled))
+    scheduled.optimizer.register_step_post_hook(after_step)

@@ -1,4 +1,4 @@
-"""What is recorded and checked while training."""
+"""Tables that are written while training: every learning rate, and the metrics of every epoch."""
 
 import csv
 import logging
@@ -11,91 +11,120 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
-from partoken.system.tables import write_table
+from partoken.system.tables import read_table, write_table
 from partoken.training.module import ScheduledModule
+from partoken.training.optim import ScheduledOptimizer
 
 __all__ = ["EpochTable", "RateRecorder"]
 
 log = logging.getLogger(__name__)
 
+TOLERANCE = 1e-9
+"""Deviation of an applied rate from the plan that is not an error, as a fraction of the larger of peak and plan."""
+
 
 class RateRecorder(pl.Callback):
-    """Writes `lr.csv` and holds every applied rate against the plan, at every step that the optimizer takes.
+    """Writes `lr.csv` and compares every applied rate with the plan, at every step that an optimizer really takes.
 
-    A row is one optimizer step and parameter group: `step,epoch,group,lr`, steps and epochs counted from 0, the rate
-    as the optimizer used it. A step that a gradient scaler skips has no row. When the run goes on from a checkpoint in
-    a folder that has rows already, those of steps that will be taken again are dropped first.
+    A row is one optimizer step and one parameter group: `step,epoch,group,lr`. Steps and epochs count from 0, and the
+    rate is the one that the optimizer used. With several optimizers a first column `optimizer` names each. A step that
+    a gradient scaler skips has no row. If a resumed run continues in a folder with rows, the rows of steps that will
+    be taken again are dropped first.
 
     Arguments:
-        path: where the table goes.
+        path: of the table.
     """
 
     FIELDS = ("step", "epoch", "group", "lr")
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.steps_recorded = 0
-        self.largest_deviation = 0.0
-        self.first_deviation: str | None = None
+        self.steps_recorded: dict[str, int] = {}
+        self.deviations: dict[str, float] = {}
+        self.first_deviation: dict[str, str] = {}
         self._file: Any = None
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: ScheduledModule) -> None:
-        rows = []
-        if self.path.exists():
-            with open(self.path, newline="") as file:
-                rows = [r for r in csv.DictReader(file) if int(r["step"]) < pl_module.optimizer_steps]
-        # Every device checks its rates; the first one writes.
-        self._file = open(self.path if trainer.is_global_zero else os.devnull, "w", newline="")
-        writer = csv.DictWriter(self._file, self.FIELDS)
-        writer.writeheader()
-        writer.writerows(rows)
-        pl_module.before_optimizer_step = lambda: self._record(trainer, pl_module, csv.writer(self._file))
+    @property
+    def largest_deviation(self) -> float:
+        """Largest difference between an applied and a planned rate, over all optimizers."""
+        return max(self.deviations.values(), default=0.0)
 
-    def _record(self, trainer: pl.Trainer, module: ScheduledModule, writer: Any) -> None:
-        step, epoch = module.optimizer_steps, trainer.current_epoch
-        for number, group in enumerate(trainer.optimizers[0].param_groups):
+    def on_train_start(self, trainer: pl.Trainer, pl_module: ScheduledModule) -> None:
+        has_names = list(pl_module.scheduled) != [""]
+        fields = ("optimizer", *self.FIELDS) if has_names else self.FIELDS
+        steps = {name: scheduled.steps for name, scheduled in pl_module.scheduled.items()}
+        rows = read_table(self.path) if self.path.exists() else []
+        kept = [row for row in rows if int(row["step"]) < steps.get(row.get("optimizer", ""), 0)]
+        # Every device checks its rates; the main process writes.
+        self._file = open(self.path if trainer.is_global_zero else os.devnull, "w", newline="")
+        writer = csv.DictWriter(self._file, fields)
+        writer.writeheader()
+        writer.writerows(kept)
+        table = csv.writer(self._file)
+        pl_module.before_optimizer_step = lambda scheduled: self._record(trainer.current_epoch, scheduled, table)
+
+    def _record(self, epoch: int, scheduled: ScheduledOptimizer, table: Any) -> None:
+        name, step = scheduled.name, scheduled.steps
+        for number, group in enumerate(scheduled.optimizer.param_groups):
             applied = float(group["lr"])
-            writer.writerow((step, epoch, number, repr(applied)))
-            if module.plan is not None:
-                planned = module.planned_rate(step, epoch, group)
-                deviation = abs(applied - planned)
-                if deviation > 1e-9 * max(group["initial_lr"], planned) and self.first_deviation is None:
-                    self.first_deviation = (
-                        f"step {step} (epoch {epoch}), group {number}: planned {planned:.6e}, applied {applied:.6e}"
-                    )
-                    log.error("the applied learning rate left the plan at %s", self.first_deviation)
-                self.largest_deviation = max(self.largest_deviation, deviation)
-        self.steps_recorded += 1
+            table.writerow((*([name] if name else []), step, epoch, number, repr(applied)))
+            planned = scheduled.planned_rate(step, epoch, group)
+            if planned is None:
+                continue
+            deviation = abs(applied - planned)
+            self.deviations[name] = max(self.deviations.get(name, 0.0), deviation)
+            if deviation > TOLERANCE * max(group["initial_lr"], planned) and name not in self.first_deviation:
+                place = f"step {step} (epoch {epoch}), group {number}"
+                self.first_deviation[name] = f"{place}: planned {planned:.6e}, applied {applied:.6e}"
+                log.error("the applied learning rate left the plan at %s", self.first_deviation[name])
+        self.steps_recorded[name] = self.steps_recorded.get(name, 0) + 1
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._file.flush()
 
     def summary(self, trainer: pl.Trainer, module: ScheduledModule) -> dict[str, Any]:
-        """Returns what a finished fit says of its schedule: plan, steps, verdict, and what departed from the plan.
+        """Returns the facts about the schedule of a finished fit: plan, steps, verdict, and deviations from the plan.
 
-        A run that was stopped on purpose (early stopping, a time limit, a signal) may be shorter than its plan; one
-        that ran to its end may not. Steps that a gradient scaler skipped count as taken by the trainer.
+        A run that was stopped on purpose (early stopping, a time limit, a signal) may be shorter than its plan; a run
+        that ended by itself may not. With several optimizers the facts of each are under `optimizers`.
         """
-        taken, skipped = module.optimizer_steps, trainer.global_step - module.optimizer_steps
-        facts: dict[str, Any] = {"steps": taken, "skipped_steps": skipped}
-        if module.plan is None:
-            return {**facts, "verdict": f"{module.train_settings['scheduler']['_target_']}, recorded", "errors": []}
-        planned, ended_early = module.plan.total_steps, trainer.should_stop or trainer.interrupted
+        taken = sum(scheduled.steps for scheduled in module.scheduled.values())
+        skipped = trainer.global_step - taken
+        ended_early = trainer.should_stop or trainer.interrupted
+        parts = {name: self._part(item, skipped, ended_early) for name, item in module.scheduled.items()}
+        if list(parts) == [""]:
+            return {**parts[""], "skipped_steps": skipped}
+        return {
+            "optimizers": parts,
+            "steps": taken,
+            "skipped_steps": skipped,
+            "verdict": "; ".join(f"{name}: {part['verdict']}" for name, part in parts.items()),
+            "errors": [f"{name}: {error}" for name, part in parts.items() for error in part["errors"]],
+        }
+
+    def _part(self, scheduled: ScheduledOptimizer, skipped: int, ended_early: bool) -> dict[str, Any]:
+        """Returns the facts about one optimizer; `skipped` counts the skipped steps of all optimizers."""
+        name, taken, plan = scheduled.name, scheduled.steps, scheduled.plan
+        if plan is None:
+            kind = type(scheduled.scheduler)
+            return {"steps": taken, "verdict": f"{kind.__module__}.{kind.__name__}, recorded", "errors": []}
+        planned, deviation = plan.total_steps, self.deviations.get(name, 0.0)
         errors = []
-        if self.first_deviation is not None:
-            errors.append(f"the applied rate left the plan, first at {self.first_deviation}")
-        if planned is not None and taken + skipped != planned and not ended_early:
-            errors.append(f"{planned} optimizer steps were planned, {taken + skipped} were taken")
-        verdict = f"planned = applied at {self.steps_recorded} steps, largest deviation {self.largest_deviation:.1e}"
+        if name in self.first_deviation:
+            errors.append(f"the applied rate left the plan, first at {self.first_deviation[name]}")
+        if planned is not None and not ended_early and not 0 <= planned - taken <= skipped:
+            errors.append(f"{planned} optimizer steps were planned, {taken} were taken")
+        compared = self.steps_recorded.get(name, 0)
+        verdict = f"planned = applied at {compared} steps, largest deviation {deviation:.1e}"
         if skipped:
             verdict += f"; the gradient scaler skipped {skipped} more"
         if ended_early:
             verdict += f"; stopped early, after {taken} of {planned} steps"
         return {
-            "plan": module.plan.fingerprint(),
-            **facts,
+            "plan": plan.fingerprint(),
+            "steps": taken,
             "planned_steps": planned,
-            "largest_deviation": self.largest_deviation,
+            "largest_deviation": deviation,
             "verdict": "; ".join(errors) or verdict,
             "errors": errors,
         }
@@ -107,12 +136,12 @@ class RateRecorder(pl.Callback):
 
 
 class EpochTable(pl.Callback):
-    """Writes `metrics.csv`, one row an epoch with every logged metric, and logs the same as a line.
+    """Writes `metrics.csv`, one row per epoch with every logged metric, and logs the main metrics as a line.
 
-    Also measures the speed of training in the units that the module counts (`batch_units`), validation left out.
+    It also measures the speed of training in the units that the module counts (`batch_units`), without validation.
 
     Arguments:
-        path: where the table goes.
+        path: of the table.
     """
 
     def __init__(self, path: Path) -> None:
@@ -126,13 +155,12 @@ class EpochTable(pl.Callback):
 
     @property
     def units_per_second(self) -> float:
-        """Units trained on a second, over the whole run."""
+        """Units trained per second, over the whole run."""
         return self.units / self.seconds if self.seconds else 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.path.exists():
-            with open(self.path, newline="") as file:
-                self.rows = [r for r in csv.DictReader(file) if int(r["epoch"]) < trainer.current_epoch]
+            self.rows = [row for row in read_table(self.path) if int(row["epoch"]) < trainer.current_epoch]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._epoch_start = (self.units, self.seconds)
@@ -156,50 +184,38 @@ class EpochTable(pl.Callback):
         self._stop_clock()
         units, seconds = self.units - self._epoch_start[0], self.seconds - self._epoch_start[1]
         speed = units / seconds if seconds else 0.0
-        # Lightning keeps the values of an earlier validation.
-        metrics = {
-            k: float(v) for k, v in sorted(trainer.callback_metrics.items()) if self._validated or k[:4] != "val_"
-        }
-        for name, value in metrics.items():
-            if not math.isfinite(value):
-                log.warning(
-                    "%s is %s in epoch %d: lower train.lr or warm up longer", name, value, trainer.current_epoch + 1
-                )
+        metrics = self._metrics(trainer)
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        self.rows.append(
-            {
-                "epoch": trainer.current_epoch,
-                "step": pl_module.optimizer_steps,
-                "lr": rate,
-                **metrics,
-                f"{pl_module.unit}_per_second": round(speed, 1),
-                "seconds": round(seconds, 2),
-            }
-        )
+        row = {"epoch": trainer.current_epoch, "step": pl_module.optimizer_steps, "lr": rate, **metrics}
+        row[f"{pl_module.unit}_per_second"] = round(speed, 1)
+        row["seconds"] = round(seconds, 2)
+        self.rows.append(row)
         if not trainer.is_global_zero:
             return
-        self._write()
-        shown = "  ".join(f"{k} {v:.3f}" for k, v in metrics.items() if k in pl_module.epoch_line)
-        log.info(
-            "epoch %d/%s  lr %.2e  %s  %s %s/s",
-            trainer.current_epoch + 1,
-            trainer.max_epochs if trainer.max_epochs != -1 else "?",
-            rate,
-            shown,
-            f"{speed:,.0f}",
-            pl_module.unit,
-        )
+        write_table(self.path, list(dict.fromkeys(name for row in self.rows for name in row)), self.rows)
+        number = f"{trainer.current_epoch + 1}/{trainer.max_epochs if trainer.max_epochs != -1 else '?'}"
+        scores = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items() if name in pl_module.epoch_line)
+        log.info("epoch %s  lr %.2e  %s  %s %s/s", number, rate, scores, f"{speed:,.0f}", pl_module.unit)
+
+    def _metrics(self, trainer: pl.Trainer) -> dict[str, float]:
+        """Returns the metrics of this epoch, and warns about those that are not finite."""
+        metrics = {}
+        for name, value in sorted(trainer.callback_metrics.items()):
+            if name.startswith("val_") and not self._validated:
+                continue  # Lightning keeps the values of an earlier validation
+            metrics[name] = float(value)
+            if not math.isfinite(metrics[name]):
+                epoch = trainer.current_epoch + 1
+                log.warning("%s is %s in epoch %d: lower train.lr or warm up longer", name, metrics[name], epoch)
+        return metrics
 
     def _resume_clock(self) -> None:
         self._since = time.perf_counter()
 
     def _stop_clock(self) -> None:
-        if self._since is not None:
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            self.seconds += time.perf_counter() - self._since
-            self._since = None
-
-    def _write(self) -> None:
-        fields = list(dict.fromkeys(field for row in self.rows for field in row))
-        write_table(self.path, fields, self.rows)
+        if self._since is None:
+            return
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self.seconds += time.perf_counter() - self._since
+        self._since = None

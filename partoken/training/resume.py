@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill, and a resume that goes on with the same numbers."""
+"""Checkpoints that survive a kill, and a resume that continues with the same numbers."""
 
 import random
 from collections.abc import Iterator, Mapping
@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from partoken.system.files import atomic_write
 
-__all__ = ["AtomicCheckpointIO", "ExactResume", "ResumableLoader"]
+__all__ = ["AtomicCheckpointIO", "ExactResume", "ResumableDataModule", "ResumableLoader"]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -32,11 +32,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
 
 class ExactResume(pl.Callback):
-    """Saves the states of Python's, NumPy's and torch's random generators and restores them with the data position.
+    """Saves and restores the states of the random generators of Python, NumPy and torch.
 
-    Lightning's checkpoints hold no random state, so that with dropout a resumed run would differ from an
-    uninterrupted one; and it does not restore a loader's position where the loaders exist before the checkpoint is
-    read, as they do when the length of the run is needed to make the schedule.
+    Lightning's checkpoints hold no random state, so with dropout a resumed run would differ from an uninterrupted one.
+    The states are restored when the loaders exist, because making a loader's iterator draws from torch's generator.
     """
 
     def __init__(self) -> None:
@@ -58,7 +57,6 @@ class ExactResume(pl.Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._restored is None:
             return
-        trainer.fit_loop._load_combined_loader_states()
         state, self._restored = self._restored, None
         torch.set_rng_state(state["torch"].cpu())
         if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
@@ -69,33 +67,63 @@ class ExactResume(pl.Callback):
         random.setstate((version, tuple(internal), gauss_next))
 
 
-class ResumableLoader(DataLoader):
-    """A DataLoader whose position is saved in the checkpoint, so that a resumed epoch goes on with the next batch.
+class ResumableLoader(DataLoader[Any]):
+    """A DataLoader that counts the batches it has handed out, and can start after some of them.
 
     Its sampler decides the order from a seed and the epoch (`set_epoch`), and leaves out the batches before its
-    attribute `start`. Its own random generator keeps torch's, which dropout draws from, untouched.
+    attribute `start`. The loader has a random generator of its own, so it does not draw from torch's, which dropout
+    uses.
 
     Arguments:
         dataset: as for DataLoader.
-        sampler: yields what `dataset` takes as an index, one a batch; has `start`.
+        sampler: yields one index of `dataset` per batch; has the attribute `start`.
         options: of DataLoader.
     """
 
-    def __init__(self, dataset: Dataset, sampler: Sampler, **options: Any) -> None:
+    def __init__(self, dataset: Dataset[Any], sampler: Sampler[Any], **options: Any) -> None:
         super().__init__(dataset, batch_size=None, sampler=sampler, generator=torch.Generator(), **options)
-        self._handed_out = 0
+        self.handed_out = 0
         self._start = 0
+
+    def state_dict(self) -> dict[str, int]:
+        """Returns the number of batches handed out in this epoch."""
+        return {"batches": self.handed_out}
+
+    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
+        """Makes the next epoch start after that number of batches; after a whole epoch it starts from the first."""
+        self._start = state_dict["batches"] % len(self)
 
     def __iter__(self) -> Iterator[Any]:
         # A generator: nothing runs before the first batch is asked for, when the sampler knows its epoch.
-        self._handed_out, self._start = self._start, 0
-        self.sampler.start = self._handed_out
+        self.handed_out, self._start = self._start, 0
+        self.sampler.start = self.handed_out
         for batch in super().__iter__():
-            self._handed_out += 1
+            self.handed_out += 1
             yield batch
 
-    def state_dict(self) -> dict[str, int]:
-        return {"batches": self._handed_out}
 
-    def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        self._start = state_dict["batches"] % len(self)
+class ResumableDataModule(pl.LightningDataModule):
+    """A data module whose position in the training epoch is saved in the checkpoint.
+
+    Lightning restores a loader's state only if the loader is made after the checkpoint is read. Here it is made before,
+    because the schedule needs the number of batches. A data module is restored earlier, before it is asked for loaders,
+    and hands the position on. A subclass returns from `train_dataloader` what `resumable` returns.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._training_loader: ResumableLoader | None = None
+        self._restored: dict[str, int] | None = None
+
+    def resumable(self, loader: ResumableLoader) -> ResumableLoader:
+        """Returns the training loader, set to the position of the resumed checkpoint."""
+        if self._restored is not None:
+            loader.load_state_dict(self._restored)
+        self._training_loader, self._restored = loader, None
+        return loader
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self._training_loader is None else dict(self._training_loader.state_dict())
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._restored = state_dict

@@ -1,6 +1,5 @@
 """The command: what it prints, what it refuses, and what it does not load."""
 
-import doctest
 import subprocess
 import sys
 
@@ -15,10 +14,6 @@ def run(capsys, *arguments):
     status = __main__.main(arguments)
     out, err = capsys.readouterr()
     return status, out, err
-
-
-def test_its_doctests_hold():  # pytest collects none from a __main__.py
-    assert doctest.testmod(__main__).failed == 0
 
 
 def test_shows_the_plan_of_the_overrides(capsys):
@@ -50,6 +45,13 @@ class Batches:
         return self.batches // world_size
 
 
+class Endless(Batches):
+    """Data that does not know how many batches it has."""
+
+    def num_train_batches(self, world_size):
+        return None
+
+
 @pytest.mark.parametrize(
     ("limits", "steps"),
     [
@@ -71,10 +73,16 @@ def test_asks_the_data_for_its_batches_and_limits_them_as_the_trainer_does(capsy
 
 def test_data_that_cannot_count_or_be_read_is_named(capsys):
     step = (COSINE, "train.schedule_interval=step")
-    status, _, err = run(capsys, *step, "data._target_=builtins.dict")
+    status, _, err = run(capsys, *step, f"data._target_={__name__}.Endless")
     assert status == 2 and "trainer.max_steps" in err
     status, _, err = run(capsys, *step, "data._target_=nowhere.Data")
     assert status == 2 and "nowhere" in err and "--batches-per-epoch" in err
+
+
+def test_a_scheduler_of_torch_is_accepted_as_in_a_run(capsys):
+    chosen = "train.scheduler={_target_: torch.optim.lr_scheduler.StepLR, step_size: 3}"
+    status, out, err = run(capsys, chosen)
+    assert (status, err) == (0, "") and "StepLR" in out and "lr.csv" in out
 
 
 def test_max_steps_may_end_an_endless_run(capsys):
@@ -112,7 +120,13 @@ def test_every_stage_has_its_plan(capsys, tmp_path):
         ((COSINE, "train.min_lr=1"), ["train.min_lr=1"]),
         (("train.schedule_interval=epochs",), ["epoch or step", "Did you mean epoch?"]),
         (("train.use_cosine_schedul=true",), ["Did you mean train.use_cosine_schedule?"]),
-        (("train.scheduler={_target_: torch.optim.lr_scheduler.StepLR, step_size: 3}",), ["StepLR"]),
+        (("train.scheduler={_target_: torch.optim.lr_scheduler.StepLr}",), ["StepLr", "Did you mean StepLR?"]),
+        (("train.stages=[{epoch: 4},{epochs: 2}]",), ["train.stages[0].epoch", "Did you mean epochs?"]),
+        (("train.stages=[]",), ["train.stages=[]", "list of stages"]),
+        (("train.optimizer=adamm",), ["train.optimizer=adamm", "adamw"]),
+        (("trainer.max_epochs=many",), ["trainer.max_epochs='many'"]),
+        (("+trainer.max_step=3",), ["trainer.max_step", "Did you mean max_steps?"]),
+        ((COSINE, "train.schedule_interval=step", "trainer.limit_train_batches=0"), ["limit_train_batches=0"]),
     ],
 )
 def test_a_mistake_is_one_message_and_status_2(capsys, arguments, words):

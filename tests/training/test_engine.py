@@ -11,6 +11,7 @@ import torch
 
 from partoken.errors import UserError
 from partoken.report import present
+from partoken.schedule import RunLength
 from partoken.system.checkpoint import read_checkpoint
 from partoken.training import engine
 from partoken.training.engine import carry_out, check_outcome, objective
@@ -145,7 +146,7 @@ def test_schedulers_inside_a_scheduler(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"epochs": 0}, ["train.epochs=0", "at least 1"]),
+        ({"epochs": 0}, ["train.epochs=0", "1 or more"]),
         ({"lr": -1.0}, ["train.lr=-1.0", "above 0"]),
         ({"lr": 0.0}, ["train.lr=0.0"]),
         ({"lr": math.nan}, ["train.lr=nan"]),
@@ -189,7 +190,7 @@ def test_uneven_stages_with_a_frozen_part(tmp_path):
         def on_train_epoch_end(self, trainer, module):
             watched.append([p.detach().clone() for p in module.network[0].parameters()])
 
-    with unittest.mock.patch.object(engine, "_stopping", lambda train: [Watch()]):
+    with unittest.mock.patch.object(engine, "stopping_callbacks", lambda train: [Watch()]):
         summary = carry_out(settings(**chosen), tmp_path)
     rates = [float(r["lr"]) for r in rows(tmp_path / "lr.csv") if r["group"] == "0"]
     assert rates[::7] == pytest.approx([0.1, 0.05, 0.02])
@@ -203,7 +204,7 @@ def test_uneven_stages_with_a_frozen_part(tmp_path):
     ("stages", "words"),
     [
         ([], "list of stages"),
-        ([{"lr": 0.1}], "epochs=None"),
+        ([{"lr": 0.1}], "train.stages[0].epochs=None"),
         ([{"epochs": 2, "warmup_epoch": 1}], "warmup_epochs"),
         ([{"epochs": 2}, {"epochs": 3, "freeze": ["network.o"]}], "network.0"),
         ([{"epochs": 9}, {"epochs": 3, "warmup_epochs": 5}], "warmup_epochs=5"),
@@ -241,8 +242,8 @@ def test_the_plan_is_as_long_as_what_the_trainer_takes(trainer, steps, epochs, i
 
 
 def test_a_run_of_another_length_than_planned_is_an_error(tmp_path, monkeypatch):
-    counts = {"total_epochs": 3, "total_steps": 30, "steps_per_epoch": 10}
-    monkeypatch.setattr("partoken.training.module.trainer_counts", lambda trainer: counts)
+    length = RunLength(total_epochs=3, total_steps=30, steps_per_epoch=10)
+    monkeypatch.setattr("partoken.training.module.run_length", lambda module: length)
     with pytest.raises(UserError, match="30 optimizer steps were planned, 21 were taken"):
         check_outcome(carry_out(settings(), tmp_path))
     assert (tmp_path / "checkpoints/last.ckpt").exists()

@@ -7,12 +7,17 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from partoken.training.optim import OPTIMIZERS, build_optimizer, parameter_groups
+from partoken.training.settings import TrainSettings
 from tests.training.toy import TRAIN, ToyData, ToyModule
+
+
+def settings(**changes):
+    return TrainSettings.read({**TRAIN, **changes})
 
 
 def test_biases_and_norms_do_not_decay():
     module = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Embedding(5, 2))
-    decaying, still = parameter_groups(module, 0.1)
+    decaying, still = parameter_groups([module], 0.1)
     assert {id(p) for p in decaying["params"]} == {id(module[0].weight), id(module[2].weight)}
     assert {id(p) for p in still["params"]} == {id(module[0].bias), id(module[1].weight), id(module[1].bias)}
     assert (decaying["weight_decay"], still["weight_decay"]) == (0.1, 0.0)
@@ -21,7 +26,7 @@ def test_biases_and_norms_do_not_decay():
 def test_what_does_not_decay_does_not_move_without_a_gradient():
     module = nn.Linear(2, 2)
     before = {name: p.detach().clone() for name, p in module.named_parameters()}
-    optimizer = build_optimizer(module, {"optimizer": "adamw", "weight_decay": 0.5}, lr=0.1)
+    optimizer = build_optimizer([module], settings(optimizer="adamw", weight_decay=0.5), lr=0.1)
     for p in module.parameters():
         p.grad = torch.zeros_like(p)
     optimizer.step()
@@ -31,7 +36,7 @@ def test_what_does_not_decay_does_not_move_without_a_gradient():
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_is_the_one_that_is_named(name):
-    optimizer = build_optimizer(nn.Linear(2, 2), {"optimizer": name, "weight_decay": 0.0}, lr=0.3)
+    optimizer = build_optimizer([nn.Linear(2, 2)], settings(optimizer=name, weight_decay=0.0), lr=0.3)
     assert type(optimizer).__name__.lower() == name
     assert {group["lr"] for group in optimizer.param_groups} == {0.3}
 

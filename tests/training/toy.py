@@ -1,36 +1,24 @@
 """A domain of two lines, to show that the training layer knows none."""
 
-import pytorch_lightning as pl
 import torch
 from torch import nn
 from torch.utils.data import DistributedSampler, TensorDataset
 
 from partoken.training.module import ScheduledModule
-from partoken.training.resume import ResumableLoader
+from partoken.training.resume import ResumableDataModule, ResumableLoader
 
 TRAIN = {
     "epochs": 3,
     "lr": 0.1,
     "batch_size": 2,
-    "num_workers": 0,
-    "seed": 0,
     "optimizer": "sgd",
     "weight_decay": 0.0,
     "use_cosine_schedule": True,
     "schedule_interval": "step",
     "warmup_epochs": None,
     "warmup_steps": 2,
-    "min_lr": 0.0,
-    "num_cycles": 0.5,
-    "scheduler": None,
-    "lr_scaling": "none",
-    "lr_scaling_base_batch": 32,
-    "stages": None,
     "monitor": "val_loss",
     "monitor_mode": "min",
-    "early_stopping_patience": None,
-    "resume_from": None,
-    "on_schedule_change": "error",
 }
 
 
@@ -72,7 +60,7 @@ class Shuffled(DistributedSampler):
         return iter([rows[i : i + 2] for i in range(2 * self.start, len(rows), 2)])
 
 
-class ToyData(pl.LightningDataModule):
+class ToyData(ResumableDataModule):
     def __init__(self, *, batch_size=2, num_workers=0, seed=0, size=14):
         super().__init__()
         self.batch_size = batch_size
@@ -88,7 +76,13 @@ class ToyData(pl.LightningDataModule):
     def write_report(self, folder):
         (folder / "data_report.json").write_text("{}")
 
+    def num_train_batches(self, world_size):
+        return len(self.data) // 2 // world_size
+
     def loader(self):
         return ResumableLoader(self.data, Shuffled(self.data))
 
-    train_dataloader = val_dataloader = test_dataloader = loader
+    def train_dataloader(self):
+        return self.resumable(self.loader())
+
+    val_dataloader = test_dataloader = loader

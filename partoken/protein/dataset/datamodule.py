@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
@@ -24,12 +23,12 @@ from partoken.protein.dataset.options import DataOptions
 from partoken.protein.dataset.report import data_report, describe_report
 from partoken.system.files import write_json
 from partoken.system.skipped import Skipped, check_skipped, write_skipped
-from partoken.training.resume import ResumableLoader
+from partoken.training.resume import ResumableDataModule, ResumableLoader
 
 __all__ = ["ProteinDataModule"]
 
 
-class ProteinDataModule(pl.LightningDataModule):
+class ProteinDataModule(ResumableDataModule):
     """Labelled protein chains in three splits.
 
     The chains are read once: by `setup`, or by the first property that needs them.
@@ -188,7 +187,8 @@ class ProteinDataModule(pl.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Loads the training chains, in a different order each epoch."""
-        return self._loader("train", shuffle=True, epochs_per_pass=self.options.epochs_per_pass)
+        loader = self._loader("train", shuffle=True, epochs_per_pass=self.options.epochs_per_pass)
+        return self.resumable(loader)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Loads the validation chains."""
@@ -198,7 +198,7 @@ class ProteinDataModule(pl.LightningDataModule):
         """Loads the test chains."""
         return self._loader("test")
 
-    def _loader(self, split: str, *, shuffle: bool = False, epochs_per_pass: int = 1) -> DataLoader[Any]:
+    def _loader(self, split: str, *, shuffle: bool = False, epochs_per_pass: int = 1) -> ResumableLoader:
         dataset = self._datasets[split]
         sampler = BatchSampler(
             dataset.lengths,

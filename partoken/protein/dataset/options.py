@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from partoken.errors import UserError, did_you_mean
+from partoken.errors import UserError, check_choice, check_flag, check_number
 
 __all__ = ["SPLIT_KINDS", "DataOptions"]
 
@@ -50,27 +50,23 @@ class DataOptions:
     """Folder for chains and clusters that take long to read or compute. None: the user's cache folder."""
 
     def __post_init__(self) -> None:
-        if self.split not in (None, *SPLIT_KINDS):
-            hint = did_you_mean(str(self.split), SPLIT_KINDS)
-            raise UserError(f"data.split={self.split}: choose {', '.join(SPLIT_KINDS)} or null.{hint}")
+        check_choice("data.split", self.split, SPLIT_KINDS, optional=True)
         _check_fractions(self.fractions)
+        check_flag("data.multi_label", self.multi_label)
         _check_classes(self.classes)
         _check_class_names(self.class_names)
-        for key in ("min_class_size", "epochs_per_pass"):
-            _check_count(key, getattr(self, key))
-        for key in ("limit", "max_residues_per_batch"):
-            if getattr(self, key) is not None:
-                _check_count(key, getattr(self, key), or_null=True)
-        for key in ("cluster_identity", "max_skipped"):
-            value = getattr(self, key)
-            if not _is_number(value) or not 0 <= value <= 1:
-                raise UserError(f"data.{key}={value}: must be a number from 0 to 1")
-
-
-def _check_count(key: str, value: Any, *, or_null: bool = False) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        null = ", or null" if or_null else ""
-        raise UserError(f"data.{key}={value}: must be a whole number of at least 1{null}")
+        check_number("data.min_class_size", self.min_class_size, minimum=1, whole=True)
+        check_number("data.limit", self.limit, minimum=1, whole=True, optional=True)
+        check_number(
+            "data.max_residues_per_batch",
+            self.max_residues_per_batch,
+            minimum=1,
+            whole=True,
+            optional=True,
+        )
+        check_number("data.epochs_per_pass", self.epochs_per_pass, minimum=1, whole=True)
+        check_number("data.cluster_identity", self.cluster_identity, minimum=0, maximum=1)
+        check_number("data.max_skipped", self.max_skipped, minimum=0, maximum=1)
 
 
 def _check_fractions(fractions: Any) -> None:

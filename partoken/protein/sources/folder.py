@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from partoken.errors import UserError, did_you_mean
+from partoken.errors import UserError, check_choice
 from partoken.protein.chains.backbone import Backbone
 from partoken.protein.chains.cache import cached
 from partoken.protein.chains.collection import Collection, find_column, parse_label, split_name
@@ -90,9 +90,7 @@ def label_chains(
     Raises:
         UserError: the table is missing or lacks a column, or `chains` is neither "longest" nor "all".
     """
-    if chains not in CHAIN_CHOICES:
-        hint = did_you_mean(chains, CHAIN_CHOICES)
-        raise UserError(f"data.chains={chains}: choose {' or '.join(CHAIN_CHOICES)}.{hint}")
+    check_choice("data.chains", chains, CHAIN_CHOICES)
     rows = read_label_table(table)
     columns = list(rows[0]) if rows else []
     find_column(id_column, columns, "data.id_column", str(table))

@@ -16,7 +16,7 @@ import fastavro
 import numpy as np
 from tqdm import tqdm
 
-from partoken.errors import UserError, did_you_mean
+from partoken.errors import UserError, check_choice
 from partoken.protein.chains.backbone import ATOMS, Backbone, encode
 from partoken.protein.chains.cache import cached
 from partoken.protein.chains.collection import Collection, find_column, parse_label, split_name
@@ -67,9 +67,7 @@ def release_of(dataset_name: str) -> Release:
     Raises:
         UserError: no data set has this name.
     """
-    if dataset_name not in RELEASES:
-        hint = did_you_mean(dataset_name, RELEASES)
-        raise UserError(f"data.dataset_name={dataset_name}: choose from {', '.join(RELEASES)}.{hint}")
+    check_choice("data.dataset_name", dataset_name, list(RELEASES))
     return RELEASES[dataset_name]
 
 
@@ -157,9 +155,7 @@ def label_proteins(
     Raises:
         UserError: the file has no such label or split.
     """
-    if split not in SPLIT_KINDS:
-        hint = did_you_mean(split, SPLIT_KINDS)
-        raise UserError(f"data.split={split}: choose from {', '.join(SPLIT_KINDS)}.{hint}")
+    check_choice("data.split", split, SPLIT_KINDS)
     split_column = "random_split" if split == "random" else f"{split}_split_{threshold:g}"
     label_column = label_column or release.label_column
     if split_column not in store.columns:

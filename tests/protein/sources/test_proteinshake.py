@@ -108,7 +108,7 @@ def test_a_class_without_a_training_chain_is_left_out_and_counted(release):
 def test_invalid_options_and_files_are_errors_that_name_the_cause(release, tmp_path):
     options = release("EnzymeCommissionDataset", lambda i: {"EC": f"{i % 2}.1"})
     for changed, message in (
-        ({"split": "structur"}, "data.split=structur: choose from random"),
+        ({"split": "structur"}, "data.split=structur: choose random"),
         (
             {"split": "structure", "split_similarity_threshold": 0.35},
             "which has random_split, sequence_split_0.7",
@@ -117,7 +117,7 @@ def test_invalid_options_and_files_are_errors_that_name_the_cause(release, tmp_p
     ):
         with pytest.raises(UserError, match=message):
             catalog.proteinshake("enzymecommission", **options, **changed).setup("fit")
-    with pytest.raises(UserError, match="choose from enzymecommission"):
+    with pytest.raises(UserError, match="data.dataset_name=enzymes: choose enzymecommission"):
         catalog.proteinshake("enzymes", **options)
     path = tmp_path / "EnzymeCommissionDataset.atom.avro"
     path.write_bytes(path.read_bytes()[:-500])

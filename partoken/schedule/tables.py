@@ -1,0 +1,85 @@
+"""Plans as tables of text."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+from partoken.schedule.curve import WarmupCosine
+from partoken.schedule.length import optimizer_steps
+from partoken.schedule.plan import Plan
+
+__all__ = ["document_keypoints", "document_scenarios", "key_points", "markdown"]
+
+TILES = 2000
+"""Training tiles that the scenarios of the Axion-Sat document imply."""
+
+SCENARIOS = {  # epochs, batch size, accumulation, warm-up steps, base rate, minimum
+    "Stage 2 (low VRAM)": (20, 1, 8, 500, 1e-4, 1e-6),
+    "Stage 2 (high VRAM)": (20, 8, 1, 500, 5e-4, 1e-6),
+    "Fine-tuning": (10, 4, 2, 125, 1e-4, 1e-7),
+}
+
+
+def key_points(plan: Plan) -> list[tuple[str, ...]]:
+    """Returns a header, and a row for each key point of a plan; an unknown unit of time has no column.
+
+    >>> curve = WarmupCosine(warmup=2, total=8, warmup_floor=1e-6)
+    >>> for line in markdown(key_points(Plan(interval="epoch", curve=curve, lr=0.1))):
+    ...     print(line)
+    | epoch | phase          | rate     | of the peak |
+    | ----- | -------------- | -------- | ----------- |
+    | 0     | start          | 1.00e-07 | 0.0001 %    |
+    | 1     | mid warm-up    | 5.00e-02 | 50 %        |
+    | 2     | peak           | 1.00e-01 | 100 %       |
+    | 4     | half           | 7.50e-02 | 75 %        |
+    | 6     | three quarters | 2.50e-02 | 25 %        |
+    | 7     | last epoch     | 6.70e-03 | 6.7 %       |
+    | 8     | end            | 0.00e+00 | 0 %         |
+    """
+    per_epoch = plan.steps_per_epoch
+    header = ("step", "epoch", "phase", "rate", "of the peak")
+    rows = [header]
+    for time, phase in _phases(plan):
+        step = time if plan.interval == "step" else time * (per_epoch or 0)
+        epoch = time / (per_epoch or 1) if plan.interval == "step" else time
+        rate = plan.rate(time)
+        rows.append((f"{step:,}", f"{round(epoch, 2):,g}", phase, f"{rate:.2e}", f"{100 * rate / plan.lr:.3g} %"))
+    if per_epoch:
+        return rows
+    unknown = header.index("step" if plan.interval == "epoch" else "epoch")
+    return [tuple(cell for place, cell in enumerate(row) if place != unknown) for row in rows]
+
+
+def markdown(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yields the lines of a Markdown table that also reads well in a terminal; the first row is its header."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in (rows[0], ["-" * width for width in widths], *rows[1:]):
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield f"| {' | '.join(cells)} |"
+
+
+def document_keypoints() -> list[tuple[str, ...]]:
+    """Returns the table of the Axion-Sat document: 10,000 steps, 1,000 of them warm-up, from 1e-3 to 1e-6."""
+    return key_points(Plan(interval="step", curve=WarmupCosine(1000, 10_000), lr=1e-3, min_lr=1e-6))
+
+
+def document_scenarios() -> list[tuple[str, ...]]:
+    """Returns the scenarios of the Axion-Sat document, with the optimizer steps that are really taken."""
+    rows = [("scenario", "epochs", "batch", "accumulation", "total steps", "warm-up", "base lr", "half-way", "min lr")]
+    for name, (epochs, batch, accumulate, warmup, lr, min_lr) in SCENARIOS.items():
+        total = int(optimizer_steps(math.ceil(TILES / batch), accumulate, epochs))
+        plan = Plan(interval="step", curve=WarmupCosine(warmup, total), lr=lr, min_lr=min_lr)
+        counts = (f"{epochs}", f"{batch}", f"{accumulate}", f"{total:,}", f"{warmup} ({100 * warmup / total:g} %)")
+        rates = (f"{plan.rate(time):.2e}" for time in (warmup, total // 2, total))
+        rows.append((name, *counts, *rates))
+    return rows
+
+
+def _phases(plan: Plan) -> list[tuple[int, str]]:
+    """Returns the key points of a plan in order; one of two at the same time is kept."""
+    if plan.curve is None:
+        return [(0, "constant")]
+    total, warmup = int(plan.length), int(plan.curve.warmup)
+    phases = {total // 4: "quarter", total // 2: "half", 3 * total // 4: "three quarters"}
+    phases |= {total - 1: f"last {plan.interval}", total: "end"}
+    phases |= {warmup // 2: "mid warm-up", 0: "start", warmup: "peak"}
+    return sorted(phases.items())

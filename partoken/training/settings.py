@@ -1,0 +1,213 @@
+"""The settings of a training: the keys of `train`, their defaults and every check of them.
+
+torch is imported only if `train.scheduler` names a scheduler of torch.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
+
+from partoken.errors import UserError, check_choice, check_flag, check_number, check_text, did_you_mean
+from partoken.schedule import ScheduleSettings, Stage
+
+__all__ = ["OPTIMIZERS", "TrainSettings"]
+
+OPTIMIZERS = ("adam", "adamw", "sgd")
+MONITOR_MODES = ("max", "min")
+ON_SCHEDULE_CHANGE = ("error", "keep", "extend")
+
+RATE_KEYS = ("lr", "use_cosine_schedule", "warmup_epochs", "warmup_steps", "min_lr", "num_cycles")
+STAGE_KEYS = ("epochs", *RATE_KEYS, "freeze")
+OPTIMIZER_KEYS = ("optimizer", "weight_decay", *RATE_KEYS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(ScheduleSettings):
+    """Everything that `train.*` can set. The keys of the schedule come from `ScheduleSettings`.
+
+    Raises:
+        UserError: a value that cannot be used, naming its key.
+    """
+
+    epochs: int = 6
+    """Epochs of the run, 1 or more; `trainer.max_epochs` follows it."""
+    lr: float = 1e-3
+    """Peak learning rate, above 0."""
+    batch_size: int = 8
+    """Samples of a batch, 1 or more."""
+    num_workers: int = 0
+    """Processes that load batches; 0 loads in the main process."""
+    seed: int = 0
+    """Seed of the parameters, the splits and the order of the data, 0 or more."""
+    optimizer: str = "adamw"
+    """One of `OPTIMIZERS`."""
+    weight_decay: float = 1e-4
+    """Weight decay, 0 or more; not applied to biases and norms."""
+    warmup_epochs: float | None = 5
+    """Epochs of warm-up; a fraction is allowed if the interval is "step". None: not set here."""
+    lr_scaling_base_batch: float = 8
+    """Effective batch for which `lr` was chosen, above 0."""
+    scheduler: Mapping[str, Any] | None = None
+    """A scheduler of torch instead of warm-up and cosine: `_target_` and its arguments. None: warm-up and cosine."""
+    stages: Sequence[Mapping[str, Any]] | None = None
+    """Stages that follow one another, each with `epochs` and any of `STAGE_KEYS`. None: the run is one stage."""
+    optimizers: Mapping[str, Mapping[str, Any]] | None = None
+    """Settings of single optimizers, by their names, for a task that has several; any of `OPTIMIZER_KEYS`. None: all
+    optimizers have the settings of `train`."""
+    freeze: Sequence[str] = ()
+    """Names of the model's parts that are not trained."""
+    monitor: str
+    """Metric that decides which epoch is best; a sweep optimises it."""
+    monitor_mode: str
+    """"max" or "min": which value of the monitor is best."""
+    early_stopping_patience: int | None = None
+    """Validations without a better monitor after which the run ends, 1 or more. None: it does not end early."""
+    resume_from: str | None = None
+    """Checkpoint from which the run continues. None: it starts from the beginning."""
+    on_schedule_change: str = "error"
+    """If the resumed checkpoint has another plan: "error" refuses it, "keep" follows the plan of the checkpoint,
+    "extend" follows the requested plan."""
+    use_wandb: bool = False
+    """Log to Weights & Biases; offline unless the environment variable WANDB_MODE decides otherwise."""
+    wandb_project: str = "partoken"
+    """Project of Weights & Biases, and experiment of MLflow."""
+
+    @classmethod
+    def read(cls, source: Mapping[str, Any]) -> Self:
+        """Creates the settings from the `train` group of the configuration.
+
+        Raises:
+            UserError: an unknown key or a value that cannot be used.
+        """
+        known = cls.names()
+        for key in source:
+            if key not in known and key != "_target_":
+                raise UserError(f"train.{key} is not a key of the configuration.{did_you_mean(key, known)}")
+        return cls(**{key: value for key, value in source.items() if key != "_target_"})
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """Returns the keys of the `train` group."""
+        return tuple(item.name for item in fields(cls) if item.name != "origin")
+
+    def plain(self) -> dict[str, Any]:
+        """Returns the settings as plain values, for a checkpoint."""
+        return {name: _plain(getattr(self, name)) for name in self.names()}
+
+    def run_stages(self, optimizer: str = "") -> "tuple[Stage[TrainSettings], ...]":
+        """Returns the stages of the run; a run without `train.stages` is one stage without a length of its own.
+
+        Arguments:
+            optimizer: name of one of several optimizers, whose settings apply; "" for the only one.
+
+        Raises:
+            UserError: naming the stage and the key.
+
+        >>> stages = [{"epochs": 3}, {"epochs": 2, "lr": 0.01, "freeze": ["encoder"]}]
+        >>> settings = TrainSettings(stages=stages, monitor="val_loss", monitor_mode="min")
+        >>> [(stage.epochs, stage.settings.lr, stage.settings.freeze) for stage in settings.run_stages()]
+        [(3, 0.001, ()), (2, 0.01, ('encoder',))]
+        """
+        if self.stages is None:
+            return (Stage(self._of_optimizer(optimizer)),)
+        stages = []
+        for number, stage in enumerate(self.stages):
+            own = {key: value for key, value in stage.items() if key != "epochs"}
+            settings = self._override(f"train.stages[{number}]", own, stages=None)
+            stages.append(Stage(settings._of_optimizer(optimizer), stage["epochs"]))
+        return tuple(stages)
+
+    def _of_optimizer(self, name: str) -> Self:
+        own = (self.optimizers or {}).get(name, {})
+        return self._override(f"train.optimizers.{name}", own, optimizers=None)
+
+    def _override(self, path: str, values: Mapping[str, Any], **cleared: None) -> Self:
+        """Returns the settings of a stage or an optimizer, which remember the configuration keys of their values."""
+        origin = {**self.origin, **{key: f"{path}.{key}" for key in values}}
+        return replace(self, **cleared, **values, origin=origin)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_training()
+        if self.stages is not None:
+            self._check_stages()
+        if self.optimizers is not None:
+            self._check_optimizers()
+
+    def _check_training(self) -> None:
+        for name, minimum in (("epochs", 1), ("batch_size", 1), ("num_workers", 0), ("seed", 0)):
+            check_number(self.key(name), getattr(self, name), minimum=minimum, whole=True)
+        check_choice(self.key("optimizer"), self.optimizer, OPTIMIZERS)
+        check_number(self.key("weight_decay"), self.weight_decay, minimum=0)
+        check_text(self.key("monitor"), self.monitor)
+        check_choice(self.key("monitor_mode"), self.monitor_mode, MONITOR_MODES)
+        patience = self.early_stopping_patience
+        check_number(self.key("early_stopping_patience"), patience, minimum=1, whole=True, optional=True)
+        check_text(self.key("resume_from"), self.resume_from, optional=True)
+        check_choice(self.key("on_schedule_change"), self.on_schedule_change, ON_SCHEDULE_CHANGE)
+        check_flag(self.key("use_wandb"), self.use_wandb)
+        check_text(self.key("wandb_project"), self.wandb_project)
+        self._check_freeze()
+        if self.scheduler is not None:
+            self._check_scheduler(self.scheduler)
+
+    def _check_freeze(self) -> None:
+        parts = self.freeze
+        if isinstance(parts, str) or not all(isinstance(part, str) and part for part in parts):
+            raise UserError(f"{self.key('freeze')}={parts!r}: must be a list of names such as [network.encoder]")
+        object.__setattr__(self, "freeze", tuple(parts))
+
+    def _check_scheduler(self, scheduler: Mapping[str, Any]) -> None:
+        if not isinstance(scheduler, Mapping) or "_target_" not in scheduler:
+            example = "{_target_: torch.optim.lr_scheduler.StepLR, step_size: 10}"
+            raise UserError(f"train.scheduler={scheduler!r}: must be a mapping such as {example}, or null")
+        if self.optimizers is not None:
+            raise UserError("train.scheduler: train.optimizers needs the schedule of train; set one of them to null")
+        from partoken.training.torch_scheduler import check_torch_scheduler  # imports torch
+
+        check_torch_scheduler(scheduler)
+
+    def _check_stages(self) -> None:
+        example = "[{epochs: 10}, {epochs: 5, lr: 1e-4}]"
+        stages = self.stages
+        if not isinstance(stages, Sequence) or isinstance(stages, str) or not stages:
+            raise UserError(f"train.stages={stages!r}: must be a list of stages such as {example}, or null")
+        if self.scheduler is not None:
+            raise UserError("train.scheduler: a scheduler of torch knows no stages; set train.stages=null")
+        for number, stage in enumerate(stages):
+            path = f"train.stages[{number}]"
+            if not isinstance(stage, Mapping):
+                raise UserError(f"{path}={stage!r}: must be a mapping such as {{epochs: 5, lr: 1e-4}}")
+            _check_keys(path, stage, STAGE_KEYS)
+            check_number(f"{path}.epochs", stage.get("epochs"), minimum=1, whole=True)
+        self.run_stages()
+
+    def _check_optimizers(self) -> None:
+        optimizers = self.optimizers
+        if not isinstance(optimizers, Mapping) or not optimizers:
+            example = "{discriminator: {lr: 1e-4}}"
+            raise UserError(f"train.optimizers={optimizers!r}: must be a mapping such as {example}, or null")
+        for name, own in optimizers.items():
+            path = f"train.optimizers.{name}"
+            if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
+                raise UserError(f"{path}: an optimizer's name must consist of letters, digits and underscores")
+            if not isinstance(own, Mapping):
+                raise UserError(f"{path}={own!r}: must be a mapping such as {{lr: 1e-4}}")
+            _check_keys(path, own, OPTIMIZER_KEYS)
+            self.run_stages(name)
+
+
+def _check_keys(path: str, values: Mapping[str, Any], allowed: Sequence[str]) -> None:
+    for key in values:
+        if key not in allowed:
+            listed = ", ".join(allowed)
+            raise UserError(f"{path}.{key} is not a key here; allowed: {listed}.{did_you_mean(str(key), allowed)}")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value
