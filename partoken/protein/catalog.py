@@ -5,6 +5,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from partoken.errors import check_number
 from partoken.protein.chains.collection import Collection, from_columns
 from partoken.protein.chains.store import ChainStore
 from partoken.protein.chains.validation import MIN_LENGTH
@@ -229,6 +230,7 @@ def synthetic(
 
 
 def _label_options(label_column: str, label_depth: int | None, multi_label: bool) -> dict[str, Any]:
+    check_number("data.label_depth", label_depth, minimum=1, whole=True, optional=True)
     return {
         "label_column": label_column,
         "label_depth": label_depth,
@@ -237,6 +239,8 @@ def _label_options(label_column: str, label_depth: int | None, multi_label: bool
 
 
 def _limits(min_length: int, max_length: int | None) -> dict[str, Any]:
+    check_number("data.min_length", min_length, minimum=1, whole=True)
+    check_number("data.max_length", max_length, minimum=min_length, whole=True, optional=True)
     return {"min_length": min_length, "max_length": max_length}
 
 

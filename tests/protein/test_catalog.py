@@ -8,7 +8,8 @@ import pytest
 from hydra.utils import get_method
 from omegaconf import OmegaConf
 
-from partoken.protein.catalog import EMBEDDED_FIRST_LEVEL_NAMES, EMBEDDED_NAMES, embedded
+from partoken.errors import UserError
+from partoken.protein.catalog import EMBEDDED_FIRST_LEVEL_NAMES, EMBEDDED_NAMES, arrays, embedded
 from partoken.protein.dataset.options import DataOptions
 
 FILES = sorted((Path(__file__).parents[2] / "conf/data").glob("*.yaml"))
@@ -59,3 +60,17 @@ def test_every_label_of_a_named_embedded_column_has_a_name(column, depth):
     collection = embedded(column, label_depth=depth, multi_label=True).collection
     labels = {label for labels_of_chain in collection.labels for label in labels_of_chain}
     assert labels <= collection.class_names.keys()
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"label_depth": 0}, r"data\.label_depth=0: must be a whole number of 1 or more, or null"),
+        ({"min_length": 0}, r"data\.min_length=0: must be a whole number of 1 or more"),
+        ({"min_length": 50, "max_length": 40}, r"data\.max_length=40: must be a whole number of 50 or more, or null"),
+    ],
+    ids=["depth", "shortest", "longest"],
+)
+def test_an_invalid_depth_or_length_is_an_error_that_names_its_key(options, message):
+    with pytest.raises(UserError, match=message):
+        arrays("chains.npz", **options)

@@ -117,7 +117,7 @@ def test_invalid_options_and_files_are_errors_that_name_the_cause(release, tmp_p
     ):
         with pytest.raises(UserError, match=message):
             catalog.proteinshake("enzymecommission", **options, **changed).setup("fit")
-    with pytest.raises(UserError, match="data.dataset_name=enzymes: choose enzymecommission"):
+    with pytest.raises(UserError, match=r"data\.dataset_name=enzymes: choose enzymecommission"):
         catalog.proteinshake("enzymes", **options)
     path = tmp_path / "EnzymeCommissionDataset.atom.avro"
     path.write_bytes(path.read_bytes()[:-500])
