@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Smoke test: trains the main job twice on a few chains, once at a constant rate and once with warm-up and cosine, and
-# compares every learning rate that was applied with the formula, computed here by awk on its own.
-#   bash test_cosine_scheduler.sh        uses `python`, or .venv/bin/python where `python` lacks the package
+# Smoke test: trains the main job twice on a few chains, once at a constant rate and once with warm-up and cosine.
+# Compares every applied learning rate with the formula, which awk computes here without the package.
+#   bash test_cosine_scheduler.sh        uses `python`, or .venv/bin/python if `python` has no partoken package
 set -euo pipefail
 cd "$(dirname "$0")"
 export LC_ALL=C
@@ -18,7 +18,7 @@ command -v "$python" >/dev/null || python=.venv/bin/python
 runs=$(mktemp -d)
 trap 'rm -rf "$runs"' EXIT
 
-train() { # NAME OVERRIDE...: the main job into $runs/NAME, whole
+train() { # NAME OVERRIDE...: runs the main job in $runs/NAME and checks that the run folder is complete
   local name=$1 file; shift
   echo "training: $name"
   "$python" run_partoken.py hydra.run.dir="$runs/$name" train.epochs=$epochs train.lr=$lr train.batch_size=4 \
@@ -30,7 +30,7 @@ train() { # NAME OVERRIDE...: the main job into $runs/NAME, whole
   done
 }
 
-check() { # NAME COSINE(0|1): every row of lr.csv against the formula
+check() { # NAME COSINE(0|1): compares every row of lr.csv with the formula
   awk -F, -v name="$1" -v cosine="$2" -v lr=$lr -v epochs=$epochs -v warmup=$warmup '
     BEGIN { pi = atan2(0, -1) }
     NR == 1 { if ($0 !~ /^step,epoch,group,lr\r?$/) { print name ": header is " $0; bad = 1 } next }
@@ -55,4 +55,4 @@ train constant train.use_cosine_schedule=false
 check constant 0
 train cosine train.use_cosine_schedule=true train.warmup_epochs=$warmup train.min_lr=0
 check cosine 1
-echo "PASSED: the learning rates that were applied are those of the formula"
+echo "PASSED: every applied learning rate follows the formula"

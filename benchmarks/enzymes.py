@@ -30,7 +30,7 @@ from torch import Tensor
 from partoken.protein.catalog import arrays
 from partoken.protein.dataset.assembly import ChainDataset
 from partoken.protein.dataset.datamodule import ProteinDataModule
-from partoken.protein.metrics import multi_class
+from partoken.protein.metrics import multi_class_scores
 from partoken.protein.model.graph import featurize
 from partoken.protein.sources.arrays import table_path
 from partoken.protein.sources.label_table import read_label_table
@@ -100,12 +100,12 @@ def baselines(data: ProteinDataModule) -> dict[str, dict[str, float]]:
     x = {split: (part - mean) / std for split, part in x.items()}
     models = {decay: fit(x["train"], y["train"], data.num_classes, decay) for decay in (1e-4, 1e-3, 1e-2, 1e-1)}
     with torch.no_grad():
-        found = {decay: multi_class(model(x["val"]), y["val"])[0]["macro_f1"] for decay, model in models.items()}
+        found = {decay: multi_class_scores(model(x["val"]), y["val"])[0]["macro_f1"] for decay, model in models.items()}
         best = max(found, key=found.get)
         print(f"logistic regression: weight decay {best:g} of {', '.join(f'{d:g}' for d in models)}")
         frequent = F.one_hot(y["train"].bincount().argmax(), data.num_classes).expand(len(y["test"]), -1).double()
         scores = {"majority": frequent, "logistic regression": models[best](x["test"])}
-        return {name: multi_class(logits, y["test"])[0] for name, logits in scores.items()}
+        return {name: multi_class_scores(logits, y["test"])[0] for name, logits in scores.items()}
 
 
 def train(variant: str, seed: int, settings: argparse.Namespace, table: str, folder: Path) -> dict[str, float]:

@@ -1,8 +1,8 @@
-"""How long a command takes to answer, and a run to take its first optimizer step.
+"""Measures how long the commands take to answer, and a run to take its first optimizer step.
 
-    python benchmarks/startup.py            three runs each, the median and the range in seconds
+    python benchmarks/startup.py            three runs each: the median, least and largest time in seconds
 
-The first step is timed from the start of the process on the embedded data, and the process ends with it.
+The run uses the embedded data. Its process ends with the first optimizer step.
 """
 
 import argparse
@@ -25,7 +25,7 @@ runpy.run_path("run_partoken.py", run_name="__main__")
 
 
 def seconds(command: list[str]) -> float:
-    """Returns the wall time of a command that must succeed."""
+    """Returns the wall time of a command in seconds; exits if the command fails."""
     start = time.perf_counter()
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:

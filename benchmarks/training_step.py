@@ -24,6 +24,7 @@ import torch.nn.functional as F
 
 from partoken.protein.chains.store import ChainStore
 from partoken.protein.model.partoken import ParToken
+from partoken.protein.model.settings import NetworkSettings
 from partoken.protein.sources.arrays import read_arrays
 from partoken.system.process import prepare_process
 
@@ -61,7 +62,7 @@ def child(form: str, settings: argparse.Namespace) -> dict[str, float]:
     torch.set_num_threads(settings.threads)
     torch.manual_seed(0)
     coords, ptr = batch(settings.chains, settings.residues)
-    network = ParToken(3, num_neighbors=NUM_NEIGHBORS)
+    network = ParToken(3, NetworkSettings(num_neighbors=NUM_NEIGHBORS))
     if form == "plain":
         from plain import PlainEncoder
 

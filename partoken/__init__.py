@@ -1,4 +1,4 @@
-"""Structure models that explain themselves, trained with a learning rate that does exactly what it says."""
+"""Structure models that explain themselves, trained with a learning rate that follows its schedule exactly."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,9 @@ __all__ = ["__version__", "load"]
 def load(checkpoint: Any, device: str | None = None) -> "Predictor":
     """Loads a trained model that classifies structures: `partoken.load("best.ckpt").predict("folder")`.
 
-    See `partoken.protein.predict.Predictor`.
+    See also:
+        `partoken.protein.predict.Predictor`, for the arguments and errors.
     """
-    from partoken.protein.predict import Predictor  # torch: only where a model is loaded
+    from partoken.protein.predict import Predictor  # here, so that `import partoken` does not import torch
 
     return Predictor(checkpoint, device)

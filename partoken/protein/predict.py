@@ -1,4 +1,4 @@
-"""Classes, tokens and importance for structures that the model has never seen; the checkpoint alone suffices."""
+"""Predicts classes, tokens and importance for structures, from nothing but a checkpoint; imports no Lightning."""
 
 import csv
 import os
@@ -12,36 +12,37 @@ from tqdm import tqdm
 from partoken.errors import UserError
 from partoken.protein.chains.backbone import Backbone
 from partoken.protein.chains.batch import collate
+from partoken.protein.model.saved import load_network
 from partoken.protein.sources.finding import list_structures
 from partoken.protein.sources.reading import read_file
-from partoken.protein.task import ParTokenTask
-from partoken.system.checkpoint import read_checkpoint
 from partoken.system.files import atomic_write
 from partoken.system.skipped import Skipped, write_skipped
 
 __all__ = ["Prediction", "Predictor"]
 
 BATCH_RESIDUES = 8192
+"""Largest number of residues in a batch, unless a single chain has more."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one chain."""
+    """The model's answer for one chain."""
 
     id: str
-    """The chain's name: its file's, followed by the chain's own where the file has several."""
+    """Name of the chain: the name of its file, followed by the chain's own name if the file has more than one."""
     file: str
-    """Where it was read."""
+    """File that contains the chain."""
     label: str
-    """The class; where a chain may have several, all with a probability of one half or more, joined by semicolons."""
+    """Name of the class. If a chain may have several labels: all classes with a probability of at least one half,
+    joined by semicolons."""
     probabilities: dict[str, float]
-    """Of each class."""
+    """Probability of each class, by name."""
     tokens: list[int]
-    """The code of each substructure."""
+    """Code of each substructure."""
     importance: list[float]
-    """The weight of each substructure in the answer; the sum is 1."""
+    """Weight of each substructure in the answer; the sum is 1."""
     residues: list[list[int]]
-    """The residues of each substructure, counted from 0 along the chain."""
+    """Residues of each substructure, counted from 0 along the chain."""
 
     @property
     def confidence(self) -> float:
@@ -50,37 +51,45 @@ class Prediction:
 
 
 class Predictor:
-    """Loads a trained ParToken from a checkpoint.
+    """Classifies structures with a trained network.
 
     Arguments:
-        checkpoint: written by a run; read with `weights_only=True`.
-        device: where to compute; None takes a GPU if there is one.
+        checkpoint: A `.ckpt` file of a run.
+        device: Device of the network, as in `torch.device`; None takes a GPU if there is one.
 
     Raises:
-        UserError: no such file, a damaged one, or one that holds no ParToken.
+        UserError: the checkpoint does not exist, is damaged, or contains no ParToken network; or the device is unknown.
     """
 
     def __init__(self, checkpoint: str | os.PathLike[str], device: str | None = None) -> None:
-        content = read_checkpoint(checkpoint)
-        settings = content.get("hyper_parameters", {})
-        if not {"train", "data", "lambda_vq"} <= set(settings):
-            raise UserError(f"{checkpoint} holds no ParToken model: its hyper-parameters are {sorted(settings)}")
-        self.task = ParTokenTask(**settings).eval()
-        self.task.load_state_dict(content["state_dict"])
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        self.task.to(self.device)
-        self.class_names = self.task.class_names
-        self.reading = settings["data"]["source"]["reading"]
+        saved = load_network(checkpoint)
+        self.device = _choose_device(device)
+        self.network = saved.network.to(self.device)
+        self.class_names = saved.class_names
+        self.multi_label = saved.multi_label
+        self.reading = saved.reading
         self.skipped: list[Skipped] = []
+        """Files and chains that the latest prediction could not read, with the reasons."""
 
     def predict(self, *paths: str | os.PathLike[str]) -> list[Prediction]:
-        """Classifies the chains of files, folders and globs; `skipped` then tells what could not be read, and why."""
+        """Classifies the chains of files, folders and globs; see `skipped` for the files that it could not read.
+
+        Raises:
+            UserError: a path does not exist, or no file matches a glob.
+        """
         return list(self.stream(paths))
 
     def stream(self, paths: Iterable[str | os.PathLike[str]], *, progress: bool = False) -> Iterator[Prediction]:
-        """Yields the predictions as they are made, in the order of the files; memory stays the same.
+        """Yields predictions in the order of the files, with constant memory.
 
-        Structures are read with the limits that the training data were read with.
+        Structures are read with the limits of the training data.
+
+        Arguments:
+            paths: Files, folders and globs.
+            progress: True shows a progress bar.
+
+        Raises:
+            UserError: a path does not exist, or no file matches a glob.
         """
         files, self.skipped = list_structures(paths)
         waiting: list[Backbone] = []
@@ -99,73 +108,91 @@ class Predictor:
     def classify(self, chains: list[Backbone]) -> list[Prediction]:
         """Classifies chains in one batch."""
         batch = collate(chains).to(self.device)
-        output = self.task(batch)
-        squash = torch.sigmoid if self.task.multi_label else lambda logits: logits.softmax(-1)
-        shares = squash(output.logits.float()).cpu()
+        output = self.network(batch.coords, batch.ptr, batch.sequence)
+        logits = output.logits.float()
+        probabilities = (logits.sigmoid() if self.multi_label else logits.softmax(-1)).cpu()
         tokens, importance = output.tokens.cpu(), output.importance.float().cpu()
         assignments = output.assignment.cpu().split(batch.ptr.diff().tolist())
-        found = []
+        predictions = []
         for i, chain in enumerate(chains):
             present = (tokens[i] >= 0).nonzero().flatten().tolist()
-            found.append(
+            residues = [(assignments[i] == k).nonzero().flatten().tolist() for k in present]
+            predictions.append(
                 Prediction(
                     id=chain.id,
                     file=chain.fields.get("file", ""),
-                    label=self._label(shares[i]),
-                    probabilities=dict(zip(self.class_names, shares[i].tolist(), strict=True)),
+                    label=self._label(probabilities[i]),
+                    probabilities=dict(zip(self.class_names, probabilities[i].tolist(), strict=True)),
                     tokens=tokens[i, present].tolist(),
                     importance=importance[i, present].tolist(),
-                    residues=[(assignments[i] == k).nonzero().flatten().tolist() for k in present],
+                    residues=residues,
                 )
             )
-        return found
+        return predictions
 
     def write(
-        self, paths: Iterable[str | os.PathLike[str]], out: str | os.PathLike[str], *, progress: bool = False
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        out: str | os.PathLike[str],
+        *,
+        progress: bool = False,
     ) -> int:
-        """Writes a CSV with a row a chain, whole or not at all, and what was skipped beside it; returns the rows.
+        """Writes a CSV file with one row per chain, completely or not at all.
 
-        Columns: `id, file, class, confidence`, `p_NAME` for each class, and, one value a substructure, `tokens`,
-        `importance` and `residues` (ranges joined by commas, counted from 1 along the chain).
+        The columns are `id, file, class, confidence`, `p_NAME` for each class, and, with one value per substructure,
+        `tokens`, `importance` and `residues` (ranges joined by commas, counted from 1 along the chain). Skipped files
+        are listed in a second file, see `skipped_beside`.
+
+        Arguments:
+            paths: Files, folders and globs.
+            out: The CSV file; an existing one is replaced.
+            progress: True shows a progress bar.
+
+        Returns:
+            The number of rows.
 
         Raises:
-            UserError: no chain could be read; the folder of `out` does not exist.
+            UserError: no chain could be read, or the folder of `out` does not exist.
         """
         out = Path(out)
         if not out.parent.is_dir():
-            raise UserError(f"--out {out}: the folder {out.parent} does not exist")
-        shares = [f"p_{name}" for name in self.class_names]
+            raise UserError(f"--out {out}: the folder {out.parent} does not exist; create it first")
         rows = 0
         with atomic_write(out) as file:
             writer = csv.writer(file)
-            writer.writerow(["id", "file", "class", "confidence", *shares, "tokens", "importance", "residues"])
+            writer.writerow(self._header())
             for prediction in self.stream(paths, progress=progress):
                 writer.writerow(_row(prediction))
                 rows += 1
             if not rows:
                 reasons = "\n".join(f"  {s.file or s.id}: {s.reason}" for s in self.skipped[:20])
-                raise UserError(f"no protein chain could be read:\n{reasons}")
+                raise UserError(f"no protein chain could be read from the given paths:\n{reasons}")
         if self.skipped:
             write_skipped(skipped_beside(out), self.skipped)
         return rows
 
-    def _label(self, shares: torch.Tensor) -> str:
-        if self.task.multi_label:
-            return ";".join(name for name, p in zip(self.class_names, shares.tolist(), strict=True) if p >= 0.5)
-        return self.class_names[int(shares.argmax())]
+    def _header(self) -> list[str]:
+        columns = [f"p_{name}" for name in self.class_names]
+        return ["id", "file", "class", "confidence", *columns, "tokens", "importance", "residues"]
+
+    def _label(self, probabilities: torch.Tensor) -> str:
+        if self.multi_label:
+            pairs = zip(self.class_names, probabilities.tolist(), strict=True)
+            return ";".join(name for name, probability in pairs if probability >= 0.5)
+        return self.class_names[int(probabilities.argmax())]
 
 
 def skipped_beside(out: Path) -> Path:
-    """Returns where the skipped files of a prediction are listed.
+    """Returns the path of the list of skipped files, next to the predictions.
 
-    >>> skipped_beside(Path("found/p.csv")).name
+    >>> skipped_beside(Path("results/p.csv")).name
     'p.skipped.csv'
     """
     return out.with_name(f"{out.stem}.skipped.csv")
 
 
 def ranges(numbers: list[int]) -> str:
-    """Writes sorted residues, counted from 0, as ranges counted from 1.
+    """Writes sorted residue numbers, counted from 0, as ranges counted from 1.
 
     >>> ranges([0, 1, 2, 6, 8, 9])
     '1-3,7,9-10'
@@ -180,15 +207,25 @@ def ranges(numbers: list[int]) -> str:
 
 
 def _row(p: Prediction) -> list[str]:
-    shares = [f"{share:.6f}" for share in p.probabilities.values()]
-    tokens, importance = " ".join(map(str, p.tokens)), " ".join(f"{w:.4f}" for w in p.importance)
     return [
         p.id,
         p.file,
         p.label,
         f"{p.confidence:.6f}",
-        *shares,
-        tokens,
-        importance,
+        *(f"{probability:.6f}" for probability in p.probabilities.values()),
+        " ".join(map(str, p.tokens)),
+        " ".join(f"{weight:.4f}" for weight in p.importance),
         " ".join(map(ranges, p.residues)),
     ]
+
+
+def _choose_device(name: str | None) -> torch.device:
+    if name is None:
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device={name}: no such device; choose cpu or cuda") from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"device={name}: torch finds no GPU here; choose cpu")
+    return device

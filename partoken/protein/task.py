@@ -1,4 +1,4 @@
-"""ParToken as a Lightning module: losses, metrics, and what a run says about its model."""
+"""ParToken as a Lightning module: losses, evaluation, and the model's part of a run's summary."""
 
 from collections import deque
 from collections.abc import Mapping
@@ -14,36 +14,38 @@ from partoken.protein.chains.batch import ChainBatch
 from partoken.protein.metrics import (
     codebook_usage,
     constant_answer,
-    multi_class,
-    multi_label,
+    multi_class_scores,
+    multi_label_scores,
     partition_statistics,
 )
+from partoken.protein.model.codebook import Codebook
+from partoken.protein.model.head import Standardise
 from partoken.protein.model.partoken import ParToken, ParTokenOutput
-from partoken.training.module import ScheduledModule
+from partoken.protein.model.settings import split_settings
+from partoken.training.module import ScheduledModule, is_under
 
 __all__ = ["CALIBRATION_CHAINS", "ParTokenTask"]
 
 CALIBRATION_CHAINS = 64
-"""Training chains on which the averages are measured that evaluation standardises by."""
+"""Latest training chains on which the running averages for evaluation are measured."""
 
 
 class ParTokenTask(ScheduledModule):
-    """Trains `ParToken` to classify chains: cross entropy + weighted codebook, usage and coverage terms.
+    """Trains `ParToken` to classify chains.
+
+    See also:
+        `LossSettings` for the loss, `NetworkSettings` for the network, and `partoken.training.domain.Task` for the
+        contract with the engine.
 
     Arguments:
-        train: the train config, plain.
-        data: what the data module says of itself (`settings()`): `class_names`, `class_counts`, `train_chains`,
-            `multi_label`, and how structures are read. It travels in the checkpoint, so that the checkpoint alone can
-            predict.
-        lambda_vq: weight of the codebook's loss.
-        lambda_ent: weight of the usage entropy term.
-        lambda_psc: weight of the coverage term.
-        lambda_summary: weight of the cross entropy of a second answer, read from the chain's summary alone. It teaches
-            the encoder what to look for before the partition has found it.
-        class_balance: how much rare classes count for: a chain's loss is weighted by its class's frequency to the power
-            of minus this. 0: all chains count alike; 1: all classes do. One label a chain only.
-        coordinate_noise: standard deviation, in angstrom, of what is added to every coordinate while training.
-        network: arguments of `ParToken`.
+        train: The train config as a plain dictionary.
+        data: The result of the data module's `settings()`: `class_names`, `class_counts`, `train_chains`,
+            `multi_label`, and `source` with the limits for reading structures. Checkpoints contain it, so they suffice
+            for prediction.
+        model: The flat keys of `conf/model/partoken.yaml`; a missing key takes its default.
+
+    Raises:
+        UserError: a key of `model` is unknown, or its value is not allowed.
     """
 
     unit = "residues"
@@ -54,86 +56,87 @@ class ParTokenTask(ScheduledModule):
         *,
         train: Mapping[str, Any],
         data: Mapping[str, Any],
-        lambda_vq: float = 1.0,
-        lambda_ent: float = 1e-3,
-        lambda_psc: float = 1e-2,
-        lambda_summary: float = 0.0,
-        class_balance: float = 0.0,
-        coordinate_noise: float = 0.0,
-        **network: Any,
+        **model: Any,
     ) -> None:
         super().__init__(train)
         self.save_hyperparameters()
+        settings, loss = split_settings(model)
         self.class_names = list(data["class_names"])
         self.multi_label = bool(data["multi_label"])
         self.class_counts = data["class_counts"]
         self.train_chains = data["train_chains"]
-        for key, value in {
-            "lambda_vq": lambda_vq,
-            "lambda_ent": lambda_ent,
-            "lambda_psc": lambda_psc,
-            "lambda_summary": lambda_summary,
-            "coordinate_noise": coordinate_noise,
-        }.items():
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-                raise UserError(f"model.{key} is {value!r}, but must be a number of at least 0")
-        if not 0 <= class_balance <= 1:
-            raise UserError(f"model.class_balance is {class_balance!r}, but must be a number from 0 to 1")
-        if class_balance and self.multi_label:
-            raise UserError("model.class_balance weighs chains by their class; with data.multi_label=true it must be 0")
-        self.coordinate_noise = coordinate_noise
+        if loss.class_balance and self.multi_label:
+            raise UserError(
+                f"model.class_balance={loss.class_balance}: must be 0 with data.multi_label=true, "
+                "because a chain then has no single class to weight it by"
+            )
+        self.coordinate_noise = loss.coordinate_noise
         self.weights = {
             "task": 1.0,
-            "vq": lambda_vq,
-            "entropy": lambda_ent,
-            "coverage": lambda_psc,
-            "summary": lambda_summary,
+            "vq": loss.lambda_vq,
+            "entropy": loss.lambda_ent,
+            "coverage": loss.lambda_psc,
+            "summary": loss.lambda_summary,
         }
-        self.network = ParToken(len(self.class_names), **network)
-        self._start_classes(class_balance)
-        self.codebook_size = network.get("codebook_size", 512)
-        self._seen: list[dict[str, Tensor]] = []
-        self._recent: deque[ChainBatch] = deque()
-        self.tested: dict[str, Any] = {}
+        self.network = ParToken(len(self.class_names), settings)
+        self._set_class_prior(loss.class_balance)
+        self._evaluated: list[dict[str, Tensor]] = []
+        self._latest: deque[ChainBatch] = deque()
+        self.test_results: dict[str, Any] = {}
 
-    def _start_classes(self, balance: float) -> None:
-        """Weighs the classes, and starts the network at their weighted frequencies in the training chains."""
+    def _set_class_prior(self, balance: float) -> None:
+        """Weights the classes, and starts the network at their weighted frequencies in the training chains."""
         counts = torch.tensor(self.class_counts["train"], dtype=torch.float32) + 1
         if self.multi_label:
-            self.network.head.set_prior(torch.log(counts / (self.train_chains + 2 - counts).clamp(min=1)))
-        else:
-            share = (counts / counts.sum()) ** (1 - balance)
-            self.network.head.set_prior((share / share.sum()).log())
-            weights = share / counts
-            # The mean over the training chains is one.
-            self.register_buffer("class_weights", weights * counts.sum() / (weights * counts).sum(), persistent=False)
+            absent = (self.train_chains + 2 - counts).clamp(min=1)
+            self.network.head.set_prior(torch.log(counts / absent))
+            return
+        fractions = (counts / counts.sum()) ** (1 - balance)
+        self.network.head.set_prior((fractions / fractions.sum()).log())
+        weights = fractions / counts
+        # The mean weight of the training chains is one.
+        weights = weights * counts.sum() / (weights * counts).sum()
+        self.register_buffer("class_weights", weights, persistent=False)
 
     def batch_units(self, batch: ChainBatch) -> int:
         """Counts the residues of a batch."""
         return batch.coords.shape[0]
 
     def forward(self, batch: ChainBatch) -> ParTokenOutput:
-        """Classifies a batch; see `ParToken.forward` for what comes back."""
+        """Classifies a batch; see `ParToken.forward`."""
         return self.network(batch.coords, batch.ptr, batch.sequence)
 
     def loss(self, output: ParTokenOutput, label: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Returns the loss that is trained on, and its terms before weighting.
+        """Computes the loss, a scalar, and its terms before their weights.
 
         Arguments:
-            output: of a batch of B chains and C classes.
-            label: [B] class numbers, or [B, C] zeros and ones where chains have several labels.
+            output: Output for a batch of B chains and C classes.
+            label: Class numbers, `[B]` int64; or zeros and ones, `[B, C]` float32, if a chain may have several labels.
         """
         terms = {"task": self._cross_entropy(output.logits, label), **output.losses}
         if self.weights["summary"] and self.network.partitioner is not None:
-            terms["summary"] = self._cross_entropy(self.network.head.logits(output.summary), label)
-        return sum(self.weights[name] * term for name, term in terms.items() if self.weights[name]), terms
+            second_answer = self.network.head.logits(output.summary)
+            terms["summary"] = self._cross_entropy(second_answer, label)
+        weighted = (self.weights[name] * term for name, term in terms.items() if self.weights[name])
+        return sum(weighted), terms
 
     def _cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:
         if self.multi_label:
             return F.binary_cross_entropy_with_logits(logits, label)
-        # The mean over chains, not over weights: a batch of rare classes has the larger gradient.
-        each = F.cross_entropy(logits, label, reduction="none")
-        return (each * self.class_weights[label]).mean()
+        # The mean is over chains, not over weights, so a batch of rare classes has a larger gradient.
+        losses = F.cross_entropy(logits, label, reduction="none")
+        return (losses * self.class_weights[label]).mean()
+
+    def freeze(self, parts: tuple[str, ...]) -> None:
+        """Freezes the named modules with their codes and running averages, and unfreezes all others.
+
+        Arguments:
+            parts: Names of modules as in `named_modules`, for example `("network.codebook", "network.head")`.
+        """
+        super().freeze(parts)
+        for name, module in self.named_modules():
+            if isinstance(module, Codebook | Standardise):
+                module.frozen = is_under(name, parts)
 
     def on_train_epoch_start(self) -> None:
         self.network.set_epoch(self.current_epoch)
@@ -145,9 +148,15 @@ class ParTokenTask(ScheduledModule):
             batch = replace(batch, coords=batch.coords + noise)
         output = self(batch)
         loss, terms = self.loss(output, batch.label)
-        size = len(batch)
-        found = {"train_loss": loss, **{f"train_{name}": value for name, value in terms.items()}}
-        self.log_dict(found, on_step=False, on_epoch=True, batch_size=size, sync_dist=True)
+        values = {"train_loss": loss}
+        values |= {f"train_{name}": value for name, value in terms.items()}
+        self.log_dict(
+            values,
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(batch),
+            sync_dist=True,
+        )
         return loss
 
     def on_validation_start(self) -> None:
@@ -163,83 +172,137 @@ class ParTokenTask(ScheduledModule):
         self._evaluate(batch)
 
     def on_validation_epoch_end(self) -> None:
-        metrics = self._gather()
-        found = {**metrics["scores"], "used_codes": float(metrics["codebook"]["used_codes"])}
-        self.log_dict({f"val_{k}": v for k, v in found.items()}, sync_dist=True)
+        results = self._compute_results()
+        values = {**results["scores"], "used_codes": float(results["codebook"]["used_codes"])}
+        self.log_dict({f"val_{name}": value for name, value in values.items()}, sync_dist=True)
 
     def on_test_epoch_end(self) -> None:
-        self.tested = self._gather()
-        self.log_dict({f"test_{k}": v for k, v in self.tested["scores"].items()}, sync_dist=True)
+        self.test_results = self._compute_results()
+        scores = self.test_results["scores"]
+        self.log_dict({f"test_{name}": value for name, value in scores.items()}, sync_dist=True)
 
     def summary(self) -> dict[str, Any]:
-        """Returns what the test found, beside the answer of always naming the most frequent training class."""
-        scores = self.tested
+        """Returns the model's part of `summary.json`; see `partoken.training.domain.Task.summary`.
+
+        Beside the keys of the contract: `majority`, the baseline with its class, and `majority_accuracy`; `codebook`
+        and `partition`, the numbers in `facts`; `classes`, their names; `class_counts`, chains of each class in each
+        split; `confusion_matrix`, `[true class][predicted class]`, or None if a chain may have several labels.
+        """
+        results = self.test_results
+        majority = results["majority"]
         return {
-            "test": scores["scores"],
-            "majority_accuracy": scores["majority"]["accuracy"],
-            "majority": scores["majority"],
-            "codebook": scores["codebook"],
-            "partition": scores["partition"],
+            "test": results["scores"],
+            "baselines": self._baselines(majority),
+            "facts": self._facts(results["codebook"], results["partition"]),
+            "matrices": self._matrices(results["confusion_matrix"]),
+            "majority_accuracy": majority["accuracy"],
+            "majority": majority,
+            "codebook": results["codebook"],
+            "partition": results["partition"],
             "classes": self.class_names,
             "class_counts": self.class_counts,
-            "confusion_matrix": scores["confusion_matrix"],
+            "confusion_matrix": results["confusion_matrix"],
+        }
+
+    def _baselines(self, majority: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+        answer = majority["class"]
+        name = answer if self.multi_label else f"always '{answer}'"
+        return {name: {key: value for key, value in majority.items() if key != "class"}}
+
+    def _facts(self, codebook: Mapping[str, Any], partition: Mapping[str, float]) -> dict[str, str]:
+        """Describes codes and substructures in one sentence each; a network without a partition has neither."""
+        if self.network.partitioner is None:
+            return {}
+        num_codes = self.network.settings.codebook_size
+        return {
+            "codebook": (
+                f"{codebook['used_codes']} of {num_codes} codes used, perplexity {codebook['perplexity']:.1f}"
+            ),
+            "partition": (
+                f"{partition['coverage']:.0%} of the residues in {partition['mean_count']:.1f} substructures "
+                f"of {partition['mean_size']:.1f} residues"
+            ),
+        }
+
+    def _matrices(self, confusion: list[list[int]] | None) -> dict[str, dict[str, Any]]:
+        if confusion is None:
+            return {}
+        return {
+            "confusion_matrix": {
+                "title": "Test chains",
+                "rows": "true",
+                "columns": "predicted",
+                "labels": self.class_names,
+                "values": confusion,
+            }
         }
 
     def _remember(self, batch: ChainBatch) -> None:
-        """Keeps the latest batches, with `CALIBRATION_CHAINS` chains or a few more."""
-        self._recent.append(batch)
-        while sum(map(len, self._recent)) - len(self._recent[0]) >= CALIBRATION_CHAINS:
-            self._recent.popleft()
+        """Keeps the latest training batches, as few as hold `CALIBRATION_CHAINS` chains."""
+        self._latest.append(batch)
+        while sum(map(len, self._latest)) - len(self._latest[0]) >= CALIBRATION_CHAINS:
+            self._latest.popleft()
 
     def _calibrate(self) -> None:
-        """Makes evaluation fit the weights of now, once for each time that they were trained."""
-        if self._recent:
+        """Measures the running averages on the latest training batches, if there were any since the last call."""
+        if self._latest:
             with self.trainer.precision_plugin.forward_context():
-                self.network.calibrate((batch.coords, batch.ptr, batch.sequence) for batch in self._recent)
-            self._recent.clear()
+                self.network.calibrate((batch.coords, batch.ptr, batch.sequence) for batch in self._latest)
+            self._latest.clear()
 
     def _evaluate(self, batch: ChainBatch) -> None:
+        """Stores the outputs for a batch until the end of the evaluation."""
         output = self(batch)
         loss, _ = self.loss(output, batch.label)
-        self._seen.append(
+        self._evaluated.append(
             {
                 "logits": output.logits.float(),
                 "label": batch.label,
                 "loss": loss.detach().float().expand(len(batch)),
                 "tokens": output.tokens,
-                "sizes": _sizes(output, batch.ptr),
+                "sizes": _substructure_sizes(output, batch.ptr),
                 "lengths": batch.ptr.diff(),
             }
         )
 
-    def _gather(self) -> dict[str, Any]:
-        """Puts together what every device saw in this evaluation, and measures it."""
-        seen, self._seen = self._seen, []
-        whole = {key: torch.cat([part[key] for part in seen]) for key in seen[0]}
+    def _collect_outputs(self) -> dict[str, Tensor]:
+        """Concatenates the stored outputs of all devices, chain by chain, and forgets them."""
+        parts, self._evaluated = self._evaluated, []
+        outputs = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
         if self.trainer.world_size > 1:
-            parts: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(parts, {key: value.cpu() for key, value in whole.items()})
-            whole = {key: torch.cat([part[key] for part in parts]) for key in whole}
+            gathered: list[Any] = [None] * self.trainer.world_size
+            own = {key: value.cpu() for key, value in outputs.items()}
+            torch.distributed.all_gather_object(gathered, own)
+            outputs = {key: torch.cat([part[key] for part in gathered]) for key in outputs}
+        return outputs
+
+    def _compute_results(self) -> dict[str, Any]:
+        """Scores an evaluation on all devices, beside the best answer that ignores the structure."""
+        outputs = self._collect_outputs()
+        logits, label = outputs["logits"], outputs["label"]
         constant = constant_answer(self.class_counts["train"], self.train_chains, self.multi_label)
-        scores, confusion = self._score(whole["logits"], whole["label"])
-        majority, _ = self._score(constant.to(whole["logits"]).expand_as(whole["logits"]), whole["label"])
-        named = "their frequencies" if self.multi_label else self.class_names[int(constant.argmax())]
+        scores, confusion = self._score(logits, label)
+        majority, _ = self._score(constant.to(logits).expand_as(logits), label)
+        answer = "their frequencies" if self.multi_label else self.class_names[int(constant.argmax())]
         return {
-            "scores": {**scores, "loss": float(whole["loss"].mean())},
-            "majority": {"class": named, **majority},
+            "scores": {**scores, "loss": float(outputs["loss"].mean())},
+            "majority": {"class": answer, **majority},
             "confusion_matrix": confusion,
-            "codebook": codebook_usage(whole["tokens"], self.codebook_size),
-            "partition": partition_statistics(whole["sizes"], whole["lengths"]),
+            "codebook": codebook_usage(outputs["tokens"], self.network.settings.codebook_size),
+            "partition": partition_statistics(outputs["sizes"], outputs["lengths"]),
         }
 
     def _score(self, logits: Tensor, label: Tensor) -> tuple[dict[str, float], list[list[int]] | None]:
-        return (multi_label(logits, label), None) if self.multi_label else multi_class(logits, label)
+        if self.multi_label:
+            return multi_label_scores(logits, label), None
+        return multi_class_scores(logits, label)
 
 
-def _sizes(output: ParTokenOutput, ptr: Tensor) -> Tensor:
-    """Counts the residues of each substructure, `[B, K]`."""
-    num_chains, num_clusters = output.tokens.shape
+def _substructure_sizes(output: ParTokenOutput, ptr: Tensor) -> Tensor:
+    """Counts the residues of each substructure, `[B, K]` int64."""
+    num_chains, max_clusters = output.tokens.shape
     chain = torch.repeat_interleave(torch.arange(num_chains, device=ptr.device), ptr.diff())
-    taken = output.assignment >= 0
-    place = chain[taken] * num_clusters + output.assignment[taken]
-    return torch.bincount(place, minlength=num_chains * num_clusters).view(num_chains, num_clusters)
+    assigned = output.assignment >= 0
+    cell = chain[assigned] * max_clusters + output.assignment[assigned]
+    counts = torch.bincount(cell, minlength=num_chains * max_clusters)
+    return counts.view(num_chains, max_clusters)

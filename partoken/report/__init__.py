@@ -1,4 +1,4 @@
-"""What a person looks at after a run."""
+"""The report of a finished run, from its run folder alone."""
 
 from partoken.report.run import present
 

@@ -1,109 +1,203 @@
-"""Pictures of one run; matplotlib is imported when the first is drawn."""
+"""Plots of one run. matplotlib is imported when the first plot is drawn."""
 
-import csv
+import math
+import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-__all__ = ["plot_confusion", "plot_losses", "plot_rates"]
+from partoken.system.tables import read_table
 
-TRAIN, VALIDATION, MUTED = "#1f5f8b", "#d1603d", "#8a8a8a"
+__all__ = ["plot_losses", "plot_matrix", "plot_rates"]
+
+TRAIN, VALIDATION, MUTED = "#1f5f8b", "#d1603d", "#6f7680"
+SCORE_STYLES = ("--", ":", "-.", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)))
+WRAP = 16
+"""Characters after which a label of a matrix is wrapped."""
+MAX_COUNTS = 20
+"""Number of labels up to which the counts of a matrix are written into its cells."""
+MAX_LABELS = 60
+"""Number of labels up to which the labels of a matrix are shown."""
 
 
-def _figure(width: float = 7.0, height: float = 4.0) -> Any:
-    import matplotlib
+def plot_losses(
+    table: Path,
+    path: Path,
+    *,
+    epoch_line: Sequence[str] | None = None,
+    best_epoch: int | None = None,
+) -> None:
+    """Draws the training and validation loss, and the validation scores, of each epoch.
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    Arguments:
+        table: a run's `metrics.csv`.
+        path: the PNG file.
+        epoch_line: names of the metrics that the task logs after each epoch; the scores among them start with `val_`
+            and are no losses. None draws every `val_` column without a loss whose values lie in [0, 1].
+        best_epoch: the epoch to mark, counted from 0 as in `summary.json`; None marks none.
 
-    figure, axes = pyplot.subplots(figsize=(width, height), layout="constrained")
+    Raises:
+        OSError: the table cannot be read or the picture cannot be written.
+    """
+    rows = read_table(table)
+    figure, axes = _figure()
+    for name, label, color in (
+        ("train_loss", "training loss", TRAIN),
+        ("val_loss", "validation loss", VALIDATION),
+    ):
+        epochs, values = _column(rows, name)
+        if epochs:
+            axes.plot(epochs, values, color=color, marker="o", label=label)
+    axes.set(xlabel="epoch", ylabel="loss", title="Losses and validation scores")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+    handles, labels = axes.get_legend_handles_labels()
+
+    scores = _score_columns(rows, epoch_line)
+    if scores:
+        right = _plot_scores(axes, rows, scores)
+        more_handles, more_labels = right.get_legend_handles_labels()
+        handles, labels = handles + more_handles, labels + more_labels
+    else:
+        axes.set_title("Losses")
+
+    if best_epoch is not None:
+        axes.axvline(best_epoch + 1, color=MUTED, linewidth=0.8)
+        axes.annotate(" best", (best_epoch + 1, axes.get_ylim()[1]), color=MUTED, va="top")
+    figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=min(4, max(1, len(labels))))
+    figure.savefig(path, dpi=150)
+
+
+def plot_matrix(matrix: Mapping[str, Any], path: Path) -> None:
+    """Draws a square matrix of counts, each cell shaded by its fraction of the row.
+
+    Arguments:
+        matrix: `title`, `rows` and `columns` (names of the axes), `labels` (`[n]` names) and `values` (`[n][n]`
+            counts), as in `summary.json`.
+        path: the PNG file.
+
+    Raises:
+        OSError: the picture cannot be written.
+    """
+    labels = [_wrap(str(label)) for label in matrix["labels"]]
+    values = matrix["values"]
+    fractions = [[count / max(1, sum(row)) for count in row] for row in values]
+
+    figure, axes = _figure(*_matrix_size(labels))
+    image = axes.imshow(fractions, cmap="Blues", vmin=0, vmax=1)
+    if len(labels) <= MAX_COUNTS:
+        for i, row in enumerate(values):
+            for j, count in enumerate(row):
+                color = "white" if fractions[i][j] > 0.5 else "black"
+                axes.text(j, i, f"{count:,}", ha="center", va="center", color=color)
+    _label_matrix(axes, labels)
+    axes.set(xlabel=matrix["columns"], ylabel=matrix["rows"], title=matrix["title"])
+    axes.spines[:].set_visible(False)
+    figure.colorbar(image, label="fraction of the row", shrink=0.8)
+    figure.savefig(path, dpi=150)
+
+
+def plot_rates(table: Path, path: Path) -> None:
+    """Draws the learning rate of every optimizer step, for a run whose scheduler has no plan.
+
+    Parameter groups with the same rates share one line.
+
+    Arguments:
+        table: a run's `lr.csv`.
+        path: the PNG file.
+
+    Raises:
+        OSError: the table cannot be read or the picture cannot be written.
+    """
+    rows = read_table(table)
+    figure, axes = _figure()
+    groups_of_curve: dict[tuple[tuple[int, float], ...], list[str]] = {}
+    for group in sorted({row["group"] for row in rows}, key=int):
+        curve = tuple((int(row["step"]), float(row["lr"])) for row in rows if row["group"] == group)
+        groups_of_curve.setdefault(curve, []).append(group)
+    for curve, groups in groups_of_curve.items():
+        label = f"{'group' if len(groups) == 1 else 'groups'} {', '.join(groups)}"
+        axes.step([step for step, _ in curve], [rate for _, rate in curve], where="post", label=label)
+    axes.set(
+        xlabel="optimizer step",
+        ylabel="learning rate",
+        title="Learning rate of every optimizer step",
+    )
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def _figure(width: float = 7.0, height: float = 4.0) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    axes = figure.subplots()
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
-def _save(figure: Any, path: Path) -> None:
-    from matplotlib import pyplot
-
-    figure.savefig(path, dpi=150)
-    pyplot.close(figure)
-
-
 def _column(rows: Sequence[Mapping[str, str]], name: str) -> tuple[list[int], list[float]]:
-    """Returns the epochs, from 1 as the log counts them, that have a value in the column, and those values."""
-    found = [(int(r["epoch"]) + 1, float(r[name])) for r in rows if r.get(name)]
-    return [e for e, _ in found], [v for _, v in found]
+    """Returns the epochs with a finite value in the column, counted from 1 as in the log, and the values."""
+    cells = [(int(row["epoch"]) + 1, float(row[name])) for row in rows if row.get(name)]
+    finite = [(epoch, value) for epoch, value in cells if math.isfinite(value)]
+    return [epoch for epoch, _ in finite], [value for _, value in finite]
 
 
-def plot_losses(table: Path, path: Path, best_epoch: int | None = None) -> None:
-    """Draws training and validation loss, and the validation scores, by epoch.
+def _score_columns(rows: Sequence[Mapping[str, str]], epoch_line: Sequence[str] | None) -> list[str]:
+    """Returns the names of the columns that are validation scores and have values."""
+    names = list(rows[0]) if epoch_line is None and rows else list(epoch_line or ())
+    scores = [name for name in names if name.startswith("val_") and "loss" not in name]
+    columns = {name: _column(rows, name)[1] for name in scores}
+    if epoch_line is None:
+        columns = {name: values for name, values in columns.items() if _in_unit_interval(values)}
+    return [name for name, values in columns.items() if values]
 
-    Arguments:
-        table: a run's `metrics.csv`.
-        path: where the PNG goes.
-        best_epoch: marked where given; counted from 0, as in `summary.json`.
-    """
-    with open(table, newline="") as file:
-        rows = list(csv.DictReader(file))
-    figure, axes = _figure()
-    axes.plot(*_column(rows, "train_loss"), color=TRAIN, marker="o", label="training loss")
-    axes.plot(*_column(rows, "val_loss"), color=VALIDATION, marker="o", label="validation loss")
-    axes.set(xlabel="epoch", ylabel="loss", title="Loss and validation scores")
-    axes.xaxis.get_major_locator().set_params(integer=True)
+
+def _in_unit_interval(values: Sequence[float]) -> bool:
+    return all(0 <= value <= 1 for value in values)
+
+
+def _plot_scores(axes: Any, rows: Sequence[Mapping[str, str]], names: Sequence[str]) -> Any:
+    """Draws the scores on an axis of their own at the right, and returns that axis."""
     right = axes.twinx()
     right.spines["top"].set_visible(False)
-    for name, style in (("val_accuracy", "--"), ("val_macro_f1", ":")):
+    in_unit_interval = True
+    for name, style in zip(names, cycle(SCORE_STYLES), strict=False):
         epochs, values = _column(rows, name)
-        if epochs:
-            right.plot(epochs, values, style, color=MUTED, label=name.removeprefix("val_").replace("_", "-"))
-    right.set(ylim=(0, 1), ylabel="validation score")
-    if best_epoch is not None:
-        axes.axvline(best_epoch + 1, color=MUTED, linewidth=0.8)
-        axes.annotate(" best", (best_epoch + 1, axes.get_ylim()[1]), color=MUTED, va="top")
-    handles, labels = axes.get_legend_handles_labels()
-    more, names = right.get_legend_handles_labels()
-    figure.legend(handles + more, labels + names, frameon=False, loc="outside lower center", ncols=4)
-    _save(figure, path)
+        label = name.removeprefix("val_").replace("_", " ")
+        right.plot(epochs, values, linestyle=style, color=MUTED, label=label)
+        in_unit_interval = in_unit_interval and _in_unit_interval(values)
+    right.set_ylabel("validation score")
+    if in_unit_interval:
+        right.set_ylim(0, 1)
+    return right
 
 
-def plot_confusion(confusion: Sequence[Sequence[int]], classes: Sequence[str], path: Path) -> None:
-    """Draws a confusion matrix, counts written in, shaded by the share of the true class.
-
-    Arguments:
-        confusion: [classes][classes] chains, true classes as rows.
-        classes: names.
-        path: where the PNG goes.
-    """
-    size = max(3.6, 1.2 + 0.55 * len(classes))
-    figure, axes = _figure(size + 0.8, size)
-    shares = [[n / max(1, sum(row)) for n in row] for row in confusion]
-    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    if len(classes) <= 20:
-        for i, row in enumerate(confusion):
-            for j, count in enumerate(row):
-                axes.text(j, i, count, ha="center", va="center", color="white" if shares[i][j] > 0.5 else "black")
-        ticks = range(len(classes))
-        axes.set_xticks(ticks, classes, rotation=45 if max(map(len, classes)) > 3 else 0)
-        axes.set_yticks(ticks, classes)
-    axes.set(xlabel="predicted", ylabel="true", title="Test chains")
-    axes.spines[:].set_visible(False)
-    figure.colorbar(image, label="share of the true class", shrink=0.8)
-    _save(figure, path)
+def _wrap(label: str) -> str:
+    return "\n".join(textwrap.wrap(label, WRAP)) or label
 
 
-def plot_rates(table: Path, path: Path) -> None:
-    """Draws the learning rate of every optimizer step and group, for a run whose scheduler has no plan.
+def _longest_line(labels: Sequence[str]) -> int:
+    return max((len(line) for label in labels for line in label.split("\n")), default=0)
 
-    Arguments:
-        table: a run's `lr.csv`.
-        path: where the PNG goes.
-    """
-    with open(table, newline="") as file:
-        rows = list(csv.DictReader(file))
-    figure, axes = _figure()
-    for group in sorted({r["group"] for r in rows}):
-        own = [r for r in rows if r["group"] == group]
-        axes.step([int(r["step"]) for r in own], [float(r["lr"]) for r in own], where="post", label=f"group {group}")
-    axes.set(xlabel="optimizer step", ylabel="learning rate", title="Learning rate of every optimizer step")
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
-    _save(figure, path)
+
+def _matrix_size(labels: Sequence[str]) -> tuple[float, float]:
+    """Returns width and height in inches: a square for the cells, and margins for the labels and the colour bar."""
+    num_shown = min(len(labels), MAX_LABELS)
+    cells = max(2.6, 0.55 * num_shown if num_shown <= MAX_COUNTS else 0.2 * num_shown)
+    margin = 0.08 * _longest_line(labels)
+    return cells + margin + 1.7, cells + 0.7 * margin + 1.0
+
+
+def _label_matrix(axes: Any, labels: Sequence[str]) -> None:
+    if len(labels) > MAX_LABELS:
+        return
+    is_short = _longest_line(labels) <= 3
+    size = "medium" if len(labels) <= MAX_COUNTS else "x-small"
+    ticks = range(len(labels))
+    axes.set_yticks(ticks, labels, fontsize=size)
+    if is_short:
+        axes.set_xticks(ticks, labels, fontsize=size)
+    else:
+        axes.set_xticks(ticks, labels, fontsize=size, rotation=45, ha="right", rotation_mode="anchor")

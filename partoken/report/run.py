@@ -1,15 +1,15 @@
-"""The end of a run: its pictures, and its summary as a person reads it."""
+"""Presents a finished run: draws its plots and logs its summary. Knows no domain."""
 
-import csv
 import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from partoken.report.plots import plot_confusion, plot_losses, plot_rates
+from partoken.report.plots import plot_losses, plot_matrix, plot_rates
 from partoken.schedule.plot import plot_applied
 from partoken.schedule.stages import read_fingerprint
+from partoken.system.tables import read_table
 
 __all__ = ["format_summary", "present"]
 
@@ -17,76 +17,103 @@ log = logging.getLogger(__name__)
 
 
 def present(folder: Path) -> None:
-    """Draws the pictures of a finished run into `plots/` and logs its summary.
+    """Draws the plots of a finished run into `plots/` and logs its summary.
+
+    Draws `learning_rate.png`, `losses.png`, and one picture for each entry of `matrices` in the summary.
 
     Arguments:
-        folder: a run folder that holds `summary.json`, `lr.csv` and `metrics.csv`.
+        folder: a run folder with `summary.json`, `lr.csv` and `metrics.csv`.
+
+    Raises:
+        OSError: a file cannot be read or written.
     """
     summary = json.loads((folder / "summary.json").read_text())
     plots = folder / "plots"
     plots.mkdir(exist_ok=True)
-    _draw_rates(folder / "lr.csv", summary["schedule"].get("plan"), plots / "learning_rate.png")
-    plot_losses(folder / "metrics.csv", plots / "losses.png", best_epoch=summary.get("best_epoch"))
-    if summary.get("confusion_matrix"):
-        plot_confusion(summary["confusion_matrix"], summary["classes"], plots / "confusion_matrix.png")
+    _plot_schedule(folder / "lr.csv", summary["schedule"].get("plan"), plots / "learning_rate.png")
+    plot_losses(
+        folder / "metrics.csv",
+        plots / "losses.png",
+        epoch_line=summary.get("epoch_line"),
+        best_epoch=summary.get("best_epoch"),
+    )
+    for stem, matrix in summary.get("matrices", {}).items():
+        plot_matrix(matrix, plots / f"{stem}.png")
     for line in format_summary(summary):
         log.info("%s", line)
 
 
 def format_summary(summary: Mapping[str, Any]) -> list[str]:
-    """Returns the summary of a run as lines, every score beside what doing nothing gives.
+    """Returns the summary of a run as lines: the test scores beside every baseline, then facts.
 
-    >>> for line in format_summary({"test": {"accuracy": 0.8}, "majority": {"class": "1", "accuracy": 0.5}}):
+    Arguments:
+        summary: the content of `summary.json`. `Task.summary` in `partoken/training/domain.py` describes the keys that
+            the domain writes; only `test` is required.
+
+    >>> scores = {"accuracy": 0.8, "loss": 0.61}
+    >>> baselines = {"always 'helix'": {"accuracy": 0.5}, "logistic regression": {"accuracy": 0.7}}
+    >>> for line in format_summary({"test": scores, "baselines": baselines, "facts": {"memory": "64 slots used"}}):
     ...     print(line)
-    test                    model   always '1'
-      accuracy              0.800        0.500
+    test                    model   always 'helix'   logistic regression
+      accuracy              0.800            0.500                 0.700
+      loss                  0.610
+    memory            64 slots used
     """
-    majority = summary.get("majority", {})
-    lines = [f"{'test':<20}{'model':>9}" + (f"   always '{majority['class']}'" if majority else "")]
-    width = len(lines[0]) - 29
-    for name, value in summary["test"].items():
-        shown = "-" if value is None else f"{value:.3f}"
-        beside = f"{majority[name]:>{width}.3f}" if name in majority else ""
-        lines.append(f"  {name.replace('_', ' '):<18}{shown:>9}{beside}")
     facts = {
-        "codebook": _facts(
-            summary.get("codebook"), "{used_codes} codes used, perplexity {perplexity:.1f}, {dead_codes} never"
-        ),
-        "partition": _facts(
-            summary.get("partition"),
-            "{coverage:.0%} of the residues in {mean_count:.1f} substructures of {mean_size:.1f} residues",
-        ),
+        **summary.get("facts", {}),
         "schedule": summary.get("schedule", {}).get("verdict"),
         "speed": _speed(summary),
-        "best checkpoint": _best(summary),
+        "best checkpoint": _best_checkpoint(summary),
         "run folder": summary.get("run_folder"),
     }
-    return lines + [f"{name:<16}  {fact}" for name, fact in facts.items() if fact]
+    width = max(16, *map(len, facts))
+    lines = [f"{name:<{width}}  {fact}" for name, fact in facts.items() if fact]
+    return _score_table(summary["test"], summary.get("baselines", {})) + lines
 
 
-def _best(summary: Mapping[str, Any]) -> str | None:
+def _score_table(scores: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    name_width = max(20, *(len(name) + 4 for name in scores), 0)
+    widths = [max(6, len(name)) for name in baselines]
+    header = f"{'test':<{name_width}}{'model':>9}"
+    header += "".join(f"   {name:>{width}}" for name, width in zip(baselines, widths, strict=True))
+    lines = [header]
+    for metric, value in scores.items():
+        line = f"  {metric.replace('_', ' '):<{name_width - 2}}{_number(value):>9}"
+        for baseline, width in zip(baselines.values(), widths, strict=True):
+            cell = _number(baseline[metric]) if metric in baseline else ""
+            line += f"   {cell:>{width}}"
+        lines.append(line.rstrip())
+    return lines
+
+
+def _number(value: float | None) -> str:
+    """Returns a score with three decimals, or three digits if it is very large or small; "-" for no number."""
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if value == 0 or 1e-3 <= abs(value) < 1e5:
+        return f"{value:,.3f}"
+    return f"{value:.2e}"
+
+
+def _best_checkpoint(summary: Mapping[str, Any]) -> str | None:
     if "best_checkpoint" not in summary:
         return None
     return f"{summary['best_checkpoint']} (epoch {summary['best_epoch'] + 1} of {summary['epochs']}, tested)"
 
 
-def _draw_rates(table: Path, plan: Mapping[str, Any] | None, path: Path) -> None:
-    if plan is None:
+def _plot_schedule(table: Path, fingerprint: Mapping[str, Any] | None, path: Path) -> None:
+    if fingerprint is None:
         plot_rates(table, path)
-        return
-    with open(table, newline="") as file:
-        plot_applied(list(csv.DictReader(file)), read_fingerprint(plan), path)
-
-
-def _facts(values: Mapping[str, Any] | None, text: str) -> str | None:
-    try:
-        return text.format(**values) if values else None
-    except KeyError:
-        return None
+    else:
+        plot_applied(read_table(table), read_fingerprint(fingerprint), path)
 
 
 def _speed(summary: Mapping[str, Any]) -> str | None:
-    units = [(k.removesuffix("_per_second"), v) for k, v in summary.items() if k.endswith("_per_second")]
-    if not units:
-        return None
-    return f"{units[0][1]:,.0f} {units[0][0]} a second in training, {summary['seconds']:.0f} s in all"
+    suffix = "_per_second"
+    for key, speed in summary.items():
+        if key.endswith(suffix):
+            unit = key.removesuffix(suffix)
+            return f"{speed:,.0f} {unit} a second in training, {summary['seconds']:.0f} s in all"
+    return None

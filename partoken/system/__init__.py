@@ -1,1 +1,1 @@
-"""The machine: files, locks, tables, processes, downloads, reading a checkpoint file. Knows no domain."""
+"""The machine: files, locks, tables, processes, downloads, checkpoint files. Knows no domain."""

@@ -12,19 +12,22 @@ __all__ = ["read_checkpoint"]
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Returns the content of a checkpoint, read with `weights_only=True`.
+    """Returns the content of a checkpoint, read with `weights_only=True`, its tensors on the CPU.
+
+    Arguments:
+        path: a `.ckpt` file of a run.
 
     Raises:
         UserError: the file is missing, damaged, or not a checkpoint of this project.
     """
     path = Path(path)
     if not path.is_file():
-        raise UserError(f"{path}: no such checkpoint")
+        raise UserError(f"{path}: no such checkpoint; a run writes checkpoints/best.ckpt and checkpoints/last.ckpt")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises a different type for each kind of damage
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(f"{path} cannot be read as a checkpoint: {reason}") from error
     if not isinstance(content, dict) or "state_dict" not in content:
-        raise UserError(f"{path} is not a checkpoint: it has no state_dict")
+        raise UserError(f"{path} is not a checkpoint of this project: it has no state_dict")
     return content

@@ -1,4 +1,4 @@
-"""One large file from the network: progress, resume, checksum."""
+"""Downloads one large file: progress, resume, checksum."""
 
 import contextlib
 import hashlib
@@ -7,73 +7,89 @@ import os
 import urllib.error
 import urllib.request
 from pathlib import Path
+from typing import Any
 
 from tqdm import tqdm
 
 __all__ = ["download"]
 
 BLOCK = 1 << 20
+"""Bytes read at a time."""
 TIMEOUT = 30
+"""Seconds without an answer after which a connection fails."""
 
 
 def download(url: str, target: Path, listing: str | None = None) -> None:
-    """Downloads a file beside its final name and renames it when it is whole.
+    """Downloads a file into `TARGET.partial` and renames it to `target` when it is complete.
 
-    What a broken download left is gone on with. A progress bar is shown on a terminal.
+    Resumes a partial download. If the complete file has the wrong checksum, downloads it once more from the start.
+    Shows a progress bar on a terminal.
 
     Arguments:
-        url: where the file is.
-        target: what it becomes.
-        listing: address of the record's description as JSON, {"files": [{"key", "size", "checksum": "md5:..."}]}; the
-            file must agree with it. None checks the length only.
+        url: address of the file.
+        target: path of the complete file; missing folders are created.
+        listing: address of a JSON description, `{"files": [{"key", "size", "checksum": "md5:..."}]}`. The file must
+            have the checksum that the entry with its name gives. None checks only the length.
 
     Raises:
-        OSError: no connection, no such file, or a file that does not agree with the listing.
+        OSError: no connection, no such file, a broken connection, or a wrong checksum.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    checksum = _expected(listing, target.name) if listing else None
+    expected = _expected_checksum(listing, target.name) if listing else None
     partial = target.with_name(target.name + ".partial")
+    actual = None
     for _attempt in (1, 2):
         _fetch(url, partial)
-        found = _md5(partial)
-        if checksum is None or found == checksum:
+        actual = _md5(partial)
+        if expected is None or actual == expected:
             os.replace(partial, target)
             return
-        partial.unlink()  # perhaps the beginning was of another version: once more from the start
-    raise OSError(f"{url} has the checksum {found}, expected {checksum}")
+        # The partial file may have begun with bytes of another version.
+        partial.unlink()
+    raise OSError(f"{url} has the checksum {actual}, but {listing} gives {expected}")
 
 
-def _expected(listing: str, name: str) -> str | None:
+def _expected_checksum(listing: str, name: str) -> str | None:
     with urllib.request.urlopen(listing, timeout=TIMEOUT) as answer:
         files = json.load(answer)["files"]
-    checksum = next((file["checksum"] for file in files if file["key"] == name), "")
+    checksum: str = next((file["checksum"] for file in files if file["key"] == name), "")
     return checksum.removeprefix("md5:") or None
 
 
 def _fetch(url: str, partial: Path) -> None:
+    """Appends the missing bytes to the partial file; starts again if the server cannot resume."""
     start = partial.stat().st_size if partial.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
+    headers = {"Range": f"bytes={start}-"} if start else {}
     try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
+        answer = urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
         error.close()
-        if error.code == 416 and start:  # nothing is left to fetch
+        if error.code == 416 and start:  # Range Not Satisfiable: the file is complete
             return
         raise OSError(f"{url}: {error.code} {error.reason}") from None
     with contextlib.closing(answer):
-        if answer.status != 206:
-            start = 0  # the server does not resume
-        length = answer.headers.get("Content-Length")
-        total = start + int(length) if length else None
-        bar = tqdm(
-            desc=f"downloading {partial.stem}", total=total, initial=start, unit="B", unit_scale=True, disable=None
-        )
-        with bar, open(partial, "ab" if start else "wb") as file:
-            while block := answer.read(BLOCK):
-                file.write(block)
-                bar.update(len(block))
-            if total is not None and file.tell() != total:
-                raise OSError(f"{url} broke off after {file.tell()} of {total} bytes; the next try goes on from there")
+        if answer.status != 206:  # Partial Content
+            start = 0
+        _append(answer, url, partial, start)
+
+
+def _append(answer: Any, url: str, partial: Path, start: int) -> None:
+    length = answer.headers.get("Content-Length")
+    total = start + int(length) if length else None
+    bar = tqdm(
+        desc=f"downloading {partial.stem}",
+        total=total,
+        initial=start,
+        unit="B",
+        unit_scale=True,
+        disable=None,
+    )
+    with bar, open(partial, "ab" if start else "wb") as file:
+        while block := answer.read(BLOCK):
+            file.write(block)
+            bar.update(len(block))
+        if total is not None and file.tell() != total:
+            raise OSError(f"{url} broke off after {file.tell()} of {total} bytes; the next download resumes there")
 
 
 def _md5(path: Path) -> str:

@@ -10,9 +10,9 @@ __all__ = ["file_lock"]
 
 @contextlib.contextmanager
 def file_lock(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Holds an exclusive lock on a file; other processes wait for it. A kill releases the lock.
+    """Holds an exclusive lock on a file during the block; other processes wait for it.
 
-    On a file system without locks the block runs without one.
+    The system releases the lock if the process is killed. If the file system has no locks, the block runs without one.
 
     Arguments:
         path: the lock file; it is created if missing and never deleted.

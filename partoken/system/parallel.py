@@ -1,4 +1,4 @@
-"""A function applied to many items by all cores, in order, in little memory, and past items that kill a process."""
+"""Applies a function to many items on all cores: results in order, little memory, and items may kill a process."""
 
 import contextlib
 import multiprocessing
@@ -19,7 +19,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 FEW = 500
-"""Items, of a millisecond or so each, that are not worth the start of processes."""
+"""Below this number of items of about a millisecond each, starting processes takes longer than it saves."""
+AHEAD = 8
+"""Items per worker that are submitted before the first result is taken."""
 
 
 def map_parallel(
@@ -33,20 +35,28 @@ def map_parallel(
 ) -> Iterator[Result]:
     """Yields `function(item)` for each item, in order.
 
-    At most a few results a worker wait to be taken, so that memory does not grow with the number of items. A progress
-    bar is shown on a terminal.
+    At most eight results per worker wait to be taken, so memory does not grow with the number of items. Shows a
+    progress bar on a terminal.
 
     Arguments:
-        function: of a module, so that it can be sent to another process.
-        items: what it is applied to.
-        description: of the progress bar.
-        when_killed: gives the result for an item on which the process died; None raises.
-        workers: processes; None takes as many as the machine lets us use, for fewer items than `few` none.
-        few: items that are not worth the start of processes.
+        function: a function at the top level of a module, because it is pickled.
+        items: its arguments.
+        description: label of the progress bar.
+        when_killed: returns the result for an item whose process died; None raises instead.
+        workers: number of processes; 0 and 1 work in this process. None uses every available core, or this process
+            for fewer items than `few`.
+        few: see `workers`.
+
+    Raises:
+        BrokenProcessPool: a process died and `when_killed` is None.
+        Exception: any error of `function`.
     """
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if len(items) >= few else 0
-    results = map(function, items) if workers <= 1 else _pooled(function, items, when_killed, workers)
+    if workers <= 1:
+        results: Iterator[Result] = map(function, items)
+    else:
+        results = _pooled(function, items, when_killed, workers)
     yield from tqdm(results, description, len(items), disable=not sys.stderr.isatty(), leave=False)
 
 
@@ -63,8 +73,8 @@ def _pooled(
                 position += 1
                 yield result
         except BrokenProcessPool:
-            # One of the items under way did it; each is tried alone, the guilty one is named, and all go on.
-            for item in items[position : position + _ahead(workers)]:
+            # The pool does not say which item killed a process: run each submitted item in a process of its own.
+            for item in items[position : position + AHEAD * workers]:
                 try:
                     result = next(_until_broken(function, [item], 1))
                 except BrokenProcessPool:
@@ -76,7 +86,7 @@ def _pooled(
 
 
 def _until_broken(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
-    # Not forked: a fork of a process with threads, as torch makes them, may wait for ever.
+    # "fork" can deadlock, because torch has started threads.
     context = multiprocessing.get_context("spawn")
     waiting: deque[Future[Any]] = deque()
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
@@ -84,7 +94,7 @@ def _until_broken(function: Callable[[Item], Result], items: Sequence[Item], wor
             for item in items:
                 with _no_main():
                     waiting.append(pool.submit(function, item))
-                if len(waiting) >= _ahead(workers):
+                if len(waiting) >= AHEAD * workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -95,10 +105,10 @@ def _until_broken(function: Callable[[Item], Result], items: Sequence[Item], wor
 
 @contextlib.contextmanager
 def _no_main() -> Iterator[None]:
-    """Hides the script that is running from the processes that start.
+    """Hides the running script from new processes.
 
-    They would run it again from its top, with all that it imports, and for ever if it has no guard. Our functions are
-    in modules and need none of it.
+    A spawned process runs the main script again, with all its imports, and without end if the script has no
+    `if __name__ == "__main__"`. The functions given to `map_parallel` are in modules and do not need the script.
     """
     main = sys.modules["__main__"]
     sys.modules["__main__"] = ModuleType("__main__")
@@ -106,7 +116,3 @@ def _no_main() -> Iterator[None]:
         yield
     finally:
         sys.modules["__main__"] = main
-
-
-def _ahead(workers: int) -> int:
-    return 8 * workers

@@ -1,6 +1,6 @@
-"""What a process that trains or predicts sets for itself, before torch is imported; figures are in the README.
+"""Memory and thread settings of a process that trains or predicts, applied before torch is imported.
 
-python benchmarks/training_step.py      measures with it, both forms alike
+`python benchmarks/training_step.py` measures a training step with these settings; the README has the figures.
 """
 
 import ctypes
@@ -8,27 +8,36 @@ import os
 
 __all__ = ["prepare_process"]
 
-# Options of glibc's mallopt (malloc.h), each with the variable that sets it from outside and our value.
 _MALLOPT = {
     "MALLOC_ARENA_MAX": (-8, 1),
     "MALLOC_MMAP_THRESHOLD_": (-3, 32 << 20),
     "MALLOC_TRIM_THRESHOLD_": (-1, 1 << 30),
 }
+"""Environment variable of glibc: number of the option in malloc.h, our value (a count or bytes)."""
 
 
 def prepare_process() -> None:
-    """Sets what pays on a CPU; a variable that is set already stays as it is.
+    """Sets memory and thread options that make training on a CPU faster.
 
-    - `THP_MEM_ALLOC_ENABLE`: large tensors lie in huge pages. Page faults fall by a factor of ten.
-    - `GOMP_SPINCOUNT`: a thread that waits for others gives its core up soon. Alone that costs up to a fifth; two runs
-      that share cores are at least twice as fast with it.
-    - glibc only: one heap for all threads, for heaps of their own keep what they free; and a heap that is not given
-      back while less than 1 GiB of it is free, only to be asked for again in the next step. What is larger than 32 MiB
-      lies outside of it, so that the peak stays where it was.
+    A variable that the user has set keeps its value.
+
+    - `THP_MEM_ALLOC_ENABLE=1`: torch puts large tensors into huge pages, which makes page faults ten times rarer.
+    - `GOMP_SPINCOUNT=1000`: a waiting thread soon frees its core. A run that has the machine to itself becomes up to a
+      fifth slower; two runs that share cores become at least twice as fast.
+    - `MALLOC_ARENA_MAX=1`, with glibc: all threads share one heap, because a heap per thread keeps its freed memory.
+    - `MALLOC_TRIM_THRESHOLD_`, with glibc: the heap keeps up to 1 GiB of freed memory for the next step.
+    - `MALLOC_MMAP_THRESHOLD_`, with glibc: blocks above 32 MiB stay outside the heap, so peak memory does not grow.
+
+    See also:
+        https://man7.org/linux/man-pages/man3/mallopt.3.html
     """
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if os.name == "posix" else None
+    if os.name != "posix":
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is None:
+        return
     for variable, (option, value) in _MALLOPT.items():
-        if mallopt is not None and variable not in os.environ:
+        if variable not in os.environ:
             mallopt(option, value)

@@ -11,7 +11,10 @@ __all__ = ["read_table", "write_table"]
 
 
 def read_table(path: str | os.PathLike[str]) -> list[dict[str, str]]:
-    """Returns the rows of a CSV file that has a header, one dictionary per row.
+    """Returns the rows of a CSV file with a header, one dictionary per row. All values are strings.
+
+    Arguments:
+        path: a UTF-8 file, such as a run's `metrics.csv`.
 
     Raises:
         OSError: the file cannot be read.
@@ -20,8 +23,12 @@ def read_table(path: str | os.PathLike[str]) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def write_table(path: str | os.PathLike[str], fields: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
-    """Writes a CSV file with a header, whole or not at all.
+def write_table(
+    path: str | os.PathLike[str],
+    fields: Sequence[str],
+    rows: Iterable[Mapping[str, Any]],
+) -> None:
+    """Writes a CSV file with a header, completely or not at all.
 
     Arguments:
         path: the file.

@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.utilities.exceptions import SIGTERMException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -114,6 +114,7 @@ def carry_out(settings: Mapping[str, Any], folder: Path, *, in_sweep: bool = Fal
     pl.seed_everything(train.seed, workers=True, verbose=False)
 
     data = _read_data(settings["data"], train, folder)
+    _check_plans(train, settings["trainer"], data.num_train_batches(num_devices(settings["trainer"])))
     module: ScheduledModule = instantiate(settings["model"], "model", train=train.plain(), data=data.settings())
     stages = train.run_stages()
     rates, epochs = RateRecorder(folder / "lr.csv"), EpochTable(folder / "metrics.csv")
@@ -125,6 +126,11 @@ def carry_out(settings: Mapping[str, Any], folder: Path, *, in_sweep: bool = Fal
     with open_loggers(settings, train, folder) as loggers, logging_redirect_tqdm():  # lines above the bars
         trainer = build_trainer(arguments, module, folder, callbacks, loggers)
         _fit(trainer, module, data, train.resume_from, last)
+        if train.resume_from is not None and not rates.steps_recorded:
+            raise UserError(
+                f"train.resume_from={train.resume_from}: nothing is left to train after {trainer.current_epoch} epochs "
+                f"and {trainer.global_step} steps; raise train.epochs or trainer.max_steps"
+            )
         schedule = rates.summary(trainer, module)
         tested = best.best_model_path or last.best_model_path
         trainer.test(module, datamodule=_lightning(data), ckpt_path=tested, verbose=False, weights_only=True)
@@ -166,20 +172,30 @@ def check_outcome(summary: Mapping[str, Any]) -> None:
 def _check_before_reading(train: TrainSettings, trainer: Mapping[str, Any], in_sweep: bool) -> None:
     """Rejects what is wrong whatever the data, before any is read."""
     check_trainer_keys(trainer)
-    devices = num_devices(trainer)
-    length = RunLength.of_trainer(trainer, num_batches=None)
-    batch = train.batch_size * accumulated_batches(trainer) * devices
-    for name in train.optimizers or {"": {}}:
-        stages = train.run_stages(name)
-        if train.scheduler is None and not needs_batches(stages, length.max_steps):
-            plan_run(stages, length, effective_batch=batch)
-    if devices > 1 and in_sweep:
+    _check_plans(train, trainer, num_batches=None)
+    if num_devices(trainer) > 1 and in_sweep:
         raise UserError(
             f"trainer.devices={trainer['devices']} inside -m: each further process would replay the whole sweep; "
             "run one job per command, or one device per job"
         )
     if train.resume_from is not None:
         read_checkpoint(train.resume_from)
+
+
+def _check_plans(train: TrainSettings, trainer: Mapping[str, Any], num_batches: int | None) -> None:
+    """Rejects an impossible schedule.
+
+    Arguments:
+        train: the train settings.
+        trainer: the `trainer` group of the configuration.
+        num_batches: training batches of an epoch on each device; None: unknown, and plans that need it are not made.
+    """
+    length = RunLength.of_trainer(trainer, num_batches)
+    batch = train.batch_size * accumulated_batches(trainer) * num_devices(trainer)
+    for name in train.optimizers or [""]:
+        stages = train.run_stages(name)
+        if train.scheduler is None and (num_batches or not needs_batches(stages, length.max_steps)):
+            plan_run(stages, length, effective_batch=batch)
 
 
 def _read_data(group: Mapping[str, Any], train: TrainSettings, folder: Path) -> DataModule:
@@ -206,6 +222,8 @@ def _fit(
         # Once the optimizers exist, only the saved states can be wrong.
         source = f"train.resume_from={resume_from}: " if module.scheduled else ""
         raise UserError(f"{source}{error}") from error
+    except MisconfigurationException as error:
+        raise UserError(f"trainer: {error}") from error
     except SIGTERMException:
         log.warning("stopped by SIGTERM; continue with train.resume_from=%s", last.best_model_path or "null")
         sys.exit(143)  # the shell's convention for SIGTERM; with Lightning's 0 a job scheduler believes it is done

@@ -174,12 +174,13 @@ class ScheduledModule(pl.LightningModule):
         return scheduled
 
     def _as_lightning_wants(self, scheduled: ScheduledOptimizer) -> dict[str, Any]:
-        configuration = {
+        configuration: dict[str, Any] = {
             "scheduler": scheduled.scheduler,
             "interval": scheduled.interval,
             "frequency": 1,  # with the interval "step" Lightning counts batches here, not optimizer steps
-            "monitor": self.train_settings.monitor,
         }
+        if scheduled.plan is None:  # ReduceLROnPlateau follows it
+            configuration["monitor"] = self.train_settings.monitor
         return {"optimizer": scheduled.optimizer, "lr_scheduler": configuration}
 
     def _follow_plan(self, scheduled: ScheduledOptimizer) -> None:

@@ -7,8 +7,8 @@ from partoken.protein.metrics import (
     codebook_usage,
     constant_answer,
     fmax,
-    multi_class,
-    multi_label,
+    multi_class_scores,
+    multi_label_scores,
     partition_statistics,
 )
 
@@ -16,7 +16,7 @@ from partoken.protein.metrics import (
 def test_multi_class_scores():
     """True 0 0 0 1 1 2, predicted 0 0 1 1 1 0: recalls 2/3, 1, 0; F1 2/3, 4/5, 0."""
     predicted, true = torch.tensor([0, 0, 1, 1, 1, 0]), torch.tensor([0, 0, 0, 1, 1, 2])
-    scores, confusion = multi_class(torch.eye(3)[predicted], true)
+    scores, confusion = multi_class_scores(torch.eye(3)[predicted], true)
     assert scores["accuracy"] == pytest.approx(4 / 6)
     assert scores["balanced_accuracy"] == pytest.approx((2 / 3 + 1 + 0) / 3)
     assert scores["macro_f1"] == pytest.approx((2 / 3 + 4 / 5 + 0) / 3)
@@ -24,7 +24,7 @@ def test_multi_class_scores():
 
 
 def test_a_class_that_nobody_has_and_nobody_names_does_not_count():
-    scores, _ = multi_class(torch.eye(5)[[0, 1]], torch.tensor([0, 1]))
+    scores, _ = multi_class_scores(torch.eye(5)[[0, 1]], torch.tensor([0, 1]))
     assert scores == {"accuracy": 1.0, "balanced_accuracy": 1.0, "macro_f1": 1.0}
 
 
@@ -42,15 +42,15 @@ def test_multi_label_scores():
     """Decisions (named / true): class 0 right in both chains, class 1 named once too often, class 2 missed once."""
     logits = torch.tensor([[1.0, 1.0, -1.0], [-1.0, -1.0, -1.0]])
     label = torch.tensor([[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
-    scores = multi_label(logits, label)
+    scores = multi_label_scores(logits, label)
     assert scores["accuracy"] == pytest.approx(4 / 6)
     assert scores["macro_f1"] == pytest.approx((1 + 0 + 0) / 3)
 
 
 def test_the_constant_answer():
-    assert constant_answer([2, 7, 1], 10, several=False).argmax() == 1
-    shares = constant_answer([2, 7, 1], 8, several=True).sigmoid()
-    torch.testing.assert_close(shares, torch.tensor([2 / 8, 7 / 8, 1 / 8]))
+    assert constant_answer([2, 7, 1], 10, multi_label=False).argmax() == 1
+    frequencies = constant_answer([2, 7, 1], 8, multi_label=True).sigmoid()
+    torch.testing.assert_close(frequencies, torch.tensor([2 / 8, 7 / 8, 1 / 8]))
 
 
 def test_codes_are_counted_on_what_is_evaluated():
@@ -62,5 +62,5 @@ def test_codes_are_counted_on_what_is_evaluated():
 
 
 def test_partition_without_a_substructure():
-    found = partition_statistics(torch.zeros(2, 3, dtype=torch.long), torch.tensor([5, 5]))
-    assert found == {"coverage": 0.0, "mean_size": 0.0, "mean_count": 0.0}
+    statistics = partition_statistics(torch.zeros(2, 3, dtype=torch.long), torch.tensor([5, 5]))
+    assert statistics == {"coverage": 0.0, "mean_size": 0.0, "mean_count": 0.0}

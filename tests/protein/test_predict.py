@@ -1,4 +1,4 @@
-"""A checkpoint alone classifies structures that the model has never seen."""
+"""Predictions for structure files from a checkpoint, in Python and on the command line."""
 
 import csv
 import subprocess
@@ -15,7 +15,7 @@ from partoken.protein.catalog import embedded
 from partoken.protein.task import ParTokenTask
 from tests.protein.structures import cif_text, pdb_text
 
-TRAIN = {"batch_size": 4}
+TRAIN = {"batch_size": 4, "monitor": "val_macro_f1", "monitor_mode": "max"}
 SMALL = {"node_h_dim": (16, 4), "num_layers": 1, "num_neighbors": 8, "max_clusters": 4, "codebook_size": 16}
 
 
@@ -44,19 +44,19 @@ def folder(tmp_path, chains):
     return tmp_path / "in"
 
 
-def test_three_lines_from_a_notebook(checkpoint, folder):
+def test_a_loaded_model_classifies_every_chain_of_a_folder(checkpoint, folder):
     model = partoken.load(checkpoint, device="cpu")
-    found = model.predict(folder)
-    assert [p.id for p in found] == ["one", "two_A", "two_B"]
+    predictions = model.predict(folder)
+    assert [p.id for p in predictions] == ["one", "two_A", "two_B"]
     assert len(model.skipped) == 1
-    for p in found:
+    for p in predictions:
         assert p.label in model.class_names
         assert sum(p.probabilities.values()) == pytest.approx(1, abs=1e-5)
         assert p.confidence == p.probabilities[p.label]
         assert sum(p.importance) == pytest.approx(1, abs=1e-5)
         assert len(p.tokens) == len(p.importance) == len(p.residues)
-        taken = [r for part in p.residues for r in part]
-        assert len(taken) == len(set(taken)), "a residue belongs to one substructure at most"
+        assigned = [residue for substructure in p.residues for residue in substructure]
+        assert len(assigned) == len(set(assigned)), "a residue belongs to one substructure at most"
 
 
 def test_structures_are_read_with_the_limits_of_the_training_data(chains, folder, tmp_path):
@@ -79,14 +79,16 @@ def test_a_chain_has_the_same_answer_alone_and_among_others(checkpoint, folder):
     np.testing.assert_allclose(list(alone.probabilities.values()), list(together.probabilities.values()), atol=1e-5)
 
 
-def test_the_command_writes_a_row_a_chain_and_lists_what_it_skipped(checkpoint, folder, tmp_path, capsys):
+def test_the_command_writes_one_row_per_chain_and_lists_skipped_files(checkpoint, folder, tmp_path, capsys):
     out = tmp_path / "p.csv"
     assert main(["predict", str(checkpoint), str(folder), "--out", str(out)]) == 0
     with open(out, newline="") as file:
         rows = list(csv.DictReader(file))
     assert [r["id"] for r in rows] == ["one", "two_A", "two_B"]
-    names = ["p_mainly alpha", "p_mainly beta", "p_alpha beta"]
-    assert list(rows[0]) == ["id", "file", "class", "confidence", *names, "tokens", "importance", "residues"]
+    names = partoken.load(checkpoint, device="cpu").class_names
+    columns = [f"p_{name}" for name in names]
+    assert list(rows[0]) == ["id", "file", "class", "confidence", *columns, "tokens", "importance", "residues"]
+    assert all(r["class"] in names for r in rows)
     assert len(rows[0]["tokens"].split()) == len(rows[0]["residues"].split())
     with open(tmp_path / "p.skipped.csv", newline="") as file:
         assert [r["file"] for r in csv.DictReader(file)] == [str(folder / "broken.pdb")]
@@ -94,30 +96,43 @@ def test_the_command_writes_a_row_a_chain_and_lists_what_it_skipped(checkpoint, 
 
 
 @pytest.mark.parametrize(
-    ("checkpoint_name", "path", "out", "words"),
+    ("checkpoint_name", "path", "out", "device", "words"),
     [
-        ("nowhere.ckpt", "in", "p.csv", "nowhere.ckpt"),
-        ("in/one.pdb", "in", "p.csv", "one.pdb"),
-        (None, "in/broken.pdb", "p.csv", "no protein chain could be read"),
-        (None, "in/nothing*.pdb", "p.csv", "no file matches"),
-        (None, "in", "nowhere/p.csv", "nowhere"),
+        ("nowhere.ckpt", "in", "p.csv", "cpu", "nowhere.ckpt"),
+        ("in/one.pdb", "in", "p.csv", "cpu", "one.pdb"),
+        (None, "in/broken.pdb", "p.csv", "cpu", "no protein chain could be read"),
+        (None, "in/nothing*.pdb", "p.csv", "cpu", "no file matches"),
+        (None, "in", "nowhere/p.csv", "cpu", "nowhere"),
+        (None, "in", "p.csv", "gpu", "device=gpu: no such device; choose cpu or cuda"),
     ],
+    ids=["no checkpoint", "not a checkpoint", "broken file", "empty glob", "no folder", "no device"],
 )
-def test_what_a_user_gets_wrong_is_one_message_and_no_file(
-    checkpoint, folder, tmp_path, capsys, checkpoint_name, path, out, words
+def test_a_mistake_of_the_user_gives_one_message_and_no_file(
+    checkpoint, folder, tmp_path, capsys, checkpoint_name, path, out, device, words
 ):
     model = checkpoint if checkpoint_name is None else tmp_path / checkpoint_name
-    assert main(["predict", str(model), str(tmp_path / path), "--out", str(tmp_path / out)]) == 2
+    arguments = ["predict", str(model), str(tmp_path / path), "--out", str(tmp_path / out), "--device", device]
+    assert main(arguments) == 2
     assert words in capsys.readouterr().err
     assert not list(tmp_path.glob("*p.csv*"))
 
 
-def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+def test_a_checkpoint_of_another_model_is_rejected(tmp_path):
     torch.save({"state_dict": {}, "hyper_parameters": {"depth": 3}}, tmp_path / "x.ckpt")
-    with pytest.raises(UserError, match="holds no ParToken"):
+    with pytest.raises(UserError, match="contains no ParToken"):
         partoken.load(tmp_path / "x.ckpt")
 
 
 def test_importing_the_command_imports_no_torch():
     code = "import sys, partoken, partoken.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_prediction_imports_no_lightning(checkpoint, folder, tmp_path):
+    arguments = ["predict", str(checkpoint), str(folder), "--out", str(tmp_path / "p.csv"), "--device", "cpu"]
+    code = (
+        "import sys; from partoken.cli import main; "
+        f"status = main({arguments!r}); "
+        "sys.exit(status or any(name in sys.modules for name in ('pytorch_lightning', 'lightning', 'torchmetrics')))"
+    )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -1,4 +1,6 @@
-"""The losses that are trained on, and what is said of the model afterwards."""
+"""The Lightning task: losses, freezing, calibration, the summary, and the checkpoint."""
+
+from dataclasses import replace
 
 import pytest
 import pytorch_lightning as pl
@@ -9,6 +11,7 @@ from partoken.errors import UserError
 from partoken.protein.catalog import embedded
 from partoken.protein.task import ParTokenTask
 
+TRAIN = {"batch_size": 4, "monitor": "val_macro_f1", "monitor_mode": "max"}
 SMALL = {"node_h_dim": (16, 4), "num_layers": 1, "num_neighbors": 8, "max_clusters": 4, "codebook_size": 16}
 
 
@@ -17,11 +20,21 @@ def batch():
     return next(iter(embedded(limit=30, min_class_size=20, batch_size=4).train_dataloader()))
 
 
-def task(several=False, **options):
+def task(multi_label=False, **options):
     torch.manual_seed(0)
-    names = ["a", "b", "c"]
-    data = {"class_names": names, "class_counts": {"train": [5, 9, 2]}, "train_chains": 16, "multi_label": several}
-    return ParTokenTask(train={"batch_size": 4}, data=data, **{**SMALL, **options})
+    data = {
+        "class_names": ["a", "b", "c"],
+        "class_counts": {"train": [5, 9, 2]},
+        "train_chains": 16,
+        "multi_label": multi_label,
+    }
+    return ParTokenTask(train=TRAIN, data=data, **{**SMALL, **options})
+
+
+@pytest.fixture
+def quiet(monkeypatch):
+    """Makes a task run its steps without a trainer's log."""
+    monkeypatch.setattr(ParTokenTask, "log_dict", lambda *_, **__: None)
 
 
 def gradient(batch, **weights):
@@ -68,19 +81,22 @@ def test_the_temperature_follows_the_epoch_and_is_saved():
 
 
 def test_the_classes_start_from_their_frequencies():
-    one, several = task(), task(several=True)
-    counts = torch.tensor(one.class_counts["train"]) + 1.0
-    torch.testing.assert_close(one.network.head.classify[-1].bias.softmax(0), counts / counts.sum())
-    share = (torch.tensor(several.class_counts["train"]) + 1.0) / (several.train_chains + 2)
-    torch.testing.assert_close(several.network.head.classify[-1].bias.sigmoid(), share)
+    single = task()
+    counts = torch.tensor(single.class_counts["train"]) + 1.0
+    bias = single.network.head.classify[-1].bias
+    torch.testing.assert_close(bias.softmax(0), counts / counts.sum())
+    multiple = task(multi_label=True)
+    frequencies = counts / (multiple.train_chains + 2)
+    bias = multiple.network.head.classify[-1].bias
+    torch.testing.assert_close(bias.sigmoid(), frequencies)
 
 
 class Waits(TorchDispatchMode):
-    """Records the operations for which the processor would wait for a GPU: their result's value or size is needed."""
+    """Records the operations for which the processor would wait for a GPU, because it needs a value or a size."""
 
     def __init__(self):
         super().__init__()
-        self.found = []
+        self.operations = []
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         name = operation.overloadpacket.__name__
@@ -88,7 +104,7 @@ class Waits(TorchDispatchMode):
         if name in ("_local_scalar_dense", "nonzero", "masked_select", "_unique2") or any(
             mask is not None and mask.dtype == torch.bool for mask in masks
         ):
-            self.found.append(name)
+            self.operations.append(name)
         return operation(*args, **(kwargs or {}))
 
 
@@ -97,84 +113,86 @@ class Waits(TorchDispatchMode):
     [{}, {"partition": "random", "pooling": "attention"}, {"partition": "none", "class_balance": 0.5}],
     ids=["learned", "random", "none"],
 )
-def test_a_training_step_never_waits_for_the_device(batch, options, monkeypatch):
+def test_a_training_step_never_waits_for_the_device(batch, options, quiet):
     model = task(coordinate_noise=0.1, **options)
-    monkeypatch.setattr(model, "log_dict", lambda *_, **__: None)
-    for _ in range(2):  # the first batches place the codes and look once whether they are placed
+    for _ in range(2):  # the first batches place the codes and check once that they are placed
         model.training_step(batch, 0)
     with Waits() as waits:
         model.training_step(batch, 0).backward()
-    assert waits.found == []
+    assert waits.operations == []
 
 
 @pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
-def test_rare_classes_count_for_as_much_as_the_balance_says(batch, balance):
+def test_class_balance_weights_a_class_by_a_power_of_its_frequency(batch, balance):
     model = task(class_balance=balance)
     counts = torch.tensor(model.class_counts["train"]) + 1.0
     weights = (counts.sum() / counts) ** balance
     torch.testing.assert_close(model.class_weights / model.class_weights[0], weights / weights[0])
     assert (model.class_weights * counts).sum().item() == pytest.approx(counts.sum().item())
-    # The network starts where the loss is least for an answer that is the same for all chains.
+    # The network starts at the minimum of the loss over answers that are the same for all chains.
     seen = weights * counts
     torch.testing.assert_close(model.network.head.classify[-1].bias.softmax(0), seen / seen.sum())
     output = model.eval()(batch)
-    each = -output.logits.log_softmax(1)[torch.arange(len(batch)), batch.label]
-    expected = (each * model.class_weights[batch.label]).mean()
+    losses = -output.logits.log_softmax(1)[torch.arange(len(batch)), batch.label]
+    expected = (losses * model.class_weights[batch.label]).mean()
     assert model.loss(output, batch.label)[1]["task"].item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def test_a_balance_that_cannot_be_is_refused():
-    with pytest.raises(UserError, match=r"model\.class_balance is 2"):
-        task(class_balance=2)
-    with pytest.raises(UserError, match=r"data\.multi_label=true"):
-        task(several=True, class_balance=0.5)
-
-
-def test_coordinates_are_noisy_while_training_alone(batch, monkeypatch):
-    seen = []
-    for noise in (0.0, 0.2):
-        model = task(coordinate_noise=noise)
-        monkeypatch.setattr(model, "log_dict", lambda *_, **__: None)
-        model.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0] - batch.coords))
-        model.training_step(batch, 0)
-        model(batch)
-    still, still_again, noisy, evaluated = (moved[~batch.coords.isnan()] for moved in seen)
-    assert not still.any() and not still_again.any() and not evaluated.any()
-    assert noisy.std().item() == pytest.approx(0.2, rel=0.05) and abs(noisy.mean().item()) < 0.01
-
-
-@pytest.mark.parametrize("key", ["lambda_vq", "lambda_ent", "lambda_psc", "lambda_summary", "coordinate_noise"])
-@pytest.mark.parametrize("value", [-1, float("inf"), float("nan"), "much", None, True])
-def test_a_weight_or_noise_that_cannot_be_is_refused(key, value):
-    with pytest.raises(UserError, match=rf"model\.{key} is {value!r}, but must be a number of at least 0"):
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("class_balance", 2), ("lambda_vq", -1), ("max_clusters", 0), ("max_cluster", 4)],
+)
+def test_a_bad_setting_of_the_model_is_rejected_by_its_key(key, value):
+    with pytest.raises(UserError, match=rf"model\.{key}"):
         task(**{key: value})
 
 
-def test_evaluation_is_calibrated_on_the_latest_chains_once_after_training(batch, monkeypatch):
+def test_class_balance_is_rejected_if_a_chain_may_have_several_labels():
+    with pytest.raises(UserError, match=r"model\.class_balance=0\.5: must be 0 with data\.multi_label=true"):
+        task(multi_label=True, class_balance=0.5)
+
+
+def test_coordinates_are_noisy_in_training_only(batch, quiet):
+    noises = []
+    for noise in (0.0, 0.2):
+        model = task(coordinate_noise=noise)
+        model.network.register_forward_pre_hook(lambda _, inputs: noises.append(inputs[0] - batch.coords))
+        model.training_step(batch, 0)
+        model(batch)
+    trained, evaluated, trained_noisy, evaluated_noisy = (noise[~batch.coords.isnan()] for noise in noises)
+    assert not trained.any() and not evaluated.any() and not evaluated_noisy.any()
+    assert trained_noisy.std().item() == pytest.approx(0.2, rel=0.05)
+    assert abs(trained_noisy.mean().item()) < 0.01
+
+
+def cpu_trainer():
+    return pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+
+
+def test_evaluation_is_calibrated_on_the_latest_chains_once_after_training(batch, quiet, monkeypatch):
     monkeypatch.setattr("partoken.protein.task.CALIBRATION_CHAINS", 7)
     model = task()
-    model.trainer = pl.Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
-    monkeypatch.setattr(model, "log_dict", lambda *_, **__: None)
-    model.on_validation_start()  # nothing was trained yet: nothing to calibrate on
+    model.trainer = cpu_trainer()
+    model.on_validation_start()  # before any training there is nothing to calibrate on
     assert not model.network.head.standardise.running_mean.any()
     for _ in range(5):
         model.training_step(batch, 0)
-    assert len(model._recent) == 2  # 4 chains each
+    assert len(model._latest) == 2  # 4 chains each
     with pytest.MonkeyPatch.context() as patch:
-        seen = []
-        patch.setattr(model.network, "calibrate", lambda batches: seen.append(list(batches)))
+        calls = []
+        patch.setattr(model.network, "calibrate", lambda batches: calls.append(list(batches)))
         model.on_validation_start()
         model.on_train_epoch_end()
-    assert [len(batches) for batches in seen] == [2]
-    assert all(torch.equal(coords, batch.coords) for coords, *_ in seen[0])
+    assert [len(batches) for batches in calls] == [2]
+    assert all(torch.equal(coords, batch.coords) for coords, *_ in calls[0])
     model.training_step(batch, 0)
     model.on_train_epoch_end()
-    summaries = model.network._survey([(batch.coords, batch.ptr)])[0]
+    summaries, _ = model.network._collect_features([(batch.coords, batch.ptr)])
     torch.testing.assert_close(model.network.head.standardise.running_mean, summaries.mean(0))
 
 
-def test_several_labels_a_chain(batch):
-    model = task(several=True).eval()
+def test_several_labels_per_chain_have_a_binary_loss_and_no_confusion_matrix(batch):
+    model = task(multi_label=True).eval()
     label = torch.zeros(len(batch), 3).scatter_(1, batch.label[:, None], 1.0)
     output = model(batch)
     loss, terms = model.loss(output, label)
@@ -186,8 +204,115 @@ def test_several_labels_a_chain(batch):
     assert confusion is None
 
 
-def test_the_checkpoint_holds_plain_values(batch, tmp_path):
+FREEZABLE = {
+    "codebook": ("network.codebook",),
+    "standardise": ("network.head.standardise",),
+    "head": ("network.head",),
+    "codes and head": ("network.codebook", "network.head"),
+    "encoder": ("network.encoder",),
+    "all but the head": ("network.encoder", "network.partitioner", "network.codebook", "network.from_code"),
+}
+
+
+def train(model, batch, steps=3):
+    """Trains some steps and evaluates in between, as the trainer does."""
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        model.training_step(batch, 0).backward()
+        optimizer.step()
+        model.on_validation_start()
+
+
+def snapshot(model):
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+@pytest.mark.parametrize("parts", FREEZABLE.values(), ids=FREEZABLE)
+def test_a_frozen_part_keeps_parameters_codes_and_running_averages_while_the_rest_learns(batch, quiet, parts):
+    model = task(codebook_decay=0.5, drop_rate=0.0)
+    model.trainer = cpu_trainer()
+    train(model, batch)
+    model.freeze(parts)
+    before = snapshot(model)
+    train(model, batch)
+    changed = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed
+    assert not [name for name in changed if name.startswith(parts)]
+
+
+def test_an_empty_freeze_lets_everything_learn_again(batch, quiet):
+    model = task(codebook_decay=0.5, drop_rate=0.0)
+    model.trainer = cpu_trainer()
+    train(model, batch)
+    model.freeze(("network.codebook", "network.head"))
+    model.freeze(())
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    before = snapshot(model)
+    train(model, batch)
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert {"network.codebook.codes", "network.codebook.mean", "network.head.standardise.running_mean"} <= moved
+
+
+def test_a_name_that_only_begins_like_a_part_is_not_frozen():
     model = task()
+    model.freeze(("network.code",))
+    assert not model.network.codebook.frozen
+    model.freeze(("network",))
+    assert model.network.codebook.frozen and model.network.head.standardise.frozen
+
+
+def summary_of(model, batch, label=None):
+    """Returns the summary of a model that was tested on one batch."""
+    model.trainer = cpu_trainer()
+    batch = batch if label is None else replace(batch, label=label)
+    with torch.no_grad():
+        model.eval().test_step(batch, 0)
+    model.on_test_epoch_end()
+    return model.summary()
+
+
+def test_the_summary_follows_the_contract_of_a_domain(batch, quiet):
+    summary = summary_of(task(), batch)
+    assert set(summary["test"]) == {"accuracy", "balanced_accuracy", "macro_f1", "loss"}
+    (name, baseline), *others = summary["baselines"].items()
+    assert name == "always 'b'" and not others
+    assert baseline["accuracy"] == (batch.label == 1).double().mean().item()
+    used, substructures = summary["codebook"]["used_codes"], summary["partition"]["mean_count"]
+    assert summary["facts"]["codebook"].startswith(f"{used} of 16 codes used, perplexity ")
+    assert f"in {substructures:.1f} substructures of" in summary["facts"]["partition"]
+    matrix = summary["matrices"]["confusion_matrix"]
+    assert set(matrix) == {"title", "rows", "columns", "labels", "values"}
+    assert matrix["labels"] == ["a", "b", "c"]
+    assert sum(map(sum, matrix["values"])) == len(batch)
+
+
+def test_the_summary_keeps_the_keys_that_users_read(batch, quiet):
+    summary = summary_of(task(), batch)
+    assert summary["majority"] == {"class": "b", **summary["baselines"]["always 'b'"]}
+    assert summary["majority_accuracy"] == summary["majority"]["accuracy"]
+    assert summary["confusion_matrix"] == summary["matrices"]["confusion_matrix"]["values"]
+    assert summary["classes"] == ["a", "b", "c"]
+    assert summary["class_counts"] == {"train": [5, 9, 2]}
+    assert set(summary["codebook"]) == {"used_codes", "dead_codes", "perplexity"}
+    assert set(summary["partition"]) == {"coverage", "mean_size", "mean_count"}
+
+
+def test_the_summary_of_several_labels_compares_with_their_frequencies(batch, quiet):
+    label = torch.zeros(len(batch), 3).scatter_(1, batch.label[:, None], 1.0)
+    summary = summary_of(task(multi_label=True), batch, label)
+    assert set(summary["baselines"]) == {"their frequencies"}
+    assert set(summary["baselines"]["their frequencies"]) == {"fmax", "accuracy", "macro_f1"}
+    assert summary["matrices"] == {} and summary["confusion_matrix"] is None
+
+
+def test_a_model_without_a_partition_has_no_facts_about_it(batch, quiet):
+    assert summary_of(task(partition="none"), batch)["facts"] == {}
+
+
+def test_the_checkpoint_holds_flat_plain_settings_and_restores_the_answer(batch, tmp_path):
+    model = task()
+    assert set(model.hparams) == {"train", "data", *SMALL}
     torch.save({"hyper_parameters": dict(model.hparams), "state_dict": model.state_dict()}, tmp_path / "x.ckpt")
     content = torch.load(tmp_path / "x.ckpt", weights_only=True)
     again = ParTokenTask(**content["hyper_parameters"]).eval()

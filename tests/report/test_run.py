@@ -1,33 +1,126 @@
-"""The end of a run, read by a person."""
+"""The report of a finished run of an invented domain: rain forecasts of radar tiles."""
 
-from partoken.report.run import format_summary
+import json
+import logging
+
+import pytest
+
+from partoken.report.run import format_summary, present
 
 SUMMARY = {
-    "test": {"accuracy": 0.8, "macro_f1": 0.7, "loss": None},
-    "majority": {"class": "helix", "accuracy": 0.5, "macro_f1": 0.2},
-    "codebook": {"used_codes": 7, "dead_codes": 3, "perplexity": 5.25},
-    "schedule": {"verdict": "planned = applied at 9 steps"},
-    "residues_per_second": 1234.6,
+    "test": {"rain_skill": 0.8, "bias": 12345.6, "drift": 2e-5, "loss": None},
+    "baselines": {
+        "always dry": {"rain_skill": 0.5, "drift": 0.0, "loss": None},
+        "yesterday's weather": {"rain_skill": 0.65},
+    },
+    "facts": {"clouds": "7 of 10 clouds tracked", "longest rain of all": "3 h"},
+    "schedule": {"verdict": "planned = applied at 2 steps"},
+    "tiles_per_second": 1234.6,
     "seconds": 61.7,
     "best_checkpoint": "run/best.ckpt",
     "best_epoch": 4,
     "epochs": 6,
     "run_folder": "run",
 }
+MATRIX = {
+    "title": "Test tiles",
+    "rows": "observed",
+    "columns": "forecast",
+    "labels": ["dry", "rain"],
+    "values": [[5, 1], [0, 3]],
+}
 
 
-def test_every_score_stands_beside_doing_nothing():
-    lines = format_summary(SUMMARY)
-    assert "always 'helix'" in lines[0]
-    accuracy, macro_f1, loss = lines[1:4]
-    assert accuracy.split() == ["accuracy", "0.800", "0.500"]
-    assert macro_f1.split() == ["macro", "f1", "0.700", "0.200"]
-    assert loss.split() == ["loss", "-"], "a loss that is no number is not shown as one"
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "metrics.csv").write_text("epoch,train_loss,val_loss,val_rain_skill\n0,3,4,0.2\n1,2,3,0.5\n")
+    (tmp_path / "lr.csv").write_text("step,epoch,group,lr\n0,0,0,0.1\n1,1,0,0.1\n")
+    return tmp_path
 
 
-def test_what_is_known_is_told_and_the_folder_comes_last():
+def drawn(folder, **changes):
+    """Presents the run folder with a changed summary and returns the names of its plots."""
+    (folder / "summary.json").write_text(json.dumps({**SUMMARY, **changes}))
+    present(folder)
+    return {path.name for path in (folder / "plots").iterdir()}
+
+
+def test_every_score_is_beside_every_baseline():
+    header, skill, bias, drift, loss = format_summary(SUMMARY)[:5]
+    assert header.split("  ")[0] == "test"
+    assert header.endswith("model   always dry   yesterday's weather")
+    assert skill.split() == ["rain", "skill", "0.800", "0.500", "0.650"]
+    assert bias.split() == ["bias", "12,345.600"], "no baseline has it"
+    assert drift.split() == ["drift", "2.00e-05", "0.000"]
+    assert loss.split() == ["loss", "-", "-"], "a score that is not finite"
+
+
+def test_the_columns_are_aligned():
+    header, skill = format_summary(SUMMARY)[:2]
+    assert skill.index("0.800") + 5 == header.index("model") + 5
+    assert skill.index("0.500") + 5 == header.index("always dry") + len("always dry")
+    assert len(skill) == len(header)
+
+
+def test_a_long_metric_name_keeps_the_columns_aligned():
+    header, score = format_summary({"test": {"skill_of_the_second_hour_of_rain": 0.25}})
+    assert len(header) == len(score)
+
+
+def test_without_baselines_the_table_has_the_model_alone():
+    lines = format_summary({"test": {"rain_skill": 0.8}})
+    assert [line.split() for line in lines] == [["test", "model"], ["rain", "skill", "0.800"]]
+
+
+def test_facts_of_the_domain_come_first_and_the_run_folder_last():
+    names = [line.split("  ")[0] for line in format_summary(SUMMARY)[5:]]
+    assert names == ["clouds", "longest rain of all", "schedule", "speed", "best checkpoint", "run folder"]
+
+
+def test_facts_of_the_run_are_in_the_units_of_the_domain():
     text = "\n".join(format_summary(SUMMARY))
-    for words in ("7 codes used", "3 never", "1,235 residues a second", "62 s", "epoch 5 of 6", "planned = applied"):
-        assert words in text
-    assert text.splitlines()[-1].split() == ["run", "folder", "run"]
-    assert "partition" not in text
+    assert "1,235 tiles a second in training, 62 s in all" in text
+    assert "run/best.ckpt (epoch 5 of 6, tested)" in text, "best_epoch counts from 0"
+    assert "planned = applied" in text
+
+
+def test_a_missing_fact_has_no_line():
+    text = "\n".join(format_summary({**SUMMARY, "schedule": {}, "facts": {"clouds": ""}}))
+    assert "schedule" not in text
+    assert "clouds" not in text
+
+
+def test_every_matrix_becomes_a_plot_under_its_own_name(folder):
+    plots = drawn(folder, matrices={"rain": MATRIX, "second_hour": MATRIX})
+    assert plots == {"learning_rate.png", "losses.png", "rain.png", "second_hour.png"}
+
+
+def test_a_run_without_matrices_has_the_other_plots(folder):
+    assert drawn(folder) == {"learning_rate.png", "losses.png"}
+
+
+def test_a_run_can_be_presented_again(folder):
+    assert drawn(folder) == drawn(folder)
+
+
+def test_a_plan_in_the_summary_is_drawn_beside_the_rates(folder):
+    from partoken.schedule.plan import Plan
+
+    plan = Plan(interval="epoch", curve=None, lr=0.1, total_epochs=2, total_steps=2)
+    without = drawn(folder)
+    picture = (folder / "plots/learning_rate.png").read_bytes()
+    assert drawn(folder, schedule={"plan": plan.fingerprint(), "verdict": "planned = applied"}) == without
+    assert (folder / "plots/learning_rate.png").read_bytes() != picture
+
+
+def test_the_epoch_line_of_the_summary_chooses_the_scores(folder):
+    drawn(folder)
+    picture = (folder / "plots/losses.png").read_bytes()
+    drawn(folder, epoch_line=["train_loss", "val_loss"])
+    assert (folder / "plots/losses.png").read_bytes() != picture
+
+
+def test_the_summary_is_logged(folder, caplog):
+    with caplog.at_level(logging.INFO):
+        drawn(folder)
+    assert caplog.messages == format_summary(SUMMARY)

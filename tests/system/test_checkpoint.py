@@ -1,4 +1,4 @@
-"""Reading a checkpoint file, or one message that names it."""
+"""Reading a checkpoint file; any damage is one message that names the file."""
 
 import pytest
 import torch
@@ -7,14 +7,38 @@ from partoken.errors import UserError
 from partoken.system.checkpoint import read_checkpoint
 
 
-@pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04 half a zip"])
+def test_a_checkpoint_is_read_with_its_tensors(tmp_path):
+    weight = torch.arange(3.0)
+    torch.save({"state_dict": {"weight": weight}, "epoch": 4}, tmp_path / "x.ckpt")
+    content = read_checkpoint(str(tmp_path / "x.ckpt"))
+    assert content["epoch"] == 4
+    assert torch.equal(content["state_dict"]["weight"], weight)
+
+
+def test_a_missing_file_is_one_message(tmp_path):
+    with pytest.raises(UserError, match=r"x\.ckpt: no such checkpoint"):
+        read_checkpoint(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"not a checkpoint", b"PK\x03\x04 half a zip"],
+    ids=["empty", "text", "truncated"],
+)
 def test_a_damaged_file_is_one_message(content, tmp_path):
     (tmp_path / "x.ckpt").write_bytes(content)
     with pytest.raises(UserError, match=r"x\.ckpt"):
         read_checkpoint(tmp_path / "x.ckpt")
 
 
-def test_a_file_of_something_else_is_one_message(tmp_path):
-    torch.save({"a": 1}, tmp_path / "x.pt")
+def test_a_checkpoint_that_would_run_code_is_rejected(tmp_path):
+    torch.save({"state_dict": {}, "code": test_a_missing_file_is_one_message}, tmp_path / "x.ckpt")
+    with pytest.raises(UserError, match=r"x\.ckpt cannot be read"):
+        read_checkpoint(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize("content", [{"a": 1}, [1, 2]], ids=["no state_dict", "no dictionary"])
+def test_a_file_with_other_content_is_one_message(content, tmp_path):
+    torch.save(content, tmp_path / "x.pt")
     with pytest.raises(UserError, match="state_dict"):
         read_checkpoint(tmp_path / "x.pt")

@@ -1,7 +1,10 @@
+"""Applying a function to many items in other processes: order, killed processes, scripts without a guard, errors."""
+
 import os
 import signal
 import subprocess
 import sys
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,10 @@ def square_or_die(number: int) -> int:
     return number * number
 
 
+def process_id(_: int) -> int:
+    return os.getpid()
+
+
 def square(number: int) -> int:
     if number == 7:
         raise ValueError("seven")
@@ -23,18 +30,18 @@ def square(number: int) -> int:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_results_keep_their_order(workers):
+def test_results_have_the_order_of_the_items(workers):
     numbers = [n for n in range(30) if n != 7]
-    found = list(map_parallel(square, numbers, description="", workers=workers))
-    assert found == [n * n for n in numbers]
+    results = list(map_parallel(square, numbers, description="", workers=workers))
+    assert results == [n * n for n in numbers]
 
 
-def test_an_item_that_kills_its_process_is_named_and_the_others_go_on():
-    found = list(map_parallel(square_or_die, range(50), description="", when_killed=lambda n: -n, workers=2))
-    assert found == [-n if n in (13, 40) else n * n for n in range(50)]
+def test_an_item_that_kills_its_process_gets_the_given_result_and_the_others_their_own():
+    results = list(map_parallel(square_or_die, range(50), description="", when_killed=lambda n: -n, workers=2))
+    assert results == [-n if n in (13, 40) else n * n for n in range(50)]
 
 
-def test_a_script_without_a_guard_is_not_run_again(tmp_path):
+def test_a_script_without_a_main_guard_runs_once(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import math\nfrom partoken.system.parallel import map_parallel\n"
@@ -45,6 +52,15 @@ def test_a_script_without_a_guard_is_not_run_again(tmp_path):
     assert done.stdout == "top\n100.0\n", done.stderr
 
 
-def test_errors_come_through():
+def test_an_error_of_the_function_is_raised():
     with pytest.raises(ValueError, match="seven"):
         list(map_parallel(square, range(10), description="", workers=2))
+
+
+def test_a_killed_process_is_an_error_if_no_result_is_given_for_it():
+    with pytest.raises(BrokenProcessPool):
+        list(map_parallel(square_or_die, [13], description="", workers=2))
+
+
+def test_few_items_start_no_process():
+    assert set(map_parallel(process_id, range(3), description="")) == {os.getpid()}

@@ -1,3 +1,5 @@
+"""Memory and thread settings of a process: a user's settings win, and they are made before torch is imported."""
+
 import os
 import subprocess
 import sys
@@ -5,9 +7,9 @@ import sys
 from partoken.system.process import prepare_process
 
 
-def test_what_the_user_set_stays_and_the_rest_is_set(monkeypatch):
+def test_a_variable_that_the_user_has_set_keeps_its_value_and_the_others_are_set(monkeypatch):
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
-    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "x")  # so that it is put back afterwards
+    monkeypatch.setenv("THP_MEM_ALLOC_ENABLE", "x")  # monkeypatch restores it afterwards
     monkeypatch.delenv("THP_MEM_ALLOC_ENABLE")
     monkeypatch.setenv("MALLOC_ARENA_MAX", "4")
     prepare_process()
@@ -15,7 +17,7 @@ def test_what_the_user_set_stays_and_the_rest_is_set(monkeypatch):
     assert os.environ["THP_MEM_ALLOC_ENABLE"] == "1"
 
 
-def test_the_command_sets_it_before_torch_is_there():
+def test_the_command_sets_them_before_torch_is_imported():
     code = """
 import os, sys
 from partoken import config

@@ -1,4 +1,4 @@
-"""A domain of two lines, to show that the training layer knows none."""
+"""A whole domain in a few lines, to show that the training layer and the report know none."""
 
 import torch
 from torch import nn
@@ -45,19 +45,20 @@ class ToyModule(ScheduledModule):
 
 
 class Shuffled(DistributedSampler):
-    """Pairs of rows in an order of the epoch's own."""
+    """Lists of rows, in an order of the epoch's own."""
 
     start = 0
 
-    def __init__(self, data):
+    def __init__(self, data, size):
         super().__init__(data, num_replicas=1, rank=0)
+        self.size = size
 
     def __len__(self):
-        return self.num_samples // 2
+        return self.num_samples // self.size
 
     def __iter__(self):
         rows = list(super().__iter__())
-        return iter([rows[i : i + 2] for i in range(2 * self.start, len(rows), 2)])
+        return iter([rows[i : i + self.size] for i in range(self.size * self.start, len(rows), self.size)])
 
 
 class ToyData(ResumableDataModule):
@@ -66,6 +67,9 @@ class ToyData(ResumableDataModule):
         self.batch_size = batch_size
         generator = torch.Generator().manual_seed(seed)
         self.data = TensorDataset(torch.randn(size, 3, generator=generator), torch.randn(size, 1, generator=generator))
+
+    def num_train_batches(self, world_size):
+        return len(self.data) // self.batch_size // world_size
 
     def describe(self):
         return [f"{len(self.data)} points"]
@@ -76,11 +80,8 @@ class ToyData(ResumableDataModule):
     def write_report(self, folder):
         (folder / "data_report.json").write_text("{}")
 
-    def num_train_batches(self, world_size):
-        return len(self.data) // 2 // world_size
-
     def loader(self):
-        return ResumableLoader(self.data, Shuffled(self.data))
+        return ResumableLoader(self.data, Shuffled(self.data, self.batch_size))
 
     def train_dataloader(self):
         return self.resumable(self.loader())

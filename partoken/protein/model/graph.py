@@ -1,4 +1,4 @@
-"""Geometric features and neighbours of a whole batch of chains, computed where the batch lives and never stored.
+"""Geometric features and neighbours of a whole batch of chains, computed on the batch's device and never stored.
 
 References:
     Generative Models for Graph-Based Protein Design (Ingraham et al., NeurIPS 2019).
@@ -16,7 +16,7 @@ from torch import Tensor
 
 __all__ = ["ResidueGraph", "featurize"]
 
-# Square roots of one and two thirds place the imputed side chain on a tetrahedron around CA.
+# These two weights place the imputed side chain on a tetrahedron around CA.
 _BISECTOR, _PERPENDICULAR = math.sqrt(1 / 3), math.sqrt(2 / 3)
 _MAX_DISTANCE = 20.0
 _NO_NEIGHBOUR = torch.iinfo(torch.int64).max
@@ -26,9 +26,9 @@ _NO_NEIGHBOUR = torch.iinfo(torch.int64).max
 class ResidueGraph:
     """A batch of chains as one flat graph in which every residue has the same number of neighbour slots.
 
-    Residues of all chains stand one after another; slot `[i, n]` is the edge from sender `neighbors[i, n]` to
-    receiver `i`. A slot without a neighbour points at its own residue and its mask is false, so that a gather
-    through `neighbors` is always valid.
+    The residues of all chains follow one another. Slot `[i, n]` is the edge from sender `neighbors[i, n]` to receiver
+    `i`. An empty slot holds its own residue's index and its mask is false, so a gather through `neighbors` is always
+    valid.
     """
 
     node_s: Tensor
@@ -38,19 +38,19 @@ class ResidueGraph:
     neighbors: Tensor
     """Nearest residues of each residue, `[N, k]` int64, nearest first."""
     neighbor_mask: Tensor
-    """Which slots hold a neighbour, `[N, k]` bool."""
+    """True where a slot holds a neighbour, `[N, k]` bool."""
     edge_s: Tensor
     """Scalars of each edge, `[N, k, 32]`: radial basis of the CA distance, then sinusoids of the sequence offset."""
     edge_v: Tensor
     """Vector of each edge, `[N, k, 1, 3]`: unit vector from receiver to sender."""
     mask: Tensor
-    """Which residues take part, `[N]` bool: those whose N, CA and C are all known."""
+    """True for residues whose N, CA and C are all known, `[N]` bool; the others are ignored."""
     chain: Tensor
-    """Number of the chain that each residue belongs to, `[N]` int64."""
+    """Number of each residue's chain, `[N]` int64."""
     ptr: Tensor
     """First residue of each chain, and the number of residues at the end, `[B + 1]` int64."""
     max_length: int
-    """Residues of the longest chain, known to the host."""
+    """Residues of the longest chain, as a Python integer."""
 
     @property
     def num_chains(self) -> int:
@@ -69,13 +69,13 @@ def featurize(
 ) -> ResidueGraph:
     """Computes features and neighbours of a flat batch of chains.
 
-    A residue takes part when its N, CA and C are known; any other has no features and no edges. Next to a missing
-    residue, dihedral angles and vectors are those of a chain end. Neighbours are searched in one chain only, and ties
-    go to the smaller index, so that a chain's graph does not depend on its batch mates.
+    A residue without N, CA or C has no features and no edges, and its neighbours in the sequence are treated as chain
+    ends. Neighbours belong to the same chain, and ties go to the smaller index, so the graph of a chain does not depend
+    on the other chains of its batch.
 
     Arguments:
         coords: Positions of N, CA, C, O in angstrom, `[N, 4, 3]`, NaN where missing.
-        ptr: First residue of each chain, and N, `[B + 1]` int64. Kept on the CPU it spares a GPU one synchronisation.
+        ptr: First residue of each chain, and N, `[B + 1]` int64. On the CPU it saves a GPU one synchronisation.
         num_neighbors: Neighbour slots k of each residue. A chain with fewer residues leaves slots empty.
         num_rbf: Gaussian radial basis functions of the distance, evenly spaced from 0 to 20 angstrom.
         num_positional: Sinusoids of the sequence offset, half of them cosines; even.
@@ -98,7 +98,7 @@ def featurize(
     backbone = coords[:, :3]
     mask = backbone.isfinite().flatten(1).all(1)
     backbone = torch.where(mask[:, None, None], backbone, 0.0)
-    # Whether residue i + 1 continues residue i, `[N]`.
+    # True if residue i + 1 continues residue i, `[N]`.
     linked = torch.zeros_like(mask)
     linked[:-1] = mask[:-1] & mask[1:] & (chain[:-1] == chain[1:])
 
@@ -107,15 +107,9 @@ def featurize(
     toward = ca[neighbors] - ca[:, None]
     distance = toward.norm(dim=-1)
     occupied = neighbor_mask[..., None]
-    edge_s = torch.cat(
-        [
-            _radial_basis(distance, num_rbf),
-            _positional(neighbors - torch.arange(len(ca), device=ca.device)[:, None], longest, num_positional).to(
-                distance.dtype
-            ),
-        ],
-        dim=-1,
-    )
+    offset = neighbors - torch.arange(len(ca), device=ca.device)[:, None]
+    positional = _positional(offset, longest, num_positional).to(distance.dtype)
+    edge_s = torch.cat([_radial_basis(distance, num_rbf), positional], dim=-1)
     return ResidueGraph(
         node_s=_dihedrals(backbone, linked) * mask[:, None],
         node_v=_directions(backbone, linked) * mask[:, None, None],
@@ -131,7 +125,10 @@ def featurize(
 
 
 def _nearest(ca: Tensor, mask: Tensor, chain: Tensor, bounds: list[int], k: int) -> tuple[Tensor, Tensor]:
-    """Finds the k nearest residues of the same chain, in blocks of rows against the chains which they touch."""
+    """Finds the k nearest residues of the same chain, and marks the slots that have one, both `[N, k]`.
+
+    A block of rows is compared only with the chains that it contains.
+    """
     size = ca.shape[0]
     rows_at_once = 256 if ca.device.type == "cpu" else 4096
     index = torch.arange(size, device=ca.device)
@@ -141,24 +138,27 @@ def _nearest(ca: Tensor, mask: Tensor, chain: Tensor, bounds: list[int], k: int)
         start, end = bounds[bisect_right(bounds, first) - 1], bounds[bisect_right(bounds, last - 1)]
         rows, columns = slice(first, last), slice(start, end)
         square = sum((ca[rows, None, axis] - ca[None, columns, axis]).square_() for axis in range(3))
-        allowed = (chain[rows, None] == chain[None, columns]) & mask[rows, None] & mask[None, columns]
+        allowed = chain[rows, None] == chain[None, columns]
+        allowed &= mask[rows, None] & mask[None, columns]
         allowed &= index[rows, None] != index[None, columns]
-        # A positive float32 sorts like its bits: distance above, index below, one integer breaks every tie.
+        # Positive float32 values sort like their bits. With the distance in the upper bits and the index in the lower
+        # bits, a single sort of integers also breaks ties.
         key = (square.float().view(torch.int32).long() << 32) | index[None, columns]
         key = torch.where(allowed, key, _NO_NEIGHBOUR)
         width = min(k, end - start)
         nearest[rows, :width] = key.topk(width, largest=False).values
-    found = nearest != _NO_NEIGHBOUR
-    return torch.where(found, nearest & 0xFFFFFFFF, index[:, None]), found
+    neighbor_mask = nearest != _NO_NEIGHBOUR
+    return torch.where(neighbor_mask, nearest & 0xFFFFFFFF, index[:, None]), neighbor_mask
 
 
 def _radial_basis(distance: Tensor, count: int) -> Tensor:
+    """Computes `count` Gaussians of distances `[N, k]` in angstrom, `[N, k, count]`."""
     centres = torch.linspace(0.0, _MAX_DISTANCE, count, device=distance.device, dtype=distance.dtype)
     return (distance[..., None] - centres).mul_(count / _MAX_DISTANCE).square_().neg_().exp_()
 
 
 def _positional(offset: Tensor, longest: int, count: int) -> Tensor:
-    """Looks up cosines and sines of the offset, as in a transformer, in a table of all offsets that can occur."""
+    """Looks up cosines and sines of offsets `[N, k]` in a table of all possible offsets, `[N, k, count]`."""
     frequency = torch.exp(
         torch.arange(0, count, 2, device=offset.device, dtype=torch.float32) * -(math.log(10000.0) / count)
     )
@@ -167,7 +167,7 @@ def _positional(offset: Tensor, longest: int, count: int) -> Tensor:
 
 
 def _dihedrals(backbone: Tensor, linked: Tensor) -> Tensor:
-    """Computes cosine and sine of phi, psi and omega, `[N, 6]`; an angle that lacks an atom is zero."""
+    """Computes cosine and sine of phi, psi and omega, `[N, 6]`; an angle without all four atoms is zero."""
     n, ca, c = backbone.unbind(1)
     following = torch.roll(backbone, -1, 0)
     linked = linked[:, None]
@@ -182,7 +182,7 @@ def _dihedrals(backbone: Tensor, linked: Tensor) -> Tensor:
 
 
 def _cos_sin(before: Tensor, axis: Tensor, after: Tensor) -> Tensor:
-    """Computes cosine and sine `[N, 2]` of the dihedral angle that three consecutive bonds make."""
+    """Computes cosine and sine `[N, 2]` of the dihedral angle between three consecutive bonds `[N, 3]`."""
     left, right = torch.linalg.cross(before, axis), torch.linalg.cross(axis, after)
     cos = (left * right).sum(-1)
     sin = (before * right).sum(-1) * axis.norm(dim=-1)
@@ -193,6 +193,7 @@ def _cos_sin(before: Tensor, axis: Tensor, after: Tensor) -> Tensor:
 
 
 def _directions(backbone: Tensor, linked: Tensor) -> Tensor:
+    """Computes unit vectors to the next CA, to the previous CA and to the side chain, `[N, 3, 3]`."""
     n, ca, c = backbone.unbind(1)
     forward = torch.where(linked[:, None], _unit(torch.roll(ca, -1, 0) - ca), 0.0)
     backward = -torch.roll(forward, 1, 0)

@@ -1,7 +1,7 @@
-"""Geometric vector perceptrons, and the encoder of residues made of them.
+"""Geometric vector perceptrons, and the encoder of residues that consists of them.
 
-A feature is a pair: scalars `[..., channels]`, which a rotation leaves alone, and vectors `[3, ..., channels]`, which
-turn with it. With the axis first, a map of channels is one matrix product and a length runs over contiguous memory.
+A feature is a pair of scalars `[..., channels]`, which a rotation does not change, and vectors `[3, ..., channels]`,
+which rotate. With the axis first, a linear map of channels is one matrix product, and lengths read contiguous memory.
 
 References:
     Learning from Protein Structure with Geometric Vector Perceptrons (Jing et al., ICLR 2021, arXiv 2009.01411).
@@ -26,7 +26,7 @@ _EPS = 1e-8
 
 
 def vector_norm(v: Tensor) -> Tensor:
-    """Computes the lengths `[...]` of vectors `[3, ...]`, at least 1e-4, which has a slope."""
+    """Computes the lengths `[...]` of vectors `[3, ...]`, at least 1e-4, where the gradient is still finite."""
     return v.square().sum(0).clamp(min=_EPS).sqrt()
 
 
@@ -38,7 +38,7 @@ class GVP(nn.Module):
     Arguments:
         in_dims: Scalar and vector channels of the input.
         out_dims: Scalar and vector channels of the output; without vectors the output's second part is None.
-        activated: Whether ReLU and the sigmoid gate are applied; otherwise both outputs are linear in (s, |h|) and h.
+        activated: True applies ReLU and the sigmoid gate; False leaves the outputs linear in (s, |h|) and in h.
 
     Example:
         >>> perceptron = GVP((6, 3), (100, 16))
@@ -56,10 +56,10 @@ class GVP(nn.Module):
         self.wv = nn.Linear(hidden, out_dims[1], bias=False) if out_dims[1] else None
 
     def forward(self, feature: Feature) -> tuple[Tensor, Tensor | None]:
-        """Maps scalars `[..., s]` and vectors `[3, ..., v]`."""
+        """Maps scalars `[..., s]` and vectors `[3, ..., v]` to the output channels."""
         s, v = feature
         h = self.wh(v)
-        # The same as `ws` over [s, |h|], which is never put together: that would be kept for the backward pass.
+        # Equal to `ws` applied to [s, |h|], without the concatenation, which autograd would keep in memory.
         of_scalars, of_lengths = self.ws.weight.split([s.shape[-1], h.shape[-1]], dim=1)
         s = F.linear(s, of_scalars, self.ws.bias) + F.linear(vector_norm(h), of_lengths)
         v = self.wv(h) if self.wv is not None else None
@@ -72,7 +72,10 @@ class GVP(nn.Module):
 class VectorLayerNorm(nn.Module):
     """Creates a layer norm: the usual one for scalars, division by the root mean square length for vectors.
 
-    It works in the precision of its parameters, so that the residual stream is exact under mixed precision.
+    It computes in the precision of its parameters, which keeps the residual stream exact under mixed precision.
+
+    Arguments:
+        num_scalars: Scalar channels.
     """
 
     def __init__(self, num_scalars: int):
@@ -80,6 +83,7 @@ class VectorLayerNorm(nn.Module):
         self.scalar_norm = nn.LayerNorm(num_scalars)
 
     def forward(self, feature: Feature) -> Feature:
+        """Normalises scalars `[..., s]` and vectors `[3, ..., v]`."""
         s, v = (part.to(self.scalar_norm.weight.dtype) for part in feature)
         with torch.autocast(s.device.type, enabled=False):
             square = v.square().sum(0).clamp(min=_EPS).mean(-1, keepdim=True)
@@ -87,13 +91,18 @@ class VectorLayerNorm(nn.Module):
 
 
 class FeatureDropout(nn.Module):
-    """Creates a dropout of single scalars and of whole vectors."""
+    """Creates a dropout of single scalars and of whole vectors.
+
+    Arguments:
+        rate: Probability that a channel is dropped.
+    """
 
     def __init__(self, rate: float):
         super().__init__()
         self.rate = rate
 
     def forward(self, feature: Feature) -> Feature:
+        """Drops channels of scalars `[..., s]` and vectors `[3, ..., v]` in training mode."""
         s, v = feature
         if not self.training or not self.rate:
             return s, v
@@ -102,10 +111,15 @@ class FeatureDropout(nn.Module):
 
 
 class MessagePassing(nn.Module):
-    """Creates a layer: the mean message of the neighbours, then a feed-forward of two GVPs, each with a residual.
+    """Creates a layer: the mean message of the neighbours, then two feed-forward GVPs, each with a residual.
 
-    The message of an edge is three GVPs over [sender, edge, receiver]; `message` holds their weights, and
-    `partoken.protein.model.message` computes their mean without ever forming that concatenation.
+    The message of an edge is three GVPs over [sender, edge, receiver]. `message` holds their weights, and
+    `partoken.protein.model.message` computes the mean of the messages without forming that concatenation.
+
+    Arguments:
+        node_dims: Scalar and vector channels of a residue.
+        edge_dims: Scalar and vector channels of an edge.
+        drop_rate: Dropout rate of both residual branches.
     """
 
     def __init__(self, node_dims: Dims, edge_dims: Dims, drop_rate: float):
@@ -124,23 +138,23 @@ class MessagePassing(nn.Module):
         self.dropout = FeatureDropout(drop_rate)
 
     def forward(self, node: Feature, edge: Feature, graph: ResidueGraph) -> Feature:
-        """Maps residues `[N, s]`, `[3, N, v]` with edges `[N, k, s]`, `[3, N, k, v]` of a graph."""
+        """Maps residues `[N, s]`, `[3, N, v]` with edges `[N, k, es]`, `[3, N, k, ev]`; the shapes do not change."""
         node = self._residual(0, node, mean_message(self.message, node, edge, graph))
         return self._residual(1, node, self.feed_forward(node))
 
-    def _residual(self, place: int, node: Feature, update: Feature) -> Feature:
+    def _residual(self, branch: int, node: Feature, update: Feature) -> Feature:
         s, v = self.dropout(update)
-        return self.norm[place]((node[0] + s, node[1] + v))
+        return self.norm[branch]((node[0] + s, node[1] + v))
 
 
 class Encoder(nn.Module):
-    """Creates the GVP network that turns a residue graph into one vector of scalars for each residue.
+    """Creates the GVP network that computes one vector of scalars for each residue of a graph.
 
     Arguments:
         node_in_dim: Scalar and vector channels of the residue features.
-        node_h_dim: Hidden channels of a residue; the output has as many scalars.
-        edge_in_dim: Channels of the edge features.
-        edge_h_dim: Hidden channels of an edge.
+        node_h_dim: Hidden scalar and vector channels of a residue; the output has the same number of scalars.
+        edge_in_dim: Scalar and vector channels of the edge features.
+        edge_h_dim: Hidden scalar and vector channels of an edge.
         num_layers: Message passing layers.
         drop_rate: Dropout rate of every residual branch.
     """
@@ -156,13 +170,22 @@ class Encoder(nn.Module):
         drop_rate: float = 0.1,
     ):
         super().__init__()
-        self.node_input = nn.Sequential(VectorLayerNorm(node_in_dim[0]), GVP(node_in_dim, node_h_dim, activated=False))
-        self.edge_input = nn.Sequential(VectorLayerNorm(edge_in_dim[0]), GVP(edge_in_dim, edge_h_dim, activated=False))
+        self.node_input = nn.Sequential(
+            VectorLayerNorm(node_in_dim[0]),
+            GVP(node_in_dim, node_h_dim, activated=False),
+        )
+        self.edge_input = nn.Sequential(
+            VectorLayerNorm(edge_in_dim[0]),
+            GVP(edge_in_dim, edge_h_dim, activated=False),
+        )
         self.layers = nn.ModuleList(MessagePassing(node_h_dim, edge_h_dim, drop_rate) for _ in range(num_layers))
-        self.output = nn.Sequential(VectorLayerNorm(node_h_dim[0]), GVP(node_h_dim, (node_h_dim[0], 0)))
+        self.output = nn.Sequential(
+            VectorLayerNorm(node_h_dim[0]),
+            GVP(node_h_dim, (node_h_dim[0], 0)),
+        )
 
     def forward(self, graph: ResidueGraph, extra: Tensor | None = None) -> Tensor:
-        """Computes residue features `[N, s]`, zero where the residue is missing.
+        """Computes residue features `[N, s]`, zero for residues without N, CA or C.
 
         Arguments:
             graph: The batch of chains.

@@ -1,4 +1,4 @@
-"""The classifier: reads a chain and its substructures, and says how much each substructure mattered."""
+"""The classifier: reads a chain and its substructures, and scores classes and the importance of substructures."""
 
 import torch
 import torch.nn.functional as F
@@ -7,15 +7,14 @@ from torch import Tensor, nn
 from partoken.protein.model.graph import ResidueGraph
 from partoken.protein.model.partition import Partition
 
-__all__ = ["POOLINGS", "ChainPooling", "Head"]
+__all__ = ["ChainPooling", "Head", "Standardise"]
 
-POOLINGS = ("sum", "mean", "max", "attention")
-# A sum over this many residues has the size of a mean, which keeps the first layer's inputs near one.
+# Sums are divided by this number of residues, which keeps the first layer's inputs near one.
 _TYPICAL_LENGTH = 100.0
 
 
 class ChainPooling(nn.Module):
-    """Creates the summary `[B, dim]` of each chain's residues `[N, dim]`.
+    """Creates a pooling of each chain's residues.
 
     Arguments:
         dim: Channels of a residue.
@@ -28,12 +27,13 @@ class ChainPooling(nn.Module):
         self.score = nn.Linear(dim, 1, bias=False) if pooling == "attention" else None
 
     def forward(self, h: Tensor, graph: ResidueGraph) -> Tensor:
-        # In single precision at least: hundreds of bfloat16 terms would add up to less than chains differ by.
+        """Pools residue features `[N, dim]` into the summaries of the chains, `[B, dim]`."""
+        # In single precision at least: the rounding of a bfloat16 sum is larger than the differences between chains.
         h = h.to(torch.promote_types(h.dtype, torch.float32))
         present = graph.mask.to(h.dtype)
         total = h.new_zeros(graph.num_chains, h.shape[1])
         if self.pooling == "max":
-            # The encoder's features are not negative, so that zero is the least.
+            # The encoder's features are not negative, so zero is the minimum.
             index = graph.chain[:, None].expand_as(h)
             return total.scatter_reduce(0, index, h * present[:, None], "amax")
         if self.pooling == "sum":
@@ -48,22 +48,32 @@ class ChainPooling(nn.Module):
 
 
 class Standardise(nn.BatchNorm1d):
-    """Creates a batch norm without weights: each channel in deviations from the usual chain.
+    """Creates a batch norm without weights: each channel has mean 0 and variance 1 over chains.
 
-    What chains have in common is much larger than what tells them apart. Without this the network first learns the
-    frequencies of the classes through what is common, which grows until nothing else is left of a residue's features.
-    In training, chains are compared with their batch; a chain that is alone in it moves the averages that evaluation
-    uses, and is compared with them. `ParToken.calibrate` measures these averages anew.
+    The common part of the chains is much larger than their differences. Without this layer the network first learns the
+    class frequencies through the common part, which grows until it outweighs everything else in a residue's features.
+
+    In training, the moments are those of the batch. A batch with a single chain moves the running averages and is
+    standardised by them. In evaluation, and while `frozen` is true, the moments are the running averages.
+    `ParToken.calibrate` measures these averages again. If `frozen` is true, they do not change.
 
     Arguments:
         dim: Channels.
+
+    Example:
+        >>> standardise = Standardise(4)
+        >>> standardise(torch.randn(100, 4)).std(0, unbiased=False).allclose(torch.ones(4), atol=1e-3)
+        True
     """
 
     def __init__(self, dim: int):
         super().__init__(dim, affine=False)
+        self.frozen = False
 
     def forward(self, x: Tensor) -> Tensor:
-        """Maps `[B, dim]`; in evaluation a chain's result does not depend on its batch mates."""
+        """Standardises summaries `[B, dim]`; in evaluation the result of a chain does not depend on its batch."""
+        if self.frozen:
+            return F.batch_norm(x, self.running_mean, self.running_var, eps=self.eps)
         if not self.training or len(x) > 1:
             return super().forward(x)
         with torch.no_grad():
@@ -74,27 +84,36 @@ class Standardise(nn.BatchNorm1d):
 
     @torch.no_grad()
     def calibrate(self, mean: Tensor, variance: Tensor) -> None:
-        """Sets the running averages to moments `[dim]` that were measured."""
-        self.running_mean.copy_(mean)
-        self.running_var.copy_(variance)
+        """Sets the running averages to a measured mean and variance `[dim]`, unless `frozen` is true."""
+        if not self.frozen:
+            self.running_mean.copy_(mean)
+            self.running_var.copy_(variance)
 
 
 class Head(nn.Module):
     """Creates the classifier of chains with substructures.
 
-    Substructures that touch exchange messages by attention, each keeping its own feature as a residual. The chain's
-    summary then asks them, and the weights of the answer are the importance scores. A gate fuses answer and summary.
+    Substructures that touch exchange messages by attention, with a residual. The summary of the chain then attends to
+    the substructures; these attention weights are the importance scores. A gate mixes the result with the summary.
 
     Arguments:
         dim: Channels of residues and substructures.
         num_classes: Number of classes C.
-        pooling: How a chain is summarised, see `ChainPooling`.
+        pooling: Pooling of residues, see `ChainPooling`.
         drop_rate: Dropout rate.
-        reads: What is classified: the chain's "summary", its "substructures", or "both" through the gate. Of
-            substructures alone, the summary still asks the questions.
+        reads: Input of the classes: the chain's `"summary"`, its `"substructures"`, or `"both"` through the gate. With
+            `"substructures"`, the summary is still the query of the attention.
     """
 
-    def __init__(self, dim: int, num_classes: int, *, pooling: str, drop_rate: float, reads: str = "both"):
+    def __init__(
+        self,
+        dim: int,
+        num_classes: int,
+        *,
+        pooling: str,
+        drop_rate: float,
+        reads: str = "both",
+    ):
         super().__init__()
         self.pool = ChainPooling(dim, pooling)
         self.standardise = Standardise(dim)
@@ -111,24 +130,29 @@ class Head(nn.Module):
         )
 
     def forward(
-        self, h: Tensor, graph: ResidueGraph, tokens: Tensor | None = None, partition: Partition | None = None
+        self,
+        h: Tensor,
+        graph: ResidueGraph,
+        tokens: Tensor | None = None,
+        partition: Partition | None = None,
     ) -> tuple[Tensor, Tensor | None, Tensor]:
         """Classifies chains.
 
         Arguments:
             h: Residue features, `[N, dim]`.
             graph: The batch of chains.
-            tokens: What is read of each substructure, `[B, K, dim]`.
-            partition: The substructures.
+            tokens: Features of the substructures, `[B, K, dim]`; None if the head reads the summary alone.
+            partition: The substructures; None as for `tokens`.
 
         Returns:
-            Logits `[B, C]`, importance scores `[B, K]`, and the summaries `[B, dim]`.
+            Logits `[B, C]`, importance scores `[B, K]` (None without tokens), and summaries `[B, dim]`.
         """
         summary = self.standardise(self.pool(h, graph))
         if tokens is None:
             return self.logits(summary), None, summary
         tokens = self._exchange(tokens, partition, graph)
-        scores = torch.einsum("bd,bkd->bk", self.query(summary), self.key(tokens)) / tokens.shape[-1] ** 0.5
+        scores = torch.einsum("bd,bkd->bk", self.query(summary), self.key(tokens))
+        scores = scores / tokens.shape[-1] ** 0.5
         importance = _masked_softmax(scores, partition.mask)
         answer = torch.einsum("bk,bkd->bd", importance, tokens)
         if self.gate is None:
@@ -137,16 +161,17 @@ class Head(nn.Module):
         return self.logits(gate * summary + (1 - gate) * answer), importance, summary
 
     def logits(self, x: Tensor) -> Tensor:
-        """Maps what was read of each chain, or its summary, `[B, dim]` to scores of the classes `[B, C]`."""
+        """Maps a feature of each chain, `[B, dim]`, to scores of the classes, `[B, C]` float32 or wider."""
         logits = self.classify(self.drop(x))
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     @torch.no_grad()
     def set_prior(self, scores: Tensor) -> None:
-        """Starts the classes from scores `[C]` that are known before anything is learned."""
+        """Sets the output bias to the scores `[C]` that are best for an answer without any input."""
         self.classify[-1].bias.copy_(scores)
 
     def _exchange(self, tokens: Tensor, partition: Partition, graph: ResidueGraph) -> Tensor:
+        """Adds to each substructure `[B, K, dim]` the messages of the substructures that touch it."""
         query, key, value = self.exchange(self.before(tokens)).chunk(3, dim=-1)
         scores = query @ key.transpose(1, 2) / tokens.shape[-1] ** 0.5
         message = _masked_softmax(scores, touching(partition, graph)) @ value
@@ -154,20 +179,23 @@ class Head(nn.Module):
 
 
 def touching(partition: Partition, graph: ResidueGraph) -> Tensor:
-    """Tells which substructures of a chain have an edge between them, `[B, K, K]` bool, each touching itself."""
-    num_chains, most = partition.mask.shape
+    """Marks the substructures of a chain that have an edge between them, `[B, K, K]` bool; each touches itself."""
+    num_chains, max_clusters = partition.mask.shape
     receiver = partition.assignment[:, None]
     sender = partition.assignment[graph.neighbors]
-    slot = (graph.chain[:, None] * most + receiver) * most + sender
-    nowhere = num_chains * most * most
-    slot = torch.where((receiver >= 0) & (sender >= 0) & graph.neighbor_mask, slot, nowhere)
-    touch = torch.zeros(nowhere + 1, dtype=torch.bool, device=slot.device).index_fill_(0, slot.flatten(), True)
-    touch = touch[:-1].view(num_chains, most, most)
-    touch = touch | touch.transpose(1, 2) | torch.eye(most, dtype=torch.bool, device=slot.device)
-    return touch & partition.mask[:, None, :]
+    assigned = (receiver >= 0) & (sender >= 0)
+    cell = (graph.chain[:, None] * max_clusters + receiver) * max_clusters + sender
+    # One more cell takes the edges that touch no substructure.
+    unused = num_chains * max_clusters**2
+    cell = torch.where(assigned & graph.neighbor_mask, cell, unused)
+    touch = torch.zeros(unused + 1, dtype=torch.bool, device=cell.device)
+    touch.index_fill_(0, cell.flatten(), True)
+    touch = touch[:-1].view(num_chains, max_clusters, max_clusters)
+    itself = torch.eye(max_clusters, dtype=torch.bool, device=cell.device)
+    return (touch | touch.transpose(1, 2) | itself) & partition.mask[:, None, :]
 
 
 def _masked_softmax(scores: Tensor, mask: Tensor) -> Tensor:
-    """Softmax over the last axis where the mask is true; zero elsewhere, and everywhere if it never is."""
+    """Computes the softmax over the last axis where the mask is true; zero elsewhere."""
     scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
     return F.softmax(scores.masked_fill(~mask, torch.finfo(scores.dtype).min), dim=-1) * mask

@@ -1,18 +1,21 @@
 """The mean message of each residue's neighbours, computed block by block, forward and backward.
 
-As published, the message of an edge is three GVPs over the concatenation [sender, edge, receiver]. The same function is
-computed here from less:
+In the paper, the message of an edge is three GVPs over the concatenation [sender, edge, receiver]. This module computes
+the same function with less work:
 
-- the first GVP's linear maps are split into a part per sender, a part per receiver and a part per edge, and only the
-  last is computed for every edge;
-- the third GVP has no activation, so that its maps are applied to the mean instead of to every message; only the
-  lengths of its hidden vectors are not linear and are averaged themselves;
-- edges are walked in blocks that stay in the processor's cache. The backward pass computes a block again, but for its
-  scalars, whose products cost most: the first GVP's are remembered, and where the second's are not zero, 15 kB a
-  residue and layer in float32.
+- It splits the linear maps of the first GVP into parts for the sender, the receiver and the edge. Only the edge's part
+  is computed for every edge.
+- The third GVP has no activation, so its linear maps are applied to the mean message. Only the lengths of its hidden
+  vectors are not linear; they are averaged over the messages.
+- It processes edges in blocks that fit into the processor's cache. The backward pass computes a block again, except
+  its scalars, whose products are the most expensive. The forward pass stores the scalars of the first GVP, and a mask
+  of the nonzero scalars of the second: 15 kB for each residue and layer in float32.
 
-Vectors are `[3, ..., channels]`: lengths and gates then run over contiguous memory. On a CPU each core walks blocks of
-its own: threads that share every small operation wait for each other more than they compute.
+Vectors are `[3, ..., channels]`, so lengths and gates read contiguous memory. On a CPU each thread processes its own
+blocks, because threads that share every small operation spend more time waiting than computing.
+
+References:
+    Learning from Protein Structure with Geometric Vector Perceptrons (Jing et al., ICLR 2021, arXiv 2009.01411).
 """
 
 import os
@@ -30,31 +33,34 @@ from partoken.protein.model.graph import ResidueGraph
 
 __all__ = ["mean_message"]
 
-# One pass each: the gradient where a value lies above a threshold and zero elsewhere; the gradient of a sigmoid.
+# Fused operations: the gradient where a value is above a threshold, zero elsewhere; the gradient of a sigmoid.
 threshold_backward = torch.ops.aten.threshold_backward
 sigmoid_backward = torch.ops.aten.sigmoid_backward
 
 T = TypeVar("T")
 _EPS = 1e-8
 _SHORTEST = _EPS**0.5
-# Edges of a block: so many stay in a processor's cache; a GPU wants few, large kernels.
+# Edges in a block: on a CPU they fit into the cache; a GPU is faster with few, large kernels.
 _BLOCK = {"cpu": 8192}
 _BLOCK_ELSEWHERE = 1 << 17
 
 
 def mean_message(
-    gvps: Sequence[nn.Module], node: tuple[Tensor, Tensor], edge: tuple[Tensor, Tensor], graph: ResidueGraph
+    gvps: Sequence[nn.Module],
+    node: tuple[Tensor, Tensor],
+    edge: tuple[Tensor, Tensor],
+    graph: ResidueGraph,
 ) -> tuple[Tensor, Tensor]:
-    """Computes the mean over each residue's neighbours of the message that three GVPs make.
+    """Computes the mean message of each residue's neighbours.
 
     Arguments:
-        gvps: The three GVPs, the last without activation.
+        gvps: The three GVPs of a message, the last without activation.
         node: Scalars `[N, s]` and vectors `[3, N, v]` of the residues.
         edge: Scalars `[N, k, es]` and vectors `[3, N, k, ev]` of the edges.
-        graph: Who is whose neighbour.
+        graph: The neighbours of each residue.
 
     Returns:
-        Scalars `[N, s]` and vectors `[3, N, v]`, zero where there is no neighbour.
+        Scalars `[N, s]` and vectors `[3, N, v]`, zero for a residue without neighbours.
     """
     first, second, third = gvps
     scalars, vectors = node
@@ -90,7 +96,7 @@ def mean_message(
 
 
 class _Inputs(NamedTuple):
-    """What the messages are made of; weights are `[in, out]`."""
+    """Inputs of the messages; weights are `[in, out]`."""
 
     sender_s: Tensor
     sender_v: Tensor
@@ -114,7 +120,7 @@ _OF_RECEIVER = ("receiver_s", "receiver_v", "edge_s", "edge_v")
 
 
 class _Message(NamedTuple):
-    """One block's messages, with what the backward pass needs of their making."""
+    """The messages of one block, with the intermediate results that the backward pass needs."""
 
     h1: Tensor
     n1: Tensor
@@ -135,7 +141,11 @@ class _Message(NamedTuple):
 
 
 class _MessageSum(torch.autograd.Function):
-    """Sums over neighbours: scalars of the second GVP, lengths of the third's hidden vectors, vectors of the second."""
+    """Sums three quantities over neighbours.
+
+    They are the scalars of the second GVP, `[N, s]`, the lengths of the third GVP's hidden vectors, `[N, v]`, and the
+    vectors of the second GVP, `[3, N, v]`.
+    """
 
     @staticmethod
     def forward(ctx, learning: bool, neighbors: Tensor, mask: Tensor, *parts: Tensor):
@@ -160,7 +170,7 @@ class _MessageSum(torch.autograd.Function):
                 torch.sum(message.n3.mul_(occupied), 1, out=sum_n[rows])
                 torch.sum(message.v2.mul_(occupied), 2, out=sum_v[:, rows])
 
-        _share_blocks(work, neighbors)
+        _run_blocks(work, neighbors)
         return sum_s, sum_n, sum_v
 
     @staticmethod
@@ -168,9 +178,9 @@ class _MessageSum(torch.autograd.Function):
     def backward(ctx, grad_s: Tensor, grad_n: Tensor, grad_v: Tensor):
         neighbors, mask, *parts = ctx.saved_tensors
         inputs = _Inputs(*parts)
-        # Sums over blocks are kept in float32 at least.
+        # Sums over blocks have at least float32 precision.
         exact = torch.promote_types(grad_s.dtype, torch.float32)
-        # Each block writes its own rows of these.
+        # Each block writes only its own rows of these gradients.
         own = {name: getattr(inputs, name).new_empty(getattr(inputs, name).shape) for name in _OF_RECEIVER}
         summed = [name for name in _Inputs._fields if name not in own]
 
@@ -179,70 +189,82 @@ class _MessageSum(torch.autograd.Function):
             grads = _Inputs(**own, **sums)
             for rows in blocks:
                 occupied = mask[rows, :, None].to(grad_s.dtype)
+                # A view as bytes, because the conversion of booleans is eight times as slow.
+                active = ctx.active[rows].view(torch.uint8).to(grad_s.dtype)
                 _message_backward(
                     inputs,
                     grads,
                     _message(inputs, neighbors[rows], rows, ctx.s1[rows]),
                     neighbors[rows],
                     rows,
-                    # Through bytes: from booleans the conversion is eight times as slow.
-                    threshold_backward(grad_s[rows, None], ctx.active[rows].view(torch.uint8).to(grad_s.dtype), 0),
+                    threshold_backward(grad_s[rows, None], active, 0),
                     grad_n[rows, None] * occupied,
                     grad_v[:, rows, None] * occupied,
                 )
             return grads
 
-        first, *others = _share_blocks(work, neighbors)
+        first, *others = _run_blocks(work, neighbors)
         for grads in others:
             for name in summed:
                 getattr(first, name).add_(getattr(grads, name))
         return None, None, None, *first
 
 
-def _share_blocks(work: Callable[[Sequence[slice]], T], neighbors: Tensor) -> list[T]:
-    """Calls `work` with consecutive blocks of rows: with all of them, or on a CPU in a thread for each core."""
+def _run_blocks(work: Callable[[Sequence[slice]], T], neighbors: Tensor) -> list[T]:
+    """Calls `work` with consecutive blocks of rows, on a CPU in one thread for each core; returns all results."""
     (size, k), device = neighbors.shape, neighbors.device.type
     threads = torch.get_num_threads() if device == "cpu" else 1
     rows_at_once = max(1, _BLOCK.get(device, _BLOCK_ELSEWHERE) // k)
-    # As many blocks for each thread, all of one size.
+    # Each thread has the same number of blocks, and all blocks have the same size.
     rounds = max(1, -(-size // (threads * rows_at_once)))
     step = max(1, -(-size // (threads * rounds)))
     blocks = [slice(start, min(start + step, size)) for start in range(0, size, step)]
-    shares = [blocks[start : start + rounds] for start in range(0, len(blocks), rounds)]
-    if len(shares) <= 1:
+    portions = [blocks[start : start + rounds] for start in range(0, len(blocks), rounds)]
+    if len(portions) <= 1:
         return [work(blocks)]
-    # A thread does not know in which mode the one that asks it is.
+    # Threads do not inherit the inference mode of their caller.
     inference = torch.is_inference_mode_enabled()
 
-    def alone(share: Sequence[slice]) -> T:
+    def work_in_thread(portion: Sequence[slice]) -> T:
         with torch.inference_mode(inference), torch.no_grad():
-            return work(share)
+            return work(portion)
 
-    return list(_pool(threads).map(alone, shares))
+    return list(_pool(threads).map(work_in_thread, portions))
 
 
 @cache
 def _pool(size: int) -> ThreadPoolExecutor:
-    """Starts threads whose operations run on one core each."""
+    """Starts `size` threads whose torch operations use one core each."""
     ready = threading.Barrier(size + 1)
     pool = ThreadPoolExecutor(size, "messages", initializer=torch.set_num_threads, initargs=(1,))
     for _ in range(size):
         pool.submit(ready.wait)
     ready.wait()
-    # What the threads set for themselves is also what a new thread would start with.
+    # The threads have also changed the default of the process; this restores it.
     torch.set_num_threads(size)
     return pool
 
 
-# The threads of a process do not go with it when it forks.
+# A forked process does not inherit threads, so it must start its own.
 os.register_at_fork(after_in_child=_pool.cache_clear)
 
 
-def _message(x: _Inputs, neighbors: Tensor, rows: slice, s1: Tensor, occupied: Tensor | None = None) -> _Message:
-    """Computes the messages to some residues, as far as the third GVP's hidden vectors.
+def _message(
+    x: _Inputs,
+    neighbors: Tensor,
+    rows: slice,
+    s1: Tensor,
+    occupied: Tensor | None = None,
+) -> _Message:
+    """Computes the messages to some residues, up to the hidden vectors of the third GVP.
 
-    With `occupied`, `[n, k, 1]`, the scalars of the first two GVPs are computed too: the first into `s1`, the second
-    with zeros in empty slots. Without, the first are taken from `s1`, and the second are left out.
+    Arguments:
+        x: Inputs of all messages.
+        neighbors: Senders of each receiver, `[n, k]`.
+        rows: The receivers.
+        s1: Scalars of the first GVP, `[n, k, s]`: written in the forward pass, read in the backward pass.
+        occupied: In the forward pass, 1 where a slot holds a neighbour and 0 elsewhere, `[n, k, 1]`: the scalars of the
+            second GVP are then computed too. None in the backward pass.
     """
     senders = neighbors.flatten()
     n, k = neighbors.shape
@@ -251,7 +273,7 @@ def _message(x: _Inputs, neighbors: Tensor, rows: slice, s1: Tensor, occupied: T
     for axis, part in enumerate(x.sender_v):
         torch.index_select(part, 0, senders, out=h1[axis].view(n * k, -1))
     h1 += x.receiver_v[:, rows, None]
-    # The inner dimension is one or two, where a matrix product is slower than this.
+    # The inner dimension is one or two; a matrix product would be slower than this loop.
     for channel, weight in zip(x.edge_v[:, rows].split(1, dim=-1), x.wh1, strict=True):
         h1.addcmul_(channel, weight)
     n1 = _length(h1)
@@ -287,8 +309,19 @@ def _message_backward(
     grad_n3: Tensor,
     grad_v2: Tensor,
 ) -> None:
-    """Adds the gradients of one block to those of all; `grad_n3` and `grad_v2` are overwritten."""
-    # Third GVP, hidden vectors only.
+    """Adds the gradients of one block to `grads`; overwrites `grad_n3` and `grad_v2`.
+
+    Arguments:
+        x: Inputs of all messages.
+        grads: Gradients with respect to the inputs.
+        y: The block's messages.
+        neighbors: Senders of each receiver, `[n, k]`.
+        rows: The receivers.
+        grad_x2: Gradient of the second GVP's scalars before ReLU, `[n, k, s]`.
+        grad_n3: Gradient of the lengths of the third GVP's hidden vectors, `[n, k, v]`.
+        grad_v2: Gradient of the second GVP's vectors, `[3, n, k, v]`.
+    """
+    # Third GVP: its hidden vectors only.
     grad_h3 = y.h3 * _length_slope(grad_n3, y.n3)
     _add_outer(grads.wh3, y.v2, grad_h3)
     _add_product(grad_v2, grad_h3, x.wh3.T)
@@ -321,31 +354,31 @@ def _message_backward(
 
 
 def _length(v: Tensor) -> Tensor:
-    """Lengths `[...]` of vectors `[3, ...]`, as `vector_norm`, without a temporary of the size of the vectors."""
+    """Computes lengths `[...]` of vectors `[3, ...]` as `vector_norm` does, with less temporary memory."""
     x, y, z = v.unbind()
     return (x * x).addcmul_(y, y).addcmul_(z, z).clamp_(min=_EPS).sqrt_()
 
 
 def _length_slope(grad: Tensor, length: Tensor) -> Tensor:
-    """Turns the gradient of lengths into the factor of the vectors; a length that was clamped has none."""
+    """Computes the factor of the vectors in the gradient of their lengths; zero where a length was clamped."""
     return threshold_backward(grad / length, length, _SHORTEST)
 
 
 def _gate_backward(grad: Tensor, v: Tensor, length: Tensor, gate: Tensor) -> Tensor:
-    """Gradient with respect to v of `v * sigmoid(|v|)`, in place of `grad`."""
+    """Computes the gradient with respect to v of `v * sigmoid(|v|)`, in place of `grad`."""
     (x, y, z), (grad_x, grad_y, grad_z) = v.unbind(), grad.unbind()
     along = sigmoid_backward((grad_x * x).addcmul_(grad_y, y).addcmul_(grad_z, z), gate)
     return grad.mul_(gate).addcmul_(v, _length_slope(along, length).expand_as(v))
 
 
 def _add_product(out: Tensor, left: Tensor, right: Tensor) -> Tensor:
-    """Adds `left @ right` to a contiguous `out`, in place."""
+    """Adds `left @ right` to a contiguous `out` in place."""
     out.view(-1, out.shape[-1]).addmm_(left.reshape(-1, left.shape[-1]), right)
     return out
 
 
 def _add_outer(out: Tensor, left: Tensor, right: Tensor) -> None:
-    """Adds the gradient of a weight to `out` `[in, out]`, in place."""
+    """Adds the gradient of a weight to `out` `[in, out]` in place."""
     left, right = left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1])
     if out.dtype == left.dtype:
         out.addmm_(left.T, right)

@@ -21,36 +21,46 @@ class Partition:
     features: Tensor
     """Membership-weighted mean of the residues of each substructure, `[B, K, dim]`, zero where there is none."""
     mask: Tensor
-    """Which substructures exist, `[B, K]` bool."""
+    """True where a substructure exists, `[B, K]` bool."""
     assignment: Tensor
-    """Number of the substructure that each residue belongs to, `[N]` int64, -1 for none."""
+    """Substructure of each residue, numbered within its chain, `[N]` int64, -1 for none."""
     membership: Tensor
-    """Probability with which each residue was taken, `[N]`: 1 for a seed, 0 for a residue left out."""
+    """Probability with which its substructure took each residue, `[N]`: 1 for a seed, 0 for a residue without one."""
 
 
 class Partitioner(nn.Module):
     """Creates a partitioner of residue graphs.
 
-    In every chain, up to `max_clusters` times: a seed is drawn among the free residues, the free residues within
-    `k_hop` edges of it are weighed against it, and those above one half join, at most `cluster_size_max` in all.
-    Both choices are hard in the forward pass and soft in the backward pass, so that the loss of the task teaches them.
-    Scores are compared in standard deviations: those of seeds among the free residues of a chain, those of members
-    among the candidates. Residues of a chain are much alike to a network. Without this the choice of a seed stays
-    uniform, and what all scores have in common lets every candidate in or none.
+    In every chain, up to `max_clusters` times:
 
-    All chains of a batch go in step; memory and time are linear in the number of residues.
+    1. The partitioner draws a seed among the free residues; in evaluation it takes the residue with the best score.
+    2. It computes a probability for each free residue within `k_hop` edges of the seed.
+    3. Residues with a probability above one half join the seed, at most `cluster_size_max` residues in all.
 
-    In evaluation the best seed is taken, without noise.
+    Both choices are hard in the forward pass and soft in the backward pass, so the loss of the task trains them. Scores
+    are standardised first: seed scores over the free residues of a chain, member scores over the candidates. The
+    residues of a chain have similar features. Without standardising, the choice of the seed stays uniform, and the
+    common part of the scores lets all candidates join or none.
+
+    All chains of a batch take each step together. Memory and time are linear in the number of residues.
 
     Arguments:
         dim: Channels of a residue feature.
         hidden: Channels of the context vector and of the scoring networks.
-        max_clusters: Substructures K of a chain at most.
-        k_hop: How many edges away from its seed a substructure may reach.
-        cluster_size_max: Residues of a substructure at most, the seed included.
-        termination_threshold: Share of its residues after which a chain is left alone.
-        learned: Whether seeds and members are chosen by networks, or at random (in evaluation by a fixed hash of
-            the position in the chain), which shows what the networks bring.
+        max_clusters: Largest number K of substructures in a chain.
+        k_hop: Largest distance of a substructure's residue from its seed, in edges.
+        cluster_size_max: Largest number of residues in a substructure, the seed included.
+        termination_threshold: The partitioner leaves a chain when this fraction of its residues is assigned.
+        learned: True: networks choose seeds and members. False: random numbers do, in evaluation a fixed hash of the
+            position in the chain; comparing both measures the benefit of the networks.
+
+    Example:
+        >>> from partoken.protein.model.graph import featurize
+        >>> _ = torch.manual_seed(0)
+        >>> graph = featurize(torch.randn(50, 4, 3).cumsum(0), torch.tensor([0, 20, 50]))
+        >>> partition = Partitioner(8, max_clusters=4)(torch.randn(50, 8), graph, torch.tensor(1.0))
+        >>> partition.features.shape, partition.assignment.shape
+        (torch.Size([2, 4, 8]), torch.Size([50]))
     """
 
     def __init__(
@@ -78,12 +88,18 @@ class Partitioner(nn.Module):
             self.threshold = nn.Parameter(torch.zeros(()))
 
     def forward(self, h: Tensor, graph: ResidueGraph, tau: Tensor) -> Partition:
-        """Partitions the chains of a graph with residue features `[N, dim]` at temperature `tau` (a scalar)."""
+        """Partitions the chains of a graph.
+
+        Arguments:
+            h: Residue features, `[N, dim]`.
+            graph: The batch of chains.
+            tau: Temperature of both choices, a scalar tensor.
+        """
         num_chains, size = graph.num_chains, h.shape[0]
         chain = graph.chain
         present = _segment_sum(graph.mask.to(h.dtype), chain, num_chains)
         context = self._start(h, graph, present)
-        # One slot more than there are residues takes what is to be written nowhere.
+        # One more slot than residues: writes that must not reach any residue go to the last slot.
         free = F.pad(graph.mask, (0, 1))
         assignment = torch.full((size + 1,), -1, device=h.device)
         membership = h.new_zeros(size + 1)
@@ -106,7 +122,9 @@ class Partitioner(nn.Module):
             total = seed_feature + torch.einsum("bm,bmd->bd", weight, _rows(h, candidates))
             feature = total / (1 + weight.sum(1, keepdim=True)) * active[:, None]
 
-            for index, chosen, value in ((candidates, taken, probability), (seed[:, None], active[:, None], None)):
+            members = (candidates, taken, probability)
+            seeds = (seed[:, None], active[:, None], None)
+            for index, chosen, value in (members, seeds):
                 target = torch.where(chosen, index, size).flatten()
                 assignment.index_fill_(0, target, number)
                 free = free.index_fill(0, target, False)
@@ -124,28 +142,41 @@ class Partitioner(nn.Module):
         )
 
     def _start(self, h: Tensor, graph: ResidueGraph, present: Tensor) -> Tensor | None:
+        """Computes the first context of each chain, `[B, hidden]`, from the mean of its residues."""
         if not self.learned:
             return None
         mean = _segment_sum(h, graph.chain, graph.num_chains) / present.clamp(min=1)[:, None]
         return self.context_start(mean).tanh()
 
     def _update(self, feature: Tensor, context: Tensor | None, active: Tensor) -> Tensor | None:
+        """Adds a new substructure `[B, dim]` to the context `[B, hidden]` of each active chain."""
         if not self.learned:
             return None
         return torch.where(active[:, None], self.context_update(feature, context), context)
 
     def _residue_parts(self, h: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Computes each residue's part of the hidden layers of both scores, `[N, hidden]`, once for all steps."""
         return (self.seed.left(h), self.growth.left(h)) if self.learned else (None, None)
 
     def _seed_scores(
-        self, part: Tensor | None, context: Tensor | None, free: Tensor, graph: ResidueGraph, number: int
+        self,
+        part: Tensor | None,
+        context: Tensor | None,
+        free: Tensor,
+        graph: ResidueGraph,
+        number: int,
     ) -> Tensor:
+        """Scores each residue as the seed of substructure `number`, `[N]`."""
         if not self.learned:
             return self._noise(graph, 2 * number)
         chain, num_chains = graph.chain, graph.num_chains
         count = _segment_sum(free.to(context.dtype), chain, num_chains).clamp(min=1)
         scores = self.seed(part, self.seed.right(context).index_select(0, chain))
-        return _standard(scores, free, lambda x: (_segment_sum(x, chain, num_chains) / count).index_select(0, chain))
+
+        def chain_mean(x: Tensor) -> Tensor:
+            return (_segment_sum(x, chain, num_chains) / count).index_select(0, chain)
+
+        return _standardise(scores, free, chain_mean)
 
     def _growth_logits(
         self,
@@ -156,14 +187,16 @@ class Partitioner(nn.Module):
         graph: ResidueGraph,
         number: int,
     ) -> Tensor:
+        """Computes the logit with which each candidate joins substructure `number`, `[B, M]`."""
         if not self.learned:
             return self._noise(graph, 2 * number + 1)[candidates] - 0.5
         count = eligible.sum(1, keepdim=True).clamp(min=1)
         scores = self.growth(_rows(part, candidates), self.growth.right(seed_feature)[:, None])
-        return _standard(scores, eligible, lambda x: x.sum(1, keepdim=True) / count) - self.threshold
+        standard = _standardise(scores, eligible, lambda x: x.sum(1, keepdim=True) / count)
+        return standard - self.threshold
 
     def _noise(self, graph: ResidueGraph, draw: int) -> Tensor:
-        """Draws a number in [0, 1) for each residue; in evaluation a hash of its position, so that it stays."""
+        """Draws a number in [0, 1) for each residue, `[N]`; in evaluation it is a hash of the position in the chain."""
         if self.training:
             return torch.rand(graph.chain.shape[0], device=graph.chain.device)
         position = torch.arange(graph.chain.shape[0], device=graph.chain.device) - graph.ptr[graph.chain]
@@ -173,7 +206,7 @@ class Partitioner(nn.Module):
 
 
 class _PairScore(nn.Module):
-    """Scores pairs (x, y) by a hidden layer over both; the two parts are computed apart, each once."""
+    """Creates a score of pairs with one hidden layer; `left` and `right` compute their parts of it separately."""
 
     def __init__(self, left_dim: int, right_dim: int, hidden: int):
         super().__init__()
@@ -182,13 +215,14 @@ class _PairScore(nn.Module):
         self.score = nn.Linear(hidden, 1, bias=False)
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        """Scores pairs `[...]` by the two parts of their hidden layer, `[..., hidden]`."""
         return self.score(F.relu(left + right)).squeeze(-1)
 
 
 class _Pick(torch.autograd.Function):
-    """Takes the feature of each chain's seed; in the backward pass, the mixture of features that `soft` describes.
+    """Selects the feature of each chain's seed, `[B, dim]`, with a gradient for the choice.
 
-    The value is `h[seed]` and the gradient that of `sum over the chain of soft * h` with respect to `soft`.
+    The value is `h[seed]`. The gradient with respect to `soft` is that of the sum of `soft * h` over the chain.
     """
 
     @staticmethod
@@ -203,18 +237,31 @@ class _Pick(torch.autograd.Function):
         return grad_soft, torch.zeros_like(h).index_add_(0, seed, grad), None, None
 
 
-def _standard(scores: Tensor, among: Tensor, mean: Callable[[Tensor], Tensor]) -> Tensor:
-    """Turns scores into deviations from those they compete with, which are marked, and of which `mean` averages."""
+def _standardise(scores: Tensor, among: Tensor, mean: Callable[[Tensor], Tensor]) -> Tensor:
+    """Standardises scores over competing residues: `among` marks them, `mean` averages over them."""
     centred = scores - mean(scores * among)
     return centred * (mean(centred.square() * among) + _EPS).rsqrt()
 
 
-def _draw(scores: Tensor, free: Tensor, chain: Tensor, num_chains: int, noisy: bool) -> tuple[Tensor, Tensor]:
-    """Draws one free residue of each chain from the softmax of the scores `[N]`.
+def _draw(
+    scores: Tensor,
+    free: Tensor,
+    chain: Tensor,
+    num_chains: int,
+    noisy: bool,
+) -> tuple[Tensor, Tensor]:
+    """Draws one free residue of each chain from the softmax of the scores.
+
+    Arguments:
+        scores: Score of each residue, `[N]`.
+        free: True for residues that may be drawn, `[N]` bool.
+        chain: Number of each residue's chain, `[N]` int64.
+        num_chains: Number of chains B.
+        noisy: True draws by Gumbel noise; False takes the best residue.
 
     Returns:
-        The softmax of the perturbed scores, `[N]`, and the residue drawn in each chain, `[B]` (any residue if none
-        is free).
+        The softmax of the perturbed scores, `[N]`, and the residue drawn in each chain, `[B]` (an arbitrary one if no
+        residue is free).
     """
     if noisy:
         exponential = torch.empty_like(scores).exponential_()
@@ -233,13 +280,13 @@ def _draw(scores: Tensor, free: Tensor, chain: Tensor, num_chains: int, noisy: b
 
 
 def _within(seed: Tensor, graph: ResidueGraph, hops: int) -> Tensor:
-    """Lists the residues within some edges of each seed `[B]`, repeated where they are reached more than once."""
+    """Lists the residues within `hops` edges of each seed `[B]`, `[B, M]`; a residue may occur more than once."""
     reached = seed[:, None]
     for _ in range(hops):
         around = graph.neighbors[reached].flatten(1)
         reached = torch.cat([reached, around], dim=1)
         if reached.shape[1] > graph.max_length:
-            # No chain has more residues than the longest, so what is cut off are repetitions.
+            # No row has more distinct residues than the longest chain, so only repetitions are cut off.
             ordered = reached.sort(dim=1).values
             repeated = F.pad(ordered[:, 1:] == ordered[:, :-1], (1, 0))
             order = repeated.sort(dim=1, stable=True).indices[:, : graph.max_length]
@@ -255,15 +302,18 @@ def _first_of_each(index: Tensor) -> Tensor:
 
 
 def _rank(scores: Tensor, eligible: Tensor) -> Tensor:
-    """Ranks the eligible entries of each row `[B, M]` from the highest score, 0 first; equals go by position."""
-    order = scores.detach().masked_fill(~eligible, -torch.inf).sort(dim=1, descending=True, stable=True).indices
+    """Ranks the eligible entries of each row `[B, M]` by falling score, from 0; ties go by position."""
+    scores = scores.detach().masked_fill(~eligible, -torch.inf)
+    order = scores.sort(dim=1, descending=True, stable=True).indices
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter(1, order, places)
 
 
 def _rows(x: Tensor, index: Tensor) -> Tensor:
+    """Selects rows of `[N, ...]` by an index of any shape."""
     return x.index_select(0, index.flatten()).unflatten(0, index.shape)
 
 
 def _segment_sum(x: Tensor, chain: Tensor, num_chains: int) -> Tensor:
+    """Sums `[N, ...]` over the residues of each chain, `[B, ...]`."""
     return x.new_zeros(num_chains, *x.shape[1:]).index_add(0, chain, x)

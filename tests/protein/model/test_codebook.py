@@ -1,4 +1,4 @@
-"""The codebook: what it chooses, how it learns, and when it stands still."""
+"""The codebook: nearest codes, learning, freezing, and the two usage losses."""
 
 import copy
 import math
@@ -18,7 +18,7 @@ def seed():
 
 
 def started(codes, **options):
-    """A codebook with given codes `[C, dim]`."""
+    """Creates a codebook with given codes `[C, dim]`."""
     codebook = Codebook(*codes.shape, **options)
     codebook.codes.copy_(codes)
     codebook.started.fill_(True)
@@ -26,10 +26,11 @@ def started(codes, **options):
 
 
 def everything(z):
+    """Creates a mask without any gap, `[B, K]`."""
     return torch.ones(z.shape[:-1], dtype=torch.bool)
 
 
-def test_each_vector_gets_the_nearest_code_and_the_masked_none():
+def test_each_vector_gets_its_nearest_code_and_a_masked_vector_gets_none():
     codebook = started(torch.randn(20, 6)).eval()
     z = torch.randn(3, 5, 6)
     mask = torch.rand(3, 5) < 0.6
@@ -39,7 +40,7 @@ def test_each_vector_gets_the_nearest_code_and_the_masked_none():
     torch.testing.assert_close(quantized.vectors, codebook.codes[nearest] * mask[..., None])
 
 
-def test_the_gradient_passes_straight_through_and_the_commitment_pulls_toward_the_code():
+def test_the_gradient_passes_straight_through_and_the_commitment_pulls_a_vector_to_its_code():
     codebook = started(torch.randn(20, 6)).eval()
     z = torch.randn(2, 4, 6, requires_grad=True)
     mask = torch.tensor([[True, True, False, True], [True, False, True, True]])
@@ -76,12 +77,12 @@ def test_fault_4_after_two_thousand_updates_with_few_codes_in_use_none_has_colla
         z = centres[torch.randint(3, (10, 12))] + 0.1 * torch.randn(10, 12, 8)
         codebook(z, everything(z))
     assert codebook.codes.isfinite().all()
-    # Every code, in use or not, lies where substructures lie.
+    # Every code, used or not, lies close to a cluster of substructures.
     places = (centres - codebook.mean) / codebook.variance.sqrt()
     assert torch.cdist(codebook.codes, places).min(1).values.max() < 1.0
 
 
-def test_a_dead_code_is_set_on_a_vector_of_the_batch():
+def test_a_vector_of_the_batch_replaces_a_dead_code():
     codes = torch.tensor([[0.0, 0.0], [1000.0, 1000.0]])
     codebook = started(codes, decay=0.5)
     for _ in range(20):
@@ -90,13 +91,13 @@ def test_a_dead_code_is_set_on_a_vector_of_the_batch():
     assert codebook.codes.norm(dim=1).max() < 10
 
 
-@pytest.mark.parametrize("still", ["frozen", "eval"])
-def test_codes_stand_still_when_frozen_and_in_evaluation(still):
+@pytest.mark.parametrize("mode", ["frozen", "eval"])
+def test_nothing_changes_when_frozen_or_in_evaluation(mode):
     codebook = Codebook(16, 4)
     z = torch.randn(4, 5, 4)
     codebook(z, everything(z))
-    codebook.frozen = still == "frozen"
-    codebook.train(still != "eval")
+    codebook.frozen = mode == "frozen"
+    codebook.train(mode != "eval")
     before = copy.deepcopy(codebook.state_dict())
     for _ in range(300):
         z = torch.randn(4, 5, 4) + 5
@@ -105,7 +106,7 @@ def test_codes_stand_still_when_frozen_and_in_evaluation(still):
         assert torch.equal(value, before[name]), name
 
 
-def test_in_evaluation_vectors_are_standardised_by_moving_averages_not_by_their_batch():
+def test_evaluation_standardises_by_running_averages_not_by_the_batch():
     codebook = Codebook(16, 4)
     scale, shift = torch.tensor([0.01, 1.0, 5.0, 2.0]), torch.tensor([100.0, -3.0, 0.0, 8.0])
     for _ in range(200):
@@ -117,22 +118,22 @@ def test_in_evaluation_vectors_are_standardised_by_moving_averages_not_by_their_
     alone, together = codebook(z[:1, :1], everything(z[:1, :1])), codebook(z, everything(z))
     assert torch.equal(alone.vectors[0, 0], together.vectors[0, 0])
     standard = (z - codebook.mean) / codebook.variance.sqrt()
-    torch.testing.assert_close(together.compared[..., 1:], standard[..., 1:])
-    # The codes spread over every channel that varies, whatever its scale.
+    torch.testing.assert_close(together.standardised[..., 1:], standard[..., 1:])
+    # The codes spread over every channel that varies, at any scale.
     assert (codebook.codes.std(0)[1:] > 0.3).all()
 
 
-def test_vectors_that_drift_keep_codes_of_their_own():
-    """What they share may move faster than they differ, as it does early in training."""
+def test_vectors_that_drift_together_still_use_different_codes():
+    """Early in training the common part of the vectors moves faster than their differences grow."""
     codebook = Codebook(16, 4)
     for step in range(100):
         quantized = codebook(torch.randn(4, 25, 4) + step, everything(torch.zeros(4, 25, 4)))
-    torch.testing.assert_close(quantized.compared.flatten(0, 1).std(0), torch.ones(4), atol=0.02, rtol=0)
+    torch.testing.assert_close(quantized.standardised.flatten(0, 1).std(0), torch.ones(4), atol=0.02, rtol=0)
     assert len(quantized.codes.unique()) > 12
 
 
-def test_the_pull_toward_the_codes_does_not_shrink_what_it_pulls():
-    """Nothing else holds the scale of vectors that are standardised after: they would all become the same."""
+def test_the_commitment_does_not_shrink_the_vectors():
+    """The vectors are standardised later, so nothing else keeps their scale: they would all become equal."""
     codebook = Codebook(16, 4)
     network = torch.nn.Linear(4, 4)
     torch.nn.init.eye_(network.weight)
@@ -145,7 +146,7 @@ def test_the_pull_toward_the_codes_does_not_shrink_what_it_pulls():
     assert z.detach().flatten(0, 1).std(0).min() > 0.7
 
 
-def test_nothing_is_learned_from_an_empty_batch():
+def test_an_empty_batch_changes_no_code_and_has_no_loss():
     codebook = started(torch.randn(8, 4))
     before = codebook.codes.clone(), codebook.usage.clone()
     quantized = codebook(torch.randn(2, 3, 4), torch.zeros(2, 3, dtype=torch.bool))
@@ -167,7 +168,7 @@ def test_the_first_training_batch_starts_the_codes_by_k_means():
     assert ours < 0.8 * random or ours < 0.1
 
 
-def test_fewer_vectors_than_codes_still_start_distinct_codes():
+def test_a_start_on_fewer_vectors_than_codes_gives_distinct_codes():
     codebook = Codebook(50, 4)
     codebook.start(torch.randn(7, 4))
     assert len(codebook.codes.unique(dim=0)) == 50
@@ -213,7 +214,7 @@ def test_entropy_and_coverage_have_a_gradient_that_lowers_them():
         assert after < before
 
 
-def test_cosine_codes_have_one_length_and_ignore_that_of_the_vectors():
+def test_cosine_codes_have_one_length_and_ignore_the_length_of_the_vectors():
     codebook = Codebook(12, 6, distance="cosine")
     for _ in range(5):
         z = torch.randn(4, 10, 6)
@@ -234,7 +235,7 @@ def test_codes_are_exact_under_mixed_precision():
     assert mixed.vectors.dtype == torch.float32
 
 
-def test_the_state_survives_a_round_trip():
+def test_a_restored_codebook_continues_to_the_bit():
     codebook = Codebook(16, 4)
     z = torch.randn(4, 5, 4)
     codebook(z, everything(z))

@@ -57,7 +57,7 @@ def test_ties_go_to_the_smaller_index():
     assert graph.neighbors[4].tolist() == [3, 5]
 
 
-def test_turning_a_chain_turns_its_vectors_and_leaves_its_scalars(real, rotation):
+def test_rotating_a_chain_rotates_its_vectors_and_keeps_its_scalars(real, rotation):
     coords, ptr = real
     # Coordinates on a grid have equal distances, which only float64 keeps equal.
     coords = coords.double()
@@ -91,7 +91,7 @@ def test_a_missing_residue_has_no_features_and_no_edges(real):
     for feature in (graph.node_s, graph.node_v, graph.edge_s, graph.edge_v):
         assert feature.isfinite().all()
         assert not feature[60].any()
-    # Its neighbours in the sequence are chain ends: psi and omega of the one, phi of the other are unknown.
+    # Its neighbours in the sequence are chain ends: psi and omega of residue 59 and phi of residue 61 are unknown.
     assert graph.node_s[59, [1, 4, 2, 5]].tolist() == [1, 0, 1, 0]
     assert graph.node_s[61, [0, 3]].tolist() == [1, 0]
     assert not graph.node_v[59, 0].any() and not graph.node_v[61, 1].any()
@@ -113,18 +113,18 @@ def test_a_chain_shorter_than_the_neighbour_count_leaves_slots_empty():
     assert not graph.edge_s[~graph.neighbor_mask].any()
 
 
-def test_chains_longer_than_a_block_of_rows_are_searched_whole():
+def test_neighbours_are_right_in_a_chain_longer_than_a_block_of_rows():
     coords = torch.randn(700, 4, 3).cumsum(0)
     graph = featurize(coords, torch.tensor([0, 20, 700]), num_neighbors=5)
     nearest = torch.cdist(coords[20:, 1].double(), coords[20:, 1].double()).topk(6, largest=False).indices[:, 1:]
     assert torch.equal(graph.neighbors[20:], nearest + 20)
 
 
-def test_the_dihedral_angles_of_an_ideal_helix():
-    """Places four atoms of known torsion: the sine has the sign of the IUPAC convention (clockwise is positive)."""
+def test_dihedral_angles_have_the_sign_of_the_iupac_convention():
+    """Places four atoms with a known torsion angle; clockwise is positive."""
     phi = torch.tensor(-1.0)
     c_before, n, ca = torch.tensor([1.0, 1.0, 0.0]), torch.tensor([1.0, 0.0, 0.0]), torch.zeros(3)
-    # Seen along N -> CA, which is -x, C turns by phi from C', which is +y.
+    # Seen along N -> CA, which is -x, C is rotated by phi from C', which is +y.
     c = torch.stack([torch.tensor(0.0), phi.cos(), -phi.sin()])
     residues = torch.stack(
         [

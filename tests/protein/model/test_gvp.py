@@ -1,4 +1,4 @@
-"""The encoder: the published function, its symmetries, and the fast path against the plain one."""
+"""The encoder: the published function, its symmetries, and the fast form compared with the plain form."""
 
 import importlib.util
 from pathlib import Path
@@ -14,7 +14,7 @@ from partoken.protein.model.gvp import GVP, Encoder, FeatureDropout
 ROOT = Path(__file__).parents[3]
 FIXTURE = ROOT / "tests" / "protein" / "data" / "gvp_encoder.npz"
 
-# The published modules' names, and ours. Their `dummy_param` is empty and has no counterpart.
+# Names of the published modules, and ours. The published `dummy_param` is empty and has no counterpart.
 PUBLISHED_NAMES = {
     "node_encoder": "node_input",
     "edge_encoder": "edge_input",
@@ -26,7 +26,7 @@ PUBLISHED_NAMES = {
 
 
 def plain_encoder(encoder):
-    """Loads the plain form from the benchmarks, which are no package."""
+    """Loads the plain form from the benchmarks, which are not a package."""
     spec = importlib.util.spec_from_file_location("plain", ROOT / "benchmarks" / "plain.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -92,7 +92,7 @@ def threads(request):
 
 
 @pytest.mark.parametrize("edges", [170, 100_000])
-def test_fast_and_plain_encoders_are_one_function(monkeypatch, encoder, graph, edges, threads):
+def test_the_fast_and_the_plain_encoder_compute_the_same_function(monkeypatch, encoder, graph, edges, threads):
     monkeypatch.setitem(message._BLOCK, "cpu", edges)
     fast, plain = encoder(graph), plain_encoder(encoder)(graph)
     torch.testing.assert_close(fast, plain, atol=1e-12, rtol=1e-12)
@@ -105,7 +105,7 @@ def test_fast_and_plain_encoders_are_one_function(monkeypatch, encoder, graph, e
         torch.testing.assert_close(a, b, atol=1e-10, rtol=1e-10, msg=name)
 
 
-def test_the_encoder_computes_the_same_in_every_mode(encoder, graph, threads):
+def test_the_encoder_computes_the_same_in_every_gradient_mode(encoder, graph, threads):
     expected = encoder(graph).detach()
     with torch.no_grad():
         assert torch.equal(encoder(graph), expected)
@@ -114,7 +114,7 @@ def test_the_encoder_computes_the_same_in_every_mode(encoder, graph, threads):
 
 
 @pytest.mark.parametrize("edge_dims", [(4, 1), (3, 2)])
-def test_the_gradient_of_the_message_is_the_slope_of_its_value(monkeypatch, batch_of, edge_dims):
+def test_the_gradient_of_the_message_equals_finite_differences(monkeypatch, batch_of, edge_dims):
     monkeypatch.setitem(message._BLOCK, "cpu", 16)
     torch.manual_seed(1)
     coords, ptr = batch_of(3, 6)

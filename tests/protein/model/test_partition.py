@@ -1,4 +1,4 @@
-"""The partitioner: what a partition is, who may join, and what teaches it."""
+"""The partitioner: rules of a partition, evaluation, and gradients."""
 
 import pytest
 import torch
@@ -29,7 +29,7 @@ def graph(batch_of):
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("learned", [True, False])
 @pytest.mark.parametrize("k_hop", [1, 2, 3])
-def test_a_partition_obeys_its_rules(graph, training, learned, k_hop):
+def test_substructures_are_disjoint_small_and_within_k_hops_of_a_seed(graph, training, learned, k_hop):
     partitioner = Partitioner(DIM, max_clusters=6, cluster_size_max=9, k_hop=k_hop, learned=learned).train(training)
     partition = cut(partitioner, graph)
     assert partition.assignment.shape == graph.mask.shape and partition.mask.shape == (4, 6)
@@ -45,7 +45,7 @@ def test_a_partition_obeys_its_rules(graph, training, learned, k_hop):
             assert bool(partition.mask[chain, number]) == (len(members) > 0)
             if len(members):
                 assert len(members) <= 9
-                # Some member, the seed, reaches all others within k_hop edges.
+                # At least one member, the seed, reaches all others within k_hop edges.
                 assert within[members][:, members].all(1).any()
         numbers = partition.mask[chain].int()
         assert (numbers.diff() <= 0).all()
@@ -60,7 +60,7 @@ def test_a_feature_is_the_mean_of_its_residues(graph):
     assert not partition.features[~partition.mask].any()
 
 
-def test_a_chain_stops_at_its_threshold(graph):
+def test_a_chain_is_left_when_its_threshold_is_reached(graph):
     few = cut(Partitioner(DIM, max_clusters=30, termination_threshold=0.3), graph)
     many = cut(Partitioner(DIM, max_clusters=30, termination_threshold=1.0), graph)
     taken = torch.zeros(4).index_add(0, graph.chain, (few.assignment >= 0).float())
@@ -69,7 +69,7 @@ def test_a_chain_stops_at_its_threshold(graph):
     assert few.mask.sum() < many.mask.sum()
 
 
-def test_a_chain_ends_when_no_residue_is_free(batch_of):
+def test_a_chain_is_left_when_no_residue_is_free(batch_of):
     graph = featurize(*batch_of(4, 2))
     partition = cut(Partitioner(DIM, max_clusters=9, termination_threshold=1.0), graph)
     assert (partition.assignment >= 0).all()
@@ -114,8 +114,8 @@ def test_every_parameter_learns_from_the_features_alone(graph):
         assert parameter.grad.abs().max() > 1e-6, name
 
 
-def test_learning_moves_the_seed_to_what_the_loss_asks_for(graph):
-    """A loss that wants substructures of large first channels: seeds and members must come to have them."""
+def test_training_moves_substructures_to_residues_that_lower_the_loss(graph):
+    """The loss rewards a large first channel, so seeds and members must come to have one."""
     partitioner = Partitioner(DIM, max_clusters=3, cluster_size_max=5)
     h = torch.randn(len(graph.mask), DIM)
 
@@ -131,8 +131,8 @@ def test_learning_moves_the_seed_to_what_the_loss_asks_for(graph):
     assert reward(cut(partitioner.eval(), graph, h)) > before + 0.5
 
 
-def test_the_gradient_of_a_seed_is_that_of_the_softmax_mixture(batch_of):
-    """With the seed alone in its substructure, the feature moves as the mixture that the seed's softmax makes."""
+def test_the_gradient_of_a_seed_equals_that_of_the_softmax_mixture(batch_of):
+    """If a substructure has only its seed, its gradient is that of the features mixed by the softmax of the scores."""
     graph = featurize(*batch_of(12))
     partitioner = Partitioner(DIM, max_clusters=1, cluster_size_max=1).eval().double()
     with torch.no_grad():
@@ -172,8 +172,8 @@ def test_the_temperature_sharpens_the_choice_and_changes_the_gradient(batch_of):
     assert not torch.allclose(*gradients, rtol=0.05)
 
 
-def test_what_all_scores_share_decides_nothing(graph):
-    """Scores that hardly differ draw as sharply as others, and neither let all candidates in nor none."""
+def test_the_scale_of_the_scores_does_not_change_the_partition(graph):
+    """Scores with small differences give the same choices as scores with large differences."""
     partitioner = Partitioner(DIM)
     h = torch.randn(len(graph.mask), DIM)
     torch.manual_seed(1)
@@ -200,7 +200,7 @@ def test_a_wider_hop_reaches_further(batch_of):
     assert sizes[0] == 6 and sizes[1] > 6
 
 
-def test_chains_from_ten_to_three_thousand_residues_go_together(batch_of):
+def test_one_batch_can_hold_chains_of_ten_and_three_thousand_residues(batch_of):
     graph = featurize(*batch_of(10, 3000, 40))
     partition = cut(Partitioner(DIM), graph)
     assert partition.mask[1].all() and partition.features.isfinite().all()

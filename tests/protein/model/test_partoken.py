@@ -1,4 +1,4 @@
-"""The whole network: symmetries, gradients, settings, and the faults of the published code."""
+"""The whole network: shapes, symmetries, gradients, effects of the settings, and faults of the published code."""
 
 import io
 
@@ -10,6 +10,7 @@ from partoken.errors import UserError
 from partoken.protein.model.head import Head
 from partoken.protein.model.partition import Partition
 from partoken.protein.model.partoken import ParToken
+from partoken.protein.model.settings import NetworkSettings
 
 SMALL = {
     "node_h_dim": (24, 4),
@@ -31,7 +32,7 @@ def seed():
 
 def network(**settings):
     torch.manual_seed(0)
-    return ParToken(3, **(SMALL | settings))
+    return ParToken(3, NetworkSettings(**(SMALL | settings)))
 
 
 def sequence_of(coords):
@@ -49,7 +50,7 @@ def step(model, coords, ptr, weights=(1.0, 1e-3, 1e-2)):
 # Shapes and symmetries.
 
 
-def test_the_output_has_the_promised_shapes(batch_of):
+def test_the_output_has_the_documented_shapes(batch_of):
     coords, ptr = batch_of(10, 40, 200)
     output = network()(coords, ptr)
     assert output.logits.shape == (3, 3)
@@ -79,7 +80,7 @@ def test_fault_6_a_chain_gets_the_same_answer_alone_in_any_batch_in_any_order_an
         assert torch.equal(alone.tokens[0], together.tokens[number])
 
 
-def test_turning_and_shifting_a_chain_changes_nothing(batch_of, rotation):
+def test_rotating_and_shifting_a_chain_does_not_change_the_answer(batch_of, rotation):
     model = network().eval().double()
     coords, ptr = batch_of(10, 60)
     coords = coords.double()
@@ -88,13 +89,13 @@ def test_turning_and_shifting_a_chain_changes_nothing(batch_of, rotation):
     assert torch.equal(after.assignment, before.assignment)
 
 
-def test_a_mirrored_chain_is_another_chain(batch_of):
+def test_a_mirrored_chain_gets_another_answer(batch_of):
     model = network().eval()
     coords, ptr = batch_of(60)
     assert (model(coords, ptr).logits - model(-coords, ptr).logits).abs().max() > 1e-3
 
 
-def test_missing_residues_take_no_part(batch_of):
+def test_missing_residues_do_not_influence_the_answer(batch_of):
     model = network(seq_in=True, partition="learned").eval()
     coords, ptr = batch_of(30, 50)
     coords[40:45, 1] = torch.nan
@@ -107,7 +108,7 @@ def test_missing_residues_take_no_part(batch_of):
     assert (before.assignment[40:45] == -1).all() and not before.membership[40:45].any()
 
 
-def test_chains_from_ten_to_three_thousand_residues_and_none_at_all_go_together(batch_of):
+def test_one_batch_can_hold_chains_of_ten_and_three_thousand_residues_and_an_empty_one(batch_of):
     coords, ptr = batch_of(10, 3000, 6, 40)
     coords[3010:3016] = torch.nan
     model = network(k_hop=2)
@@ -117,7 +118,7 @@ def test_chains_from_ten_to_three_thousand_residues_and_none_at_all_go_together(
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
-# The faults of the published code.
+# Faults of the published code.
 
 
 @pytest.mark.parametrize("pooling", ["sum", "mean", "max", "attention"])
@@ -147,11 +148,11 @@ def test_fault_1_seed_growth_and_context_networks_move(batch_of):
 
 def test_fault_2_the_temperature_anneals_is_saved_and_changes_the_training(batch_of):
     model = network(tau_init=0.8, tau_min=0.1, tau_decay=0.5)
-    found = []
+    temperatures = []
     for epoch in (0, 1, 2, 3, 40):
         model.set_epoch(epoch)
-        found.append(float(model.tau))
-    assert found == pytest.approx([0.8, 0.4, 0.2, 0.1, 0.1])
+        temperatures.append(float(model.tau))
+    assert temperatures == pytest.approx([0.8, 0.4, 0.2, 0.1, 0.1])
     other = network(tau_init=0.8)
     other.load_state_dict(model.state_dict())
     assert float(other.tau) == pytest.approx(0.1)
@@ -168,7 +169,7 @@ def test_fault_2_the_temperature_anneals_is_saved_and_changes_the_training(batch
 
 
 @pytest.mark.parametrize("term", range(3))
-def test_fault_3_every_loss_teaches_encoder_and_partitioner(batch_of, term):
+def test_fault_3_every_loss_trains_encoder_and_partitioner(batch_of, term):
     model = network()
     coords, ptr = batch_of(50, 90, 40)
     with torch.no_grad():
@@ -186,7 +187,7 @@ def test_fault_3_every_loss_teaches_encoder_and_partitioner(batch_of, term):
         assert not torch.equal(gradients[0][name], gradients[1][name]), name
 
 
-def test_fault_5_a_frozen_codebook_stands_still_while_the_rest_learns(batch_of):
+def test_fault_5_a_frozen_codebook_does_not_change_while_the_rest_learns(batch_of):
     model = network(codebook_decay=0.5)
     coords, ptr = batch_of(50, 90, 40)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
@@ -199,17 +200,17 @@ def test_fault_5_a_frozen_codebook_stands_still_while_the_rest_learns(batch_of):
         return {name: value.clone() for name, value in model.codebook.state_dict().items()}
 
     train()
-    model.freeze_codebook()
+    model.codebook.frozen = True
     before = {name: value.clone() for name, value in model.codebook.state_dict().items()}
     weight = model.encoder.output[1].ws.weight.detach().clone()
     after = train()
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert not torch.equal(weight, model.encoder.output[1].ws.weight)
-    model.freeze_codebook(False)
+    model.codebook.frozen = False
     assert not torch.equal(train()["codes"], before["codes"])
 
 
-def test_fault_7_chains_of_forty_residues_are_nothing_special(batch_of):
+def test_fault_7_chains_of_forty_residues_are_no_special_case(batch_of):
     coords, ptr = batch_of(40, 40, 40, 40)
     assert step(network(), coords, ptr).logits.isfinite().all()
 
@@ -223,19 +224,19 @@ def test_fault_8_the_codebook_starts_from_real_substructures(batch_of, settings)
     assert model.training and model.codebook.started
     model.eval()
     output = model(*batches[0])
-    # 20 substructures and 32 codes: every substructure lies on one of its own.
+    # With 20 substructures and 32 codes, every substructure has a code of its own.
     assert output.losses["vq"] < 1e-4
-    # The k-means start must not be repeated by the first training batch.
+    # The first training batch must not repeat the k-means start.
     codes = model.codebook.codes.clone()
     model.train()(*batches[0])
     assert (model.codebook.codes - codes).norm() < codes.norm()
 
 
 @pytest.mark.parametrize("settings", [{}, {"partition": "none"}])
-def test_calibrated_averages_are_those_of_the_weights_of_now(batch_of, settings):
+def test_calibrating_measures_the_averages_with_the_present_weights(batch_of, settings):
     model = network(drop_rate=0.3, **settings)
     batches = [batch_of(50, 90, 30), batch_of(40, 70, 60, seed=1)]
-    for _ in range(3):  # averages that no batch alone would give
+    for _ in range(3):  # gives averages that no single batch has
         model(*batches[1])
     codes = None if model.codebook is None else model.codebook.codes.clone()
     model.calibrate(iter(batches))
@@ -250,16 +251,16 @@ def test_calibrated_averages_are_those_of_the_weights_of_now(batch_of, settings)
     if codes is not None:
         with torch.no_grad():
             parts = [model.partition(h, graph) for h, graph in zip(features, graphs, strict=True)]
-        found = torch.cat([part.features[part.mask] for part in parts])
-        torch.testing.assert_close(model.codebook.mean, found.mean(0))
-        torch.testing.assert_close(model.codebook.variance, found.var(0, unbiased=False))
+        substructures = torch.cat([part.features[part.mask] for part in parts])
+        torch.testing.assert_close(model.codebook.mean, substructures.mean(0))
+        torch.testing.assert_close(model.codebook.variance, substructures.var(0, unbiased=False))
         assert torch.equal(model.codebook.codes, codes)
-        model.freeze_codebook()
+        model.codebook.frozen = True
         model.calibrate(batches[:1])
-        torch.testing.assert_close(model.codebook.mean, found.mean(0))
+        torch.testing.assert_close(model.codebook.mean, substructures.mean(0))
 
 
-def test_fault_11_importance_tells_substructures_apart(batch_of):
+def test_fault_11_substructures_differ_in_importance(batch_of):
     model = network()
     coords, ptr = batch_of(80, 120)
     model.init_codebook([(coords, ptr)])
@@ -267,8 +268,8 @@ def test_fault_11_importance_tells_substructures_apart(batch_of):
     assert (importance.max(1).values - importance.min(1).values > 1e-3).all()
 
 
-def test_fault_11_substructures_that_all_touch_stay_apart(batch_of):
-    """On a complete graph of substructures, averaging would make them equal."""
+def test_fault_11_substructures_that_all_touch_keep_different_importance(batch_of):
+    """On a complete graph of substructures, plain averaging would make them equal."""
     head = Head(16, 3, pooling="mean", drop_rate=0.0)
     coords, ptr = batch_of(30)
     graph = network().featurize(coords, ptr)
@@ -299,7 +300,7 @@ def test_bfloat16_trains_without_nan(batch_of):
     assert output.logits.dtype == torch.float32
 
 
-def test_the_network_can_learn_a_few_chains_by_heart(batch_of):
+def test_the_network_can_memorise_a_few_chains(batch_of):
     model = network(drop_rate=0.0)
     coords, ptr = batch_of(40, 50, 30, 45, 60, 35)
     labels = torch.tensor([0, 1, 2, 2, 1, 0])
@@ -310,12 +311,12 @@ def test_the_network_can_learn_a_few_chains_by_heart(batch_of):
         losses.append(F.cross_entropy(model(coords, ptr).logits, labels))
         losses[-1].backward()
         optimizer.step()
-    # The partition is drawn anew in every step; at the start the loss is 1.1.
+    # Each step draws another partition; the loss starts at 1.1.
     assert torch.stack(losses[-20:]).mean() < 0.5
     assert (model.eval()(coords, ptr).logits.argmax(1) == labels).sum() >= 4
 
 
-def test_a_checkpoint_restores_the_answer_to_the_bit(batch_of):
+def test_a_restored_network_gives_the_same_answer_to_the_bit(batch_of):
     model = network()
     coords, ptr = batch_of(40, 50)
     step(model, coords, ptr)
@@ -358,7 +359,7 @@ CHANGED = {
 
 
 def answer(model, coords, ptr):
-    """Everything that a training step shows: logits, losses, tokens and the next step's codes."""
+    """Trains two steps; returns logits, losses and the norm of the gradient in one vector."""
     torch.manual_seed(5)
     step(model, coords, ptr)
     output = step(model, coords, ptr)
@@ -369,7 +370,7 @@ def answer(model, coords, ptr):
 
 
 @pytest.mark.parametrize("key", CHANGED)
-def test_every_key_does_something(batch_of, key):
+def test_every_setting_changes_the_training(batch_of, key):
     coords, ptr = batch_of(50, 90)
     model = network(**{key: CHANGED[key]})
     if key == "seq_in":
@@ -377,7 +378,7 @@ def test_every_key_does_something(batch_of, key):
     assert not torch.allclose(answer(network(), coords, ptr), answer(model, coords, ptr), rtol=1e-4)
 
 
-def test_the_decay_of_the_codebook_does_something(batch_of):
+def test_the_decay_of_the_codebook_changes_the_codes(batch_of):
     coords, ptr = batch_of(50, 90)
     codes = []
     for decay in (0.5, 0.99):
@@ -388,41 +389,19 @@ def test_the_decay_of_the_codebook_does_something(batch_of):
     assert not torch.allclose(*codes)
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "allowed"),
-    [
-        ("pooling", "average", "sum, mean, max, attention"),
-        ("partition", "both", "learned, random, none"),
-        ("tokens_from", "x", "codes, features"),
-        ("classify_from", "tokens", "both, substructures"),
-        ("codebook_distance", "l1", "l2, cosine"),
-        ("num_classes", 0, "at least 1"),
-        ("num_layers", 0, "at least 1"),
-        ("num_layers", 1.5, "whole number"),
-        ("max_clusters", -1, "at least 1"),
-        ("k_hop", True, "whole number"),
-        ("codebook_dim", 0, "null"),
-        ("drop_rate", 1.0, "below 1"),
-        ("drop_rate", float("nan"), "below 1"),
-        ("termination_threshold", 0.0, "above 0"),
-        ("tau_init", 0, "above 0"),
-        ("tau_min", 2.0, "tau_init"),
-        ("tau_decay", 1.1, "at most 1"),
-        ("psc_temp", -0.3, "above 0"),
-        ("codebook_decay", 1.0, "below 1"),
-        ("node_in_dim", [6, 4], "1 to 3 vectors"),
-        ("node_h_dim", [100], "[scalars, vectors]"),
-        ("edge_in_dim", [32, 2], "1 vector"),
-        ("seq_in", "yes", "true or false"),
-        ("num_neighbors", 0, "at least 1"),
-    ],
-)
-def test_a_bad_setting_is_refused_by_its_key(key, value, allowed):
-    with pytest.raises(UserError, match=rf"model\.{key}") as error:
-        ParToken(**{"num_classes": 3, key: value})
-    assert allowed in str(error.value) and repr(value) in str(error.value)
-
-
-def test_a_network_that_reads_sequences_asks_for_them(batch_of):
+def test_a_network_that_reads_sequences_rejects_chains_without_one(batch_of):
     with pytest.raises(UserError, match=r"model\.seq_in"):
         network(seq_in=True)(*batch_of(20))
+
+
+def test_the_default_settings_are_those_of_no_settings():
+    assert ParToken(2).settings == NetworkSettings()
+
+
+def test_parameters_and_buffers_keep_their_names_and_order():
+    """Checkpoints depend on the names; the random initial weights depend on the order."""
+    names = [name.split(".")[0] for name in network(seq_in=True, codebook_dim=6).state_dict()]
+    order = ["tau", "residue_type", "encoder", "partitioner", "to_code", "codebook", "from_code", "head"]
+    assert list(dict.fromkeys(names)) == order
+    codebook = list(network().codebook.state_dict())
+    assert codebook == ["codes", "usage", "mean", "variance", "updates", "started"]

@@ -1,0 +1,67 @@
+"""Loading a trained network from a checkpoint, without Lightning."""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from partoken.errors import UserError
+from partoken.protein.model.partoken import ParToken
+from partoken.protein.model.settings import split_settings
+from partoken.system.checkpoint import read_checkpoint
+
+__all__ = ["SavedNetwork", "load_network"]
+
+_PREFIX = "network."
+"""The task's attribute that holds the network: it begins the names in a checkpoint's `state_dict`."""
+
+
+@dataclass(frozen=True)
+class SavedNetwork:
+    """A trained network, with everything that a prediction needs."""
+
+    network: ParToken
+    """The network on the CPU, in evaluation mode."""
+    class_names: tuple[str, ...]
+    """Names of the classes, in the order of the network's logits."""
+    multi_label: bool
+    """True if a chain may have several labels."""
+    reading: Mapping[str, Any]
+    """Limits for reading structures, as keyword arguments of `partoken.protein.sources.reading.read_file`."""
+
+
+def load_network(checkpoint: str | os.PathLike[str]) -> SavedNetwork:
+    """Loads the network of a run.
+
+    Arguments:
+        checkpoint: A `.ckpt` file of a run; it is read with `weights_only=True`.
+
+    Raises:
+        UserError: the file does not exist, is damaged, or contains no ParToken network.
+    """
+    content = read_checkpoint(checkpoint)
+    settings = content.get("hyper_parameters", {})
+    data = settings.get("data")
+    if not isinstance(data, Mapping) or not {"class_names", "multi_label", "source"} <= set(data):
+        raise UserError(
+            f"{checkpoint} contains no ParToken network: its hyper-parameters are {sorted(settings)}; "
+            "choose checkpoints/best.ckpt of a run with model=partoken"
+        )
+    model = {key: value for key, value in settings.items() if key not in ("train", "data")}
+    try:
+        network_settings, _ = split_settings(model)
+        network = ParToken(len(data["class_names"]), network_settings)
+        network.load_state_dict(_network_weights(content["state_dict"]))
+    except (UserError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"{checkpoint} contains no ParToken network of this version: {reason}") from error
+    return SavedNetwork(
+        network=network.eval(),
+        class_names=tuple(data["class_names"]),
+        multi_label=bool(data["multi_label"]),
+        reading=data["source"]["reading"],
+    )
+
+
+def _network_weights(state: Mapping[str, Any]) -> dict[str, Any]:
+    return {name.removeprefix(_PREFIX): value for name, value in state.items() if name.startswith(_PREFIX)}

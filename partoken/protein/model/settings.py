@@ -1,0 +1,236 @@
+"""Settings of the network and of its loss: the keys of `model` in the configuration, checked once."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from partoken.errors import UserError, check_choice, check_flag, check_number, did_you_mean
+
+__all__ = ["POOLINGS", "LossSettings", "NetworkSettings", "split_settings"]
+
+POOLINGS = ("sum", "mean", "max", "attention")
+PARTITIONS = ("learned", "random", "none")
+DISTANCES = ("l2", "cosine")
+TOKEN_SOURCES = ("codes", "features")
+CLASSIFIER_INPUTS = ("both", "substructures")
+
+_COUNTS = (
+    "num_layers",
+    "num_neighbors",
+    "max_clusters",
+    "nhid",
+    "k_hop",
+    "cluster_size_max",
+    "codebook_size",
+)
+_WEIGHTS = (
+    "lambda_vq",
+    "lambda_ent",
+    "lambda_psc",
+    "lambda_summary",
+    "coordinate_noise",
+)
+_HIDDEN = "[scalars, vectors], both at least 1"
+_NODE_INPUT = "[2, 4 or 6 scalars, 1 to 3 vectors]: cosine and sine of up to three angles; next, previous, side chain"
+_EDGE_INPUT = "[a multiple of 4 scalars, 1 vector]: half distances, half sequence offsets; the direction"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkSettings:
+    """Everything that decides the architecture of `ParToken`.
+
+    Raises:
+        UserError: a value is not allowed; the message names its key under `model`.
+
+    Example:
+        >>> NetworkSettings(max_clusters=5).codebook_size
+        512
+        >>> NetworkSettings(max_clusters=0)
+        Traceback (most recent call last):
+        partoken.errors.UserError: model.max_clusters=0: must be a whole number of 1 or more
+    """
+
+    # Encoder
+
+    node_in_dim: tuple[int, int] = (6, 3)
+    """Scalars and vectors read of each residue: 2, 4 or 6 scalars (cosine and sine of phi, psi, omega) and 1 to 3
+    vectors (to the next CA, to the previous CA, to the side chain)."""
+    node_h_dim: tuple[int, int] = (100, 16)
+    """Hidden scalars and vectors of a residue; a residue's feature has as many channels as hidden scalars."""
+    edge_in_dim: tuple[int, int] = (32, 1)
+    """Scalars and vectors read of each edge: a multiple of 4 scalars (half of them a radial basis of the distance, half
+    sinusoids of the sequence offset) and 1 vector (the direction)."""
+    edge_h_dim: tuple[int, int] = (32, 1)
+    """Hidden scalars and vectors of an edge."""
+    num_layers: int = 3
+    """Message passing layers."""
+    drop_rate: float = 0.1
+    """Dropout rate in the encoder and in the classifier, from 0 to below 1."""
+    num_neighbors: int = 30
+    """Nearest residues, by CA distance, that send messages to a residue."""
+    seq_in: bool = False
+    """True: the network reads the amino acids beside the geometry."""
+    pooling: str = "sum"
+    """How residues become the summary of a chain: sum, mean, max or attention. See `ChainPooling`."""
+
+    # Partitioner
+
+    partition: str = "learned"
+    """learned: networks choose seeds and members; random: chance does; none: the network has no substructures."""
+    max_clusters: int = 10
+    """Largest number K of substructures in a chain."""
+    nhid: int = 50
+    """Hidden channels of the seed, growth and context networks."""
+    k_hop: int = 1
+    """Largest distance of a substructure's residue from its seed, in edges."""
+    cluster_size_max: int = 15
+    """Largest number of residues in a substructure, the seed included."""
+    termination_threshold: float = 0.95
+    """The partitioner leaves a chain when this fraction of its residues is assigned; above 0, at most 1."""
+    tau_init: float = 1.0
+    """Temperature of the partitioner in epoch 0. Epoch e has max(tau_min, tau_init * tau_decay^e)."""
+    tau_min: float = 0.1
+    """Lowest temperature, at most `tau_init`."""
+    tau_decay: float = 0.95
+    """Factor of the temperature from one epoch to the next; above 0, at most 1."""
+
+    # Codebook
+
+    codebook_size: int = 512
+    """Number of codes."""
+    codebook_dim: int | None = None
+    """Channels of a code. None: as many as a residue's feature, without a linear map before the codebook."""
+    codebook_beta: float = 0.25
+    """Weight of the commitment inside `losses["vq"]`, at least 0."""
+    codebook_decay: float = 0.99
+    """Fraction of the codes' moving averages that a step keeps, from 0 to below 1."""
+    codebook_distance: str = "l2"
+    """l2, or cosine: vectors and codes then have one common length."""
+    tokens_from: str = "codes"
+    """What the classifier reads of a substructure. codes: its code; features: the vector that the code stands for."""
+    psc_temp: float = 0.3
+    """Temperature of the soft codes in `losses["entropy"]` and `losses["coverage"]`, above 0."""
+
+    # Classifier
+
+    classify_from: str = "both"
+    """both: the classifier reads the substructures and the summary of all residues; substructures: nothing else, so
+    that nothing else can decide. Without a partition it reads the summary."""
+
+    def __post_init__(self) -> None:
+        for key in _COUNTS:
+            check_number(f"model.{key}", getattr(self, key), minimum=1, whole=True)
+        check_number("model.codebook_dim", self.codebook_dim, minimum=1, whole=True, optional=True)
+        for key in ("drop_rate", "codebook_decay"):
+            check_number(f"model.{key}", getattr(self, key), minimum=0, below=1)
+        for key in ("termination_threshold", "tau_decay"):
+            check_number(f"model.{key}", getattr(self, key), above=0, maximum=1)
+        for key in ("tau_init", "tau_min", "psc_temp"):
+            check_number(f"model.{key}", getattr(self, key), above=0)
+        check_number("model.codebook_beta", self.codebook_beta, minimum=0)
+        check_flag("model.seq_in", self.seq_in)
+        check_choice("model.pooling", self.pooling, POOLINGS)
+        check_choice("model.partition", self.partition, PARTITIONS)
+        check_choice("model.codebook_distance", self.codebook_distance, DISTANCES)
+        check_choice("model.tokens_from", self.tokens_from, TOKEN_SOURCES)
+        check_choice("model.classify_from", self.classify_from, CLASSIFIER_INPUTS)
+        self._check_temperatures()
+        self._check_dims()
+
+    def _check_temperatures(self) -> None:
+        if self.tau_min > self.tau_init:
+            raise UserError(
+                f"model.tau_min={self.tau_min}: must be at most model.tau_init={self.tau_init}, because the "
+                "temperature falls from tau_init to tau_min; lower tau_min or raise tau_init"
+            )
+
+    def _check_dims(self) -> None:
+        """Checks the pairs of channel counts, and turns the lists of the YAML file into tuples."""
+        checks = {
+            "node_in_dim": (_is_node_input, _NODE_INPUT),
+            "node_h_dim": (_is_dims, _HIDDEN),
+            "edge_in_dim": (_is_edge_input, _EDGE_INPUT),
+            "edge_h_dim": (_is_dims, _HIDDEN),
+        }
+        for key, (is_allowed, allowed) in checks.items():
+            value = getattr(self, key)
+            if not is_allowed(value):
+                raise UserError(f"model.{key}={value!r}: must be {allowed}")
+            object.__setattr__(self, key, tuple(value))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LossSettings:
+    """Everything that decides what `ParTokenTask` minimises.
+
+    The loss is cross entropy + lambda_vq * vq + lambda_ent * entropy + lambda_psc * coverage
+    + lambda_summary * summary.
+
+    Raises:
+        UserError: a value is not allowed; the message names its key under `model`.
+
+    Example:
+        >>> LossSettings(lambda_vq=-1)
+        Traceback (most recent call last):
+        partoken.errors.UserError: model.lambda_vq=-1: must be a number of 0 or more
+    """
+
+    lambda_vq: float = 1.0
+    """Weight of the vq term, `codebook_beta` times the commitment, at least 0."""
+    lambda_ent: float = 1e-3
+    """Weight of the usage entropy term, at least 0."""
+    lambda_psc: float = 1e-2
+    """Weight of the coverage term, at least 0."""
+    lambda_summary: float = 0.0
+    """Weight of the cross entropy of a second answer, read from the chain's summary alone. It teaches the encoder what
+    to look for before the partition has found it. 0: there is no second answer."""
+    class_balance: float = 0.0
+    """How much rare classes count for: the loss of a chain is weighted by its class's frequency to the power of minus
+    this. 0: all chains count alike; 1: all classes do. Must be 0 if a chain may have several labels."""
+    coordinate_noise: float = 0.0
+    """Standard deviation, in angstrom, of the noise on every coordinate during training."""
+
+    def __post_init__(self) -> None:
+        for key in _WEIGHTS:
+            check_number(f"model.{key}", getattr(self, key), minimum=0)
+        check_number("model.class_balance", self.class_balance, minimum=0, maximum=1)
+
+
+def split_settings(model: Mapping[str, Any]) -> tuple[NetworkSettings, LossSettings]:
+    """Sorts the flat keys of `model` into the settings of the network and of the loss.
+
+    Arguments:
+        model: keys of `conf/model/partoken.yaml`; a missing key takes its default.
+
+    Raises:
+        UserError: a key is unknown, or a value is not allowed.
+
+    Example:
+        >>> network, loss = split_settings({"num_layers": 2, "lambda_vq": 0.1})
+        >>> network.num_layers, loss.lambda_vq
+        (2, 0.1)
+    """
+    network_keys, loss_keys = ({field.name for field in fields(kind)} for kind in (NetworkSettings, LossSettings))
+    for key in model:
+        if key not in network_keys | loss_keys:
+            known = [f"model.{name}" for name in sorted(network_keys | loss_keys)]
+            raise UserError(f"model.{key} is not a setting of ParToken.{did_you_mean(f'model.{key}', known)}")
+    network = NetworkSettings(**{key: value for key, value in model.items() if key in network_keys})
+    loss = LossSettings(**{key: value for key, value in model.items() if key in loss_keys})
+    return network, loss
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_dims(value: Any) -> bool:
+    return isinstance(value, Sequence) and len(value) == 2 and all(map(_is_count, value))
+
+
+def _is_node_input(value: Any) -> bool:
+    return _is_dims(value) and value[0] in (2, 4, 6) and value[1] <= 3
+
+
+def _is_edge_input(value: Any) -> bool:
+    return _is_dims(value) and value[0] % 4 == 0 and value[1] == 1
