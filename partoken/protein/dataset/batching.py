@@ -49,7 +49,13 @@ class BatchSampler(DistributedSampler):
         world_size: int = 1,
         rank: int = 0,
     ) -> None:
-        super().__init__(lengths, num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)
+        super().__init__(
+            lengths,  # type: ignore[arg-type]  # the base class only takes its length
+            num_replicas=world_size,
+            rank=rank,
+            shuffle=shuffle,
+            seed=seed,
+        )
         self.start = 0  # batches of the epoch to leave out, for a loader that resumes within it
         self.lengths = np.asarray(lengths)
         self.max_residues = max_residues
@@ -80,6 +86,7 @@ class BatchSampler(DistributedSampler):
 
     def _fill_by_residues(self, order: np.ndarray, random: np.random.Generator) -> list[list[int]]:
         """Fills batches up to `max_residues`, with different chains together in each pass if the limit allows it."""
+        assert self.max_residues is not None
         lengths = self.lengths[order]
         for spread in SPREADS if self.shuffle else (0.0,):
             # The longest chain first packs tightly. Random changes of the lengths change which chains meet.

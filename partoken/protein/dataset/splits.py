@@ -67,7 +67,7 @@ def limit_rows(splits: np.ndarray, classes: Sequence[Hashable], limit: int, *, s
     chosen: list[int] = []
     for split in np.unique(splits):
         next_turn: dict[Hashable, int] = {}
-        members = []
+        members: list[tuple[int, int, int]] = []  # turn of its class, order of drawing, position
         for position in order[splits[order] == split]:
             turn = next_turn.get(classes[position], 0)
             next_turn[classes[position]] = turn + 1

@@ -17,6 +17,7 @@ import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -119,7 +120,7 @@ def open_arrays(
     for file in files:
         if not file.is_file():
             raise UserError(f"{file}: no such file")
-    limits = {"min_length": min_length, "max_length": max_length}
+    limits: dict[str, Any] = {"min_length": min_length, "max_length": max_length}
     cache_key = {
         "source": "arrays",
         "files": [str(file.resolve()) for file in files],

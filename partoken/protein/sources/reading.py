@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -254,7 +255,7 @@ def _runs(structure: gemmi.Structure, atoms: gemmi.FlatStructure) -> np.ndarray:
     return np.concatenate([run, np.full(len(atoms.altlocs) - len(run), -1)])
 
 
-def _strings(codes: np.ndarray) -> np.ndarray:
+def _strings(codes: Any) -> np.ndarray:
     """Returns names of up to 8 characters, bytes [n], from the character codes that gemmi gives."""
     return np.ascontiguousarray(codes).view("S8").ravel()
 

@@ -183,9 +183,9 @@ def _plan(length: int, start: int, motif: np.ndarray, random: np.random.Generato
     end = 0
     while end < length:
         is_helix = random.random() < 0.5
-        part = slice(end, end + random.integers(*((6, 17) if is_helix else (4, 9))))
+        part = slice(end, end + int(random.integers(*((6, 17) if is_helix else (4, 9)))))
         plan[part] = (*HELIX, 5.0) if is_helix else (*STRAND, 10.0)
-        end = part.stop + random.integers(2, 7)  # a loop, because a strand right after a helix would clash with it
+        end = part.stop + int(random.integers(2, 7))  # a loop, because a strand right after a helix would clash with it
     stop = start + MOTIF_LENGTH
     plan[max(start - 3, 0) : stop + 3] = np.nan  # loops at both ends, so that the chain can avoid clashes
     plan[start:stop] = np.column_stack([motif, np.full(MOTIF_LENGTH, MOTIF_SPREAD)])
