@@ -1,11 +1,12 @@
-"""Chains a second for each format, cold and cached, and memory at 1,000 and 20,000 chains.
+"""Measures the reading of chains: speed of each format, uncached and cached, and memory at 1,000 and 20,000 chains.
 
     python benchmarks/data.py [--chains 1000] [--many 20000] [--skip-memory]
 
-Structure files are written from the chains that ship with the package. Cold: read, cleaned and written to an empty
-cache, with all cores. Cached: the same again. Batches: every chain of the cache once, in batches of 32, one process.
-Memory is measured in a process of its own: the highest resident set, and of it what is not shared with the page cache
-(a mapped file is given back when another needs the room).
+The structure files hold the chains that ship with the package. "cold" reads and cleans them into an empty cache, with
+all cores. "cached" opens the cache. "batches" reads every chain from the cache once, in batches of 32, in one process.
+
+Memory is measured in a separate process: the largest resident set, and its private part. The rest is mapped from files,
+and the system frees it when another process needs memory.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -50,34 +52,40 @@ def main() -> None:
             print(f"\n{'synthetic chains':>18}{'cache':>10}{'':>8}{'resident':>10}{'private':>10}")
             for number in (1000, options.many):
                 command = [sys.executable, __file__, "--measure-memory", str(number), "--folder", folder]
-                found = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-                for what in ("start", "make", "read"):
-                    resident, private = found[what]
-                    size = f"{found['bytes'] / 2**20:.0f} MB"
-                    print(f"{number:>18,}{size:>10}{what:>8}{resident:>7.0f} MB{private:>7.0f} MB", flush=True)
+                output = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+                print_memory(number, json.loads(output))
+
+
+def print_memory(number: int, measured: dict[str, Any]) -> None:
+    """Prints the memory in each phase; `measured` is the result of `memory`."""
+    size = f"{measured['bytes'] / 2**20:.0f} MB"
+    for phase in ("start", "make", "read"):
+        resident, private = measured[phase]
+        print(f"{number:>18,}{size:>10}{phase:>8}{resident:>7.0f} MB{private:>7.0f} MB", flush=True)
 
 
 def speed(number: int, folder: Path) -> None:
-    """Prints chains a second for each format."""
+    """Prints the chains per second of each format."""
     store = embedded().collection.store
     chains = store.read(np.arange(number) % len(store))
     residues = sum(map(len, chains))
     print(f"{number} chains, {residues:,} residues\n{'format':>18}{'cold':>12}{'cached':>12}{'batches':>12}   chains/s")
     for name, source in sources(chains, folder).items():
-        source(folder / "warm" / name)  # the modules and the file cache, as at any second run
+        source(folder / "warm" / name)  # loads modules and fills the file cache, as before any second run
         start = time.perf_counter()
         source(folder / "cold" / name)
         cold = time.perf_counter()
-        found = source(folder / "cold" / name)
+        opened = source(folder / "cold" / name)
         cached = time.perf_counter()
-        read_all(found)
+        read_all(opened)
         done = time.perf_counter()
-        rates = (len(found) / seconds for seconds in (cold - start, cached - cold, done - cached))
-        print(f"{name:>18}" + "".join(f"{rate:>12,.0f}" for rate in rates), flush=True)
+        durations = (cold - start, cached - cold, done - cached)
+        rates = "".join(f"{len(opened) / seconds:>12,.0f}" for seconds in durations)
+        print(f"{name:>18}{rates}", flush=True)
 
 
 def sources(chains: list[Backbone], folder: Path) -> dict[str, Callable[[Path], ChainStore]]:
-    """Writes the chains in each format; returns what opens each with a cache folder."""
+    """Writes the chains in each format; returns a function for each that opens them with a cache folder."""
     readers: dict[str, Callable[[Path], ChainStore]] = {}
     for name in ("pdb", "cif", "pdb.gz", "cif.gz"):
         root = folder / name
@@ -101,7 +109,7 @@ def sources(chains: list[Backbone], folder: Path) -> dict[str, Callable[[Path], 
 
 
 def as_structure(chain: Backbone) -> gemmi.Structure:
-    """Returns a chain as a structure of one model."""
+    """Returns a structure of one model with one chain."""
     structure, model, part = gemmi.Structure(), gemmi.Model("1"), gemmi.Chain("A")
     names = gemmi.expand_one_letter_sequence(chain.letters, gemmi.ResidueKind.AA)
     for number, (points, name) in enumerate(zip(chain.coords.astype(float), names, strict=True), 1):
@@ -127,8 +135,8 @@ def read_all(store: ChainStore) -> None:
 
 
 def memory(number: int, folder: Path) -> dict[str, object]:
-    """Makes and reads synthetic chains, and returns the highest resident and private megabytes of this process."""
-    found: dict[str, object] = {}
+    """Makes and reads synthetic chains; returns resident and private megabytes in each phase, and the cache's bytes."""
+    measured: dict[str, object] = {}
     recipe, cache = Recipe(num_chains=number, shortest=40, longest=80), folder / f"memory{number}"
     store: ChainStore | None = None
 
@@ -136,14 +144,15 @@ def memory(number: int, folder: Path) -> dict[str, object]:
         nonlocal store
         store = open_synthetic(recipe, cache)
 
-    for what, action in (("start", lambda: None), ("make", make), ("read", lambda: read_all(store))):
-        found[what] = highest(action)
-    found["bytes"] = sum(file.stat().st_size for file in cache.glob("*.chains"))
-    return found
+    phases = {"start": lambda: None, "make": make, "read": lambda: read_all(store)}
+    for phase, action in phases.items():
+        measured[phase] = largest_memory(action)
+    measured["bytes"] = sum(file.stat().st_size for file in cache.glob("*.chains"))
+    return measured
 
 
-def highest(action: Callable[[], None]) -> tuple[float, float]:
-    """Runs an action and returns the highest resident and private megabytes meanwhile, looked at every 20 ms."""
+def largest_memory(action: Callable[[], None]) -> tuple[float, float]:
+    """Runs an action; returns the largest resident and private megabytes of this process, sampled every 20 ms."""
     done = threading.Event()
     peak = [0.0, 0.0]
 

@@ -32,7 +32,8 @@ from partoken.protein.dataset.assembly import ChainDataset
 from partoken.protein.dataset.datamodule import ProteinDataModule
 from partoken.protein.metrics import multi_class_scores
 from partoken.protein.model.graph import featurize
-from partoken.protein.sources.arrays import read_table, table_of
+from partoken.protein.sources.arrays import table_path
+from partoken.protein.sources.label_table import read_label_table
 
 ROOT = Path(__file__).resolve().parent.parent
 VARIANTS = {
@@ -47,7 +48,7 @@ SCORES = ("accuracy", "macro_f1")
 
 def write_share(table: str, share: float, out: Path) -> Path:
     """Writes the rows of a table without the training clusters beyond a share, the same ones every time."""
-    rows = [row for row in read_table(table) if row["split"] != "train" or _place(row["cluster"]) < share]
+    rows = [row for row in read_label_table(table) if row["split"] != "train" or _place(row["cluster"]) < share]
     with open(out, "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
@@ -168,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("overrides", nargs="*", help="after --: overrides of run_partoken.py")
     settings = parser.parse_args(arguments)
     settings.out.mkdir(parents=True, exist_ok=True)
-    table = table_of(settings.path)
+    table = table_path(settings.path)
     if settings.share < 1:
         table = write_share(table, settings.share, settings.out / f"share{settings.share:g}.csv")
     data = arrays(settings.path, table=table, label_column=settings.label)

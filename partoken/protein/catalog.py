@@ -1,40 +1,68 @@
-"""What the `data` group of the configuration creates: a function for each file of `conf/data`."""
+"""Creates the data module of a source: one function for each protein file of `conf/data`."""
 
 from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from partoken.errors import check_number
 from partoken.protein.chains.collection import Collection, from_columns
 from partoken.protein.chains.store import ChainStore
 from partoken.protein.chains.validation import MIN_LENGTH
 from partoken.protein.dataset.datamodule import ProteinDataModule
-from partoken.protein.sources.arrays import open_arrays, read_arrays, table_of
+from partoken.protein.dataset.options import DataOptions
+from partoken.protein.sources.arrays import open_arrays, read_arrays, table_path
+from partoken.protein.sources.class_names import CATH_CLASSES, ENZYME_CLASSES
 from partoken.protein.sources.folder import label_chains, read_folder
-from partoken.protein.sources.proteinshake import label_proteins, read_proteinshake, task_of
+from partoken.protein.sources.proteinshake import (
+    download_release,
+    label_proteins,
+    read_proteinshake,
+    release_of,
+)
 from partoken.protein.sources.synthetic import Recipe, open_synthetic
 
 __all__ = ["arrays", "embedded", "folder", "proteinshake", "synthetic"]
 
+EMBEDDED_NAMES = {
+    "cath_class": CATH_CLASSES,
+    "ec_top": ENZYME_CLASSES,
+    "enzyme": {"0": "no enzyme", "1": "enzyme"},
+}
+"""Readable names of the labels in a column of the embedded table. The labels of `ss_class` are readable themselves."""
+
+EMBEDDED_FIRST_LEVEL_NAMES = {"cath": CATH_CLASSES, "ec": ENZYME_CLASSES}
+"""The same for the first level of a hierarchical column."""
+
 
 def embedded(
-    label_column: str = "cath_class", label_depth: int | None = None, multi_label: bool = False, **options: Any
+    label_column: str = "cath_class",
+    label_depth: int | None = None,
+    multi_label: bool = False,
+    **options: Any,
 ) -> ProteinDataModule:
-    """Creates the data module of the chains that ship with the package; see NOTICE for where they come from.
+    """Creates the data module of the chains that ship with the package; NOTICE names their sources.
 
     Arguments:
         label_column: `cath_class`, `ec_top`, `ss_class` or another column of the table.
-        label_depth: keep so many levels of a hierarchical label.
-        multi_label: several labels of a chain are separated by semicolons.
-        options: of `ProteinDataModule`.
+        label_depth: number of levels to keep of a hierarchical label; None keeps all.
+        multi_label: a chain may have several labels, separated by semicolons.
+        options: fields of `DataOptions`, and `batch_size`, `num_workers` and `seed` of `ProteinDataModule`.
+
+    Raises:
+        UserError: an option is out of range.
     """
     path = Path(str(resources.files("partoken.protein.embedded") / "chains.npz"))
-    labels = {"label_column": label_column, "label_depth": label_depth, "multi_label": multi_label}
+    label_options = _label_options(label_column, label_depth, multi_label)
+    class_names = EMBEDDED_NAMES.get(label_column)
+    if label_depth == 1 and class_names is None:
+        class_names = EMBEDDED_FIRST_LEVEL_NAMES.get(label_column)
 
     def read() -> Collection:
-        return from_columns(ChainStore.of(read_arrays(path)), where=table_of(path), **labels)
+        store = ChainStore.of(read_arrays(path))
+        return from_columns(store, table_name=table_path(path), class_names=class_names, **label_options)
 
-    return _create("embedded", read, labels, {}, options)
+    return _create("embedded", read, label_options, {}, **options)
 
 
 def arrays(
@@ -48,27 +76,30 @@ def arrays(
     cache_dir: str | None = None,
     **options: Any,
 ) -> ProteinDataModule:
-    """Creates the data module of an NPZ file of chains; its format stands in `sources.arrays`.
+    """Creates the data module of an NPZ file of chains; `sources.arrays` describes the format.
 
     Arguments:
         path: the NPZ file.
-        table: the CSV file; None takes the one of the same name beside the NPZ file.
-        label_column: the column of the table with the label.
-        label_depth: keep so many levels of a hierarchical label.
-        multi_label: several labels of a chain are separated by semicolons.
-        min_length: complete residues that a chain must have at least.
-        max_length: residues that it may have at most; None for any number.
-        cache_dir: where the cache is; None takes the user's cache folder.
-        options: of `ProteinDataModule`.
+        table: the CSV file; None takes the file of the same name beside the NPZ file.
+        label_column: column of the table with the label.
+        label_depth: number of levels to keep of a hierarchical label; None keeps all.
+        multi_label: a chain may have several labels, separated by semicolons.
+        min_length: number of residues with N, CA and C that a chain must have.
+        max_length: largest number of residues of a chain; None: no limit.
+        cache_dir: cache folder; None takes the user's cache folder.
+        options: fields of `DataOptions`, and `batch_size`, `num_workers` and `seed` of `ProteinDataModule`.
+
+    Raises:
+        UserError: an option is out of range.
     """
-    labels = {"label_column": label_column, "label_depth": label_depth, "multi_label": multi_label}
-    reading = {"min_length": min_length, "max_length": max_length}
+    label_options = _label_options(label_column, label_depth, multi_label)
+    limits = _limits(min_length, max_length)
 
     def read() -> Collection:
-        store = open_arrays(path, table, cache_dir=cache_dir, **reading)
-        return from_columns(store, where=table_of(path, table), **labels)
+        store = open_arrays(path, table, cache_dir=cache_dir, **limits)
+        return from_columns(store, table_name=table_path(path, table), **label_options)
 
-    return _create("arrays", read, labels, reading, {**options, "cache_dir": cache_dir})
+    return _create("arrays", read, label_options, limits, cache_dir=cache_dir, **options)
 
 
 def folder(
@@ -87,30 +118,33 @@ def folder(
     """Creates the data module of a folder of structure files.
 
     Arguments:
-        root: the folder; PDB and mmCIF files at any depth, also with `.gz`.
-        labels: the CSV file with the label of each file or chain.
+        root: the folder; its PDB and mmCIF files at any depth, also with `.gz`.
+        labels: CSV file with the label of each file or chain.
         label_column: its column with the label.
         id_column: its column with the name of the file, or of the chain: `1abc_A`.
-        chains: which chains of a file that is labelled as a whole are used: longest or all.
-        label_depth: keep so many levels of a hierarchical label.
-        multi_label: several labels of a chain are separated by semicolons or stand in several lines.
-        min_length: complete residues that a chain must have at least.
-        max_length: residues that it may have at most; None for any number.
-        cache_dir: where the cache is; None takes the user's cache folder.
-        options: of `ProteinDataModule`.
+        chains: which chains a file's label applies to: "longest" or "all".
+        label_depth: number of levels to keep of a hierarchical label; None keeps all.
+        multi_label: a chain may have several labels, in one cell separated by semicolons or in several rows.
+        min_length: number of residues with N, CA and C that a chain must have.
+        max_length: largest number of residues of a chain; None: no limit.
+        cache_dir: cache folder; None takes the user's cache folder.
+        options: fields of `DataOptions`, and `batch_size`, `num_workers` and `seed` of `ProteinDataModule`.
+
+    Raises:
+        UserError: an option is out of range.
     """
-    how = {"label_column": label_column, "label_depth": label_depth, "multi_label": multi_label}
-    reading = {"min_length": min_length, "max_length": max_length}
+    label_options = _label_options(label_column, label_depth, multi_label)
+    limits = _limits(min_length, max_length)
 
     def read() -> Collection:
-        store = read_folder(root, cache_dir=cache_dir, **reading)
-        return label_chains(store, labels, id_column=id_column, chains=chains, **how)
+        store = read_folder(root, cache_dir=cache_dir, **limits)
+        return label_chains(store, labels, id_column=id_column, chains=chains, **label_options)
 
-    return _create("folder", read, how, reading, {**options, "cache_dir": cache_dir})
+    return _create("folder", read, label_options, limits, cache_dir=cache_dir, **options)
 
 
 def proteinshake(
-    dataset_name: str,
+    dataset_name: str = "enzymecommission",
     data_dir: str = "data",
     split: str = "random",
     split_similarity_threshold: float = 0.7,
@@ -120,33 +154,42 @@ def proteinshake(
     cache_dir: str | None = None,
     **options: Any,
 ) -> ProteinDataModule:
-    """Creates the data module of a ProteinShake release with its own splits.
+    """Creates the data module of a ProteinShake data set with its own splits.
 
     Arguments:
-        dataset_name: enzymecommission, proteinfamily, scop or geneontology.
-        data_dir: where the release files are, or are put.
-        split: random, sequence or structure.
-        split_similarity_threshold: the largest similarity between training and test, for the latter two.
-        label_column: another label of the file than the data set's usual one.
-        min_length: complete residues that a chain must have at least.
-        max_length: residues that it may have at most; None for any number.
-        cache_dir: where the cache is; None takes the user's cache folder.
-        options: of `ProteinDataModule`.
+        dataset_name: "enzymecommission", "proteinfamily", "scop" or "geneontology".
+        data_dir: folder of the release files; a missing file is downloaded into it.
+        split: "random", "sequence" or "structure".
+        split_similarity_threshold: largest similarity between training and test proteins, for the splits by sequence
+            (0.5 to 0.9) and structure (0.3 to 0.9).
+        label_column: another label of the file; None takes the usual label of the data set.
+        min_length: number of residues with N, CA and C that a chain must have.
+        max_length: largest number of residues of a chain; None: no limit.
+        cache_dir: cache folder; None takes the user's cache folder.
+        options: fields of `DataOptions`, and `batch_size`, `num_workers` and `seed` of `ProteinDataModule`.
+
+    Raises:
+        UserError: no data set has this name, or an option is out of range.
     """
-    task = task_of(dataset_name)
-    how = {
-        "label_column": label_column or task.label_column,
-        "label_depth": task.label_depth,
-        "multi_label": task.multi_label,
-    }
-    reading = {"min_length": min_length, "max_length": max_length}
+    release = release_of(dataset_name)
+    label_options = _label_options(label_column or release.label_column, release.label_depth, release.multi_label)
+    limits = _limits(min_length, max_length)
 
     def read() -> Collection:
-        store = read_proteinshake(dataset_name, data_dir, cache_dir=cache_dir, **reading)
-        return label_proteins(store, task, split=split, threshold=split_similarity_threshold, label_column=label_column)
+        store = read_proteinshake(dataset_name, data_dir, cache_dir=cache_dir, **limits)
+        threshold = split_similarity_threshold
+        return label_proteins(store, release, split=split, threshold=threshold, label_column=label_column)
 
-    options |= {"split": "given", "cache_dir": cache_dir}
-    return _create(f"proteinshake {dataset_name}", read, how, reading, options)
+    return _create(
+        f"proteinshake {dataset_name}",
+        read,
+        label_options,
+        limits,
+        download=lambda: download_release(dataset_name, data_dir),
+        split="given",
+        cache_dir=cache_dir,
+        **options,
+    )
 
 
 def synthetic(
@@ -159,36 +202,73 @@ def synthetic(
     cache_dir: str | None = None,
     **options: Any,
 ) -> ProteinDataModule:
-    """Creates the data module of made-up chains with a motif that decides their class; see `sources.synthetic`.
+    """Creates the data module of synthetic chains, whose class depends on a motif; see `sources.synthetic`.
 
-    The motif's residues are in the column `motif` of `dataset(split).store`, as `start-stop`.
+    The column `motif` of `dataset(split).store` holds the residues of the motif as `start-stop`, counted from 0.
 
     Arguments:
-        num_chains: of all splits together.
-        num_classes: one motif each.
+        num_chains: number of chains in all splits together.
+        num_classes: number of classes; each has its own motif.
         shortest: residues of the shortest chain.
         longest: residues of the longest chain.
-        recipe_seed: of the chains.
-        split: random, or cluster.
-        cache_dir: where the cache is; None takes the user's cache folder.
-        options: of `ProteinDataModule`.
+        recipe_seed: seed of the chains.
+        split: "random" or "cluster".
+        cache_dir: cache folder; None takes the user's cache folder.
+        options: fields of `DataOptions`, and `batch_size`, `num_workers` and `seed` of `ProteinDataModule`.
+
+    Raises:
+        UserError: an option is out of range.
     """
     recipe = Recipe(num_chains, num_classes, shortest, longest, recipe_seed)
-    how = {"label_column": "label", "label_depth": None, "multi_label": False}
+    label_options = _label_options("label", None, False)
 
     def read() -> Collection:
-        return from_columns(open_synthetic(recipe, cache_dir), where="the recipe", **how)
+        store = open_synthetic(recipe, cache_dir)
+        return from_columns(store, table_name="the recipe", **label_options)
 
-    return _create("synthetic", read, how, {}, {**options, "split": split, "cache_dir": cache_dir})
+    return _create("synthetic", read, label_options, {}, split=split, cache_dir=cache_dir, **options)
+
+
+def _label_options(label_column: str, label_depth: int | None, multi_label: bool) -> dict[str, Any]:
+    check_number("data.label_depth", label_depth, minimum=1, whole=True, optional=True)
+    return {
+        "label_column": label_column,
+        "label_depth": label_depth,
+        "multi_label": multi_label,
+    }
+
+
+def _limits(min_length: int, max_length: int | None) -> dict[str, Any]:
+    check_number("data.min_length", min_length, minimum=1, whole=True)
+    check_number("data.max_length", max_length, minimum=min_length, whole=True, optional=True)
+    return {"min_length": min_length, "max_length": max_length}
 
 
 def _create(
     name: str,
-    read: Callable[[], Collection],
-    labels: Mapping[str, Any],
-    reading: Mapping[str, Any],
-    options: Mapping[str, Any],
+    read_source: Callable[[], Collection],
+    label_options: Mapping[str, Any],
+    limits: Mapping[str, Any],
+    *,
+    batch_size: int = 8,
+    num_workers: int = 0,
+    seed: int = 0,
+    download: Callable[[], Any] | None = None,
+    **options: Any,
 ) -> ProteinDataModule:
-    settings = {"name": name, "label_column": labels["label_column"], "label_depth": labels["label_depth"]}
-    settings["reading"] = {"min_length": MIN_LENGTH, "max_length": None, **reading}
-    return ProteinDataModule(read, settings=settings, multi_label=labels["multi_label"], **options)
+    """Creates a data module; `options` are fields of `DataOptions`."""
+    provenance = {
+        "name": name,
+        "label_column": label_options["label_column"],
+        "label_depth": label_options["label_depth"],
+        "reading": {**_limits(MIN_LENGTH, None), **limits},
+    }
+    return ProteinDataModule(
+        read_source,
+        DataOptions(multi_label=label_options["multi_label"], **options),
+        provenance=provenance,
+        batch_size=batch_size,
+        num_workers=num_workers,
+        seed=seed,
+        download=download,
+    )

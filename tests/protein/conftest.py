@@ -1,3 +1,5 @@
+"""Fixtures of the protein tests: real chains, random batches, one thread."""
+
 import numpy as np
 import pytest
 import torch
@@ -8,7 +10,7 @@ from partoken.protein.chains.backbone import Backbone
 
 @pytest.fixture(scope="session")
 def chains() -> list[Backbone]:
-    """Real chains without missing atoms, the shortest of those that ship with the package first."""
+    """The shortest embedded chains that have no missing atom, shortest first."""
     store = embedded().collection.store
     shortest = store.read(store.lengths.argsort(kind="stable")[:120])
     return [chain for chain in shortest if np.isfinite(chain.coords).all()]
@@ -16,7 +18,7 @@ def chains() -> list[Backbone]:
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread():
-    """These tensors are small: on a busy machine, threads would spend their time waiting for each other."""
+    """Uses one thread: the tensors are small, and on a busy machine threads mostly wait for each other."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -25,7 +27,7 @@ def one_thread():
 
 @pytest.fixture
 def rotation():
-    """A random rotation, `[3, 3]`."""
+    """A random rotation matrix, float64 [3, 3]."""
     generator = torch.Generator().manual_seed(3)
     q, _ = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64))
     return q * torch.linalg.det(q)
@@ -33,7 +35,7 @@ def rotation():
 
 @pytest.fixture
 def batch_of():
-    """Makes a flat batch of helix-like random chains of given lengths: coordinates `[N, 4, 3]` and pointer."""
+    """Makes a flat batch of random chains of given lengths: coordinates float32 [N, 4, 3], pointer int64 [B + 1]."""
 
     def make(*lengths: int, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
         generator = torch.Generator().manual_seed(seed)

@@ -1,4 +1,4 @@
-"""Structure files written by the tests from chains of known coordinates."""
+"""Text of structure files that tests write from chains with known coordinates."""
 
 from collections.abc import Iterable
 
@@ -27,6 +27,7 @@ def atom_line(
     occupancy: float = 1.0,
     record: str = "ATOM",
 ) -> str:
+    """Returns an atom line of a PDB file; `point` is in angstrom."""
     x, y, z = point
     return (
         f"{record:<6}{1:5d}  {name:<3}{altloc}{residue:>3} {chain}{number:4d}{icode}   "
@@ -35,6 +36,7 @@ def atom_line(
 
 
 def pdb_chain(backbone: Backbone, chain: str = "A", start: int = 1) -> str:
+    """Returns the atom lines of a chain, with residues numbered from `start`, and its TER line."""
     lines = []
     for number, (points, letter) in enumerate(zip(backbone.coords, backbone.letters, strict=True), start):
         for name, point in zip(ATOMS, points, strict=True):
@@ -44,10 +46,12 @@ def pdb_chain(backbone: Backbone, chain: str = "A", start: int = 1) -> str:
 
 
 def pdb_text(*chains: Backbone) -> str:
+    """Returns a PDB file with the chains A, B, ..."""
     return "".join(pdb_chain(one, chain) for one, chain in zip(chains, "ABCDEFGH", strict=False)) + "END\n"
 
 
 def cif_text(*chains: Backbone) -> str:
+    """Returns an mmCIF file with the chains A, B, ..."""
     columns = (
         "group_PDB id type_symbol label_atom_id label_alt_id label_comp_id label_asym_id label_entity_id label_seq_id "
         "pdbx_PDB_ins_code Cartn_x Cartn_y Cartn_z occupancy B_iso_or_equiv auth_seq_id auth_asym_id pdbx_PDB_model_num"

@@ -1,1 +1,1 @@
-"""One chain and many: in memory, on disk, in a batch."""
+"""Protein chains: one backbone, many in memory or on disk, and a batch."""

@@ -1,4 +1,4 @@
-"""One protein chain: backbone coordinates, sequence, name. Knows NumPy and nothing else."""
+"""One protein chain: backbone coordinates, sequence, name. Imports only NumPy, so that readers start fast."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,13 @@ _LETTERS = np.frombuffer((AMINO_ACIDS + "X").encode(), dtype=np.uint8)
 
 
 def encode(letters: str | bytes) -> np.ndarray:
-    """Returns the codes of one-letter amino acids, uint8 [L]: 0 to 19 in alphabetical order, 20 for all else.
+    """Returns the codes of one-letter amino acids.
+
+    Arguments:
+        letters: L characters, upper or lower case.
+
+    Returns:
+        uint8 [L]: 0 to 19 in alphabetical order of the letters, 20 for every other character.
 
     >>> encode("ACX").tolist()
     [0, 1, 20]
@@ -28,7 +34,7 @@ def encode(letters: str | bytes) -> np.ndarray:
 
 
 def decode(codes: np.ndarray) -> str:
-    """Returns the one-letter amino acids of codes, `X` for the unknown.
+    """Returns the one-letter amino acids of codes, uint8 [L]; an unknown residue is `X`.
 
     >>> decode(encode("MKT?"))
     'MKTX'
@@ -38,28 +44,30 @@ def decode(codes: np.ndarray) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Backbone:
-    """The backbone of one chain.
+    """The backbone of one chain with L residues.
 
     Raises:
-        ValueError: arrays of another shape, type or length.
+        ValueError: an array has the wrong shape, dtype or length.
     """
 
     id: str
     """Name, unique within a data set."""
     coords: np.ndarray
-    """float32 [L, 4, 3]: N, CA, C, O in angstrom; an atom that is missing is NaN three times."""
+    """float32 [L, 4, 3]: N, CA, C, O in angstrom. All three numbers of a missing atom are NaN."""
     sequence: np.ndarray
-    """uint8 [L]: amino acid codes as `encode` gives them."""
+    """uint8 [L]: amino acid codes, see `encode`."""
     fields: Mapping[str, str] = field(default_factory=dict)
-    """What is known beside: file, chain, columns of a table."""
+    """Further facts by name: its file, its chain, the cells of its row in a table."""
 
     def __post_init__(self) -> None:
         length = len(self.coords)
         if self.coords.shape != (length, 4, 3) or self.coords.dtype != np.float32:
-            raise ValueError(f"{self.id}: coords are {self.coords.dtype} {self.coords.shape}, not float32 [L, 4, 3]")
+            raise ValueError(
+                f"{self.id}: coords are {self.coords.dtype} {self.coords.shape}, expected float32 [L, 4, 3]"
+            )
         if self.sequence.shape != (length,) or self.sequence.dtype != np.uint8:
             raise ValueError(
-                f"{self.id}: sequence is {self.sequence.dtype} {self.sequence.shape}, not uint8 [{length}]"
+                f"{self.id}: sequence is {self.sequence.dtype} {self.sequence.shape}, expected uint8 [{length}]"
             )
 
     def __len__(self) -> int:

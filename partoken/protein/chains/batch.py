@@ -1,6 +1,6 @@
-"""Chains as the network takes them: a flat batch of backbones."""
+"""Batches of chains as the network takes them: flat, without padding."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,23 +15,23 @@ __all__ = ["Backbone", "ChainBatch", "collate"]
 
 @dataclass(frozen=True, eq=False)
 class ChainBatch:
-    """Chains one after another, without padding: B chains, N residues in all.
+    """B chains with N residues in total, one chain after another.
 
-    Lightning moves it to the device and PyTorch's loaders pin it, through `to` and `pin_memory`.
+    Lightning moves a batch to the device with `to`; PyTorch's data loaders pin it with `pin_memory`.
     """
 
     coords: Tensor
-    """float32 [N, 4, 3]: N, CA, C, O in angstrom, NaN where an atom is missing."""
+    """float32 [N, 4, 3]: N, CA, C, O in angstrom; NaN for a missing atom."""
     sequence: Tensor
     """int64 [N]: amino acid codes 0 to 19, 20 for unknown."""
     ptr: Tensor
-    """int64 [B + 1]: chain i has the residues ptr[i] to ptr[i + 1]."""
+    """int64 [B + 1]: chain i has the residues `ptr[i]` to `ptr[i + 1]`."""
     label: Tensor | None
-    """int64 [B] class numbers, or float32 [B, C] zeros and ones where a chain may have several; None: not known."""
+    """int64 [B]: class numbers; float32 [B, C]: zeros and ones for multi-label data; None: unknown."""
     index: Tensor
-    """int64 [B]: the chain's row in the data set."""
+    """int64 [B]: the row of each chain in its data set."""
     ids: tuple[str, ...]
-    """The chains' names."""
+    """B names of chains."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -41,22 +41,22 @@ class ChainBatch:
         return self._map(lambda t: t.to(device, non_blocking=non_blocking))
 
     def pin_memory(self) -> "ChainBatch":
-        """Returns the batch in page-locked memory, from which a GPU copies while it computes."""
+        """Returns the batch in page-locked memory, which a GPU can copy while it computes."""
         return self._map(Tensor.pin_memory)
 
-    def _map(self, function: Any) -> "ChainBatch":
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "ChainBatch":
         label = None if self.label is None else function(self.label)
         coords, sequence, ptr, index = map(function, (self.coords, self.sequence, self.ptr, self.index))
         return ChainBatch(coords, sequence, ptr, label, index, self.ids)
 
 
 def collate(chains: Sequence[Backbone], label: Tensor | None = None, index: Sequence[int] | None = None) -> ChainBatch:
-    """Puts chains one after another.
+    """Joins chains into a flat batch.
 
     Arguments:
-        chains: B chains, B > 0.
-        label: int64 [B] or float32 [B, C].
-        index: the chains' rows in the data set; by default 0 to B - 1.
+        chains: B chains, at least one.
+        label: int64 [B] class numbers or float32 [B, C] zeros and ones; None if unknown.
+        index: B rows of the chains in their data set; None takes 0 to B - 1.
 
     Example:
 
@@ -66,11 +66,13 @@ def collate(chains: Sequence[Backbone], label: Tensor | None = None, index: Sequ
     tensor([0, 2, 7])
     """
     lengths = np.array([len(c) for c in chains])
+    sequence = np.concatenate([c.sequence for c in chains]).astype(np.int64)
+    rows = range(len(chains)) if index is None else index
     return ChainBatch(
         coords=torch.from_numpy(np.concatenate([c.coords for c in chains])),
-        sequence=torch.from_numpy(np.concatenate([c.sequence for c in chains]).astype(np.int64)),
+        sequence=torch.from_numpy(sequence),
         ptr=torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])),
         label=label,
-        index=torch.arange(len(chains)) if index is None else torch.as_tensor(index, dtype=torch.int64),
+        index=torch.as_tensor(rows, dtype=torch.int64),
         ids=tuple(c.id for c in chains),
     )

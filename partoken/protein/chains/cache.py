@@ -1,8 +1,8 @@
-"""Chains on disk, so that they are read from their sources once.
+"""Chains cached on disk, so that a source is read once.
 
-One file holds the coordinates, float32 [N, 4, 3], the amino acid codes, uint8 [N], an index as JSON and a footer: 49
-bytes a residue. It is written beside its final name and renamed when whole, checked against its checksum before it is
-used, and mapped into memory for each read.
+A cache file holds the coordinates, float32 [N, 4, 3], the amino acid codes, uint8 [N], an index as JSON, and a footer:
+49 bytes per residue. It is written atomically, checked against its checksum when it is opened, and mapped into memory
+for each read.
 """
 
 import contextlib
@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 
 CACHE_VERSION = 1
 MAGIC = b"PTCHAINS"
-FOOTER = struct.Struct("<8sIIQQ")  # magic, version, checksum of all before, residues, bytes of the index
+FOOTER = struct.Struct("<8sIIQQ")
+"""Magic bytes, version, checksum of everything before the footer, number of residues, bytes of the index."""
 COORDS_BYTES = 4 * 3 * 4
 BLOCK = 1 << 22
 
@@ -43,69 +44,77 @@ Stream = Iterable[Backbone | Skipped | Counter[str]]
 
 
 def default_folder() -> Path:
-    """Returns where caches go unless the user says otherwise: `$XDG_CACHE_HOME/partoken` or `~/.cache/partoken`."""
+    """Returns the default cache folder: `$XDG_CACHE_HOME/partoken` or `~/.cache/partoken`."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "partoken"
 
 
 def cached(
     name: str,
-    identity: Mapping[str, Any],
+    cache_key: Mapping[str, Any],
     state: Any,
-    chains: Callable[[], Stream],
+    read_source: Callable[[], Stream],
     folder: str | os.PathLike[str] | None,
 ) -> ChainStore:
-    """Opens the cache of a source, after building it if it is missing, damaged, or not of what the source is now.
+    """Opens the cache of a source, and first builds it if it is missing, damaged or out of date.
 
-    Processes that want the same cache at the same time build it once.
+    If several processes ask for the same cache at the same time, one of them builds it and the others wait.
 
     Arguments:
-        name: begins the file's name, for people.
-        identity: what is read and how, plain values; another identity is another file.
-        state: plain value that changes when the source's content does; the file is then built anew.
-        chains: reads the source; also yields counts for the notes.
-        folder: where caches are; None takes `default_folder()`.
+        name: start of the file name, for people.
+        cache_key: plain values that identify the source and how it is read; each key has its own file.
+        state: plain value that changes when the content of the source changes; the file is then built again.
+        read_source: yields the chains, the skipped inputs, and counts for the notes of the store.
+        folder: cache folder; None takes `default_folder()`.
 
     Raises:
         UserError: the folder cannot be written.
     """
-    key = {"version": CACHE_VERSION, "identity": identity, "state": _digest(state)}
-    with _alone(folder, f"{name}-{_digest(identity)[:16]}.chains") as path:
-        store = _open(path, key)
+    header = {"version": CACHE_VERSION, "identity": cache_key, "state": _digest(state)}
+    with _locked_file(folder, f"{name}-{_digest(cache_key)[:16]}.chains") as path:
+        store = _open(path, header)
         if store is None:
-            _build(path, key, chains())
-            store = _open(path, key)
+            _build(path, header, read_source())
+            store = _open(path, header)
             assert store is not None, "a cache just written is not readable"
     return store
 
 
 def cached_numbers(
-    name: str, identity: Any, make: Callable[[], np.ndarray], folder: str | os.PathLike[str] | None
+    name: str,
+    cache_key: Any,
+    compute: Callable[[], np.ndarray],
+    folder: str | os.PathLike[str] | None,
 ) -> np.ndarray:
-    """Returns an array of integers that takes long to make, int64 [n], from its cache if it is there and whole.
+    """Returns an array of integers from its cache, and first computes it if the cache is missing or damaged.
 
     Arguments:
-        name: begins the file's name, for people.
-        identity: plain value that says what it was made from.
-        make: makes it.
-        folder: where caches are; None takes `default_folder()`.
+        name: start of the file name, for people.
+        cache_key: plain value that identifies the input of the computation.
+        compute: returns the numbers, integers [n].
+        folder: cache folder; None takes `default_folder()`.
+
+    Returns:
+        int64 [n].
 
     Raises:
         UserError: the folder cannot be written.
     """
-    with _alone(folder, f"{name}-{_digest(identity)[:16]}.numbers") as path:
+    with _locked_file(folder, f"{name}-{_digest(cache_key)[:16]}.numbers") as path:
         with contextlib.suppress(OSError):
             raw = path.read_bytes()
-            if len(raw) % 8 == 4 and zlib.crc32(raw[:-4]) == int.from_bytes(raw[-4:], "little"):
-                return np.frombuffer(raw[:-4], dtype=np.int64)
-        numbers = np.ascontiguousarray(make(), dtype=np.int64)
+            content, checksum = raw[:-4], raw[-4:]
+            if len(raw) % 8 == 4 and zlib.crc32(content) == int.from_bytes(checksum, "little"):
+                return np.frombuffer(content, dtype=np.int64)
+        numbers = np.ascontiguousarray(compute(), dtype=np.int64)
+        content = numbers.tobytes()
         with atomic_write(path, "wb") as file:
-            file.write(numbers.tobytes() + zlib.crc32(numbers.tobytes()).to_bytes(4, "little"))
+            file.write(content + zlib.crc32(content).to_bytes(4, "little"))
     return numbers
 
 
 @contextlib.contextmanager
-def _alone(folder: str | os.PathLike[str] | None, name: str) -> Iterator[Path]:
-    """Gives the path of a cache file to one process at a time."""
+def _locked_file(folder: str | os.PathLike[str] | None, name: str) -> Iterator[Path]:
+    """Yields the path of a cache file while this process alone may use it."""
     folder = default_folder() if folder is None else Path(folder)
     path = folder / name
     try:
@@ -114,22 +123,23 @@ def _alone(folder: str | os.PathLike[str] | None, name: str) -> Iterator[Path]:
             delete_partial(path)
             yield path
     except OSError as error:
-        raise UserError(f"data.cache_dir={folder} cannot be written: {error}; name another folder") from error
+        raise UserError(f"data.cache_dir={folder} cannot be written: {error}; choose another folder") from error
 
 
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _build(path: Path, key: Mapping[str, Any], chains: Stream) -> None:
+def _build(path: Path, header: Mapping[str, Any], stream: Stream) -> None:
+    """Writes a cache file; the chains pass through memory one at a time."""
     ids: list[str] = []
     lengths: list[int] = []
     fields: list[Mapping[str, str]] = []
     skipped: list[Skipped] = []
     notes: Counter[str] = Counter()
     with atomic_write(path, "wb") as file, tempfile.TemporaryFile(dir=path.parent) as codes:
-        checksum = _Checksum(file)
-        for item in chains:
+        output = _ChecksumWriter(file)
+        for item in stream:
             if isinstance(item, Counter):
                 notes += item
             elif isinstance(item, Skipped):
@@ -138,13 +148,13 @@ def _build(path: Path, key: Mapping[str, Any], chains: Stream) -> None:
                 ids.append(item.id)
                 lengths.append(len(item))
                 fields.append(item.fields)
-                checksum.write(item.coords.tobytes())
+                output.write(item.coords.tobytes())
                 codes.write(item.sequence.tobytes())
         codes.seek(0)
-        shutil.copyfileobj(codes, checksum, BLOCK)
+        shutil.copyfileobj(codes, output, BLOCK)
         names = list(dict.fromkeys(name for row in fields for name in row))
         index = {
-            "key": key,
+            "key": header,
             "ids": ids,
             "lengths": lengths,
             "columns": {name: [row.get(name, "") for row in fields] for name in names},
@@ -152,61 +162,74 @@ def _build(path: Path, key: Mapping[str, Any], chains: Stream) -> None:
             "notes": notes,
         }
         raw = json.dumps(index).encode()
-        checksum.write(raw)
-        file.write(FOOTER.pack(MAGIC, CACHE_VERSION, checksum.value, sum(lengths), len(raw)))
+        output.write(raw)
+        file.write(FOOTER.pack(MAGIC, CACHE_VERSION, output.checksum, sum(lengths), len(raw)))
 
 
-class _Checksum:
-    """Writes through to a file and sums up what was written."""
+class _ChecksumWriter:
+    """Writes to a file and updates a checksum of the written bytes."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
-        self.value = 0
+        self.checksum = 0
 
-    def write(self, data: bytes) -> None:
-        self.value = zlib.crc32(data, self.value)
-        self.file.write(data)
+    def write(self, content: bytes) -> None:
+        self.checksum = zlib.crc32(content, self.checksum)
+        self.file.write(content)
 
 
-def _open(path: Path, key: Mapping[str, Any]) -> ChainStore | None:
-    """Returns the chains of a cache file, or None where it is missing, damaged or has another key."""
+def _open(path: Path, header: Mapping[str, Any]) -> ChainStore | None:
+    """Returns the chains of a cache file, or None if it is missing, damaged or has another header."""
     try:
-        size = path.stat().st_size
         with open(path, "rb") as file:
-            file.seek(max(size - FOOTER.size, 0))
-            magic, version, checksum, residues, length = FOOTER.unpack(file.read(FOOTER.size))
-            if (magic, version) != (MAGIC, CACHE_VERSION):
-                raise ValueError("not a cache of this version")
-            if size != residues * (COORDS_BYTES + 1) + length + FOOTER.size:
-                raise ValueError("its size is wrong")
-            file.seek(size - FOOTER.size - length)
-            index = json.loads(file.read(length))
-            if index["key"] != json.loads(json.dumps(key)):
-                log.info("the source of %s changed: it is read again", path)
+            index, residues = _read_index(file, path.stat().st_size)
+            if index["key"] != json.loads(json.dumps(header)):
+                log.info("the source of the cache %s has changed: reading it again", path)
                 return None
-            if _checksum_of(file, size - FOOTER.size) != checksum:
-                raise ValueError("its checksum is wrong")
+            _check_content(file, path.stat().st_size)
     except FileNotFoundError:
         return None
     except (ValueError, struct.error, KeyError, OSError) as error:
-        log.warning("the cache %s is damaged (%s): it is built anew", path, error)
+        log.warning("the cache %s is damaged (%s): building it again", path, error)
         return None
-    offsets = np.concatenate([[0], np.cumsum(index["lengths"], dtype=np.int64)]).astype(np.int64)
+    offsets = np.cumsum([0, *index["lengths"]], dtype=np.int64)
     skipped = [Skipped(*row) for row in index["skipped"]]
-    return ChainStore(index["ids"], offsets, index["columns"], _Mapped(path, residues), skipped, index["notes"])
+    arrays = _MappedArrays(path, residues)
+    return ChainStore(index["ids"], offsets, index["columns"], arrays, skipped, index["notes"])
 
 
-def _checksum_of(file: IO[bytes], size: int) -> int:
+def _read_footer(file: IO[bytes], size: int) -> tuple[int, int, int]:
+    """Returns checksum, number of residues and bytes of the index; raises ValueError for a wrong version or size."""
+    file.seek(max(size - FOOTER.size, 0))
+    magic, version, checksum, residues, index_bytes = FOOTER.unpack(file.read(FOOTER.size))
+    if (magic, version) != (MAGIC, CACHE_VERSION):
+        raise ValueError("not a cache of this version")
+    if size != residues * (COORDS_BYTES + 1) + index_bytes + FOOTER.size:
+        raise ValueError("wrong size")
+    return checksum, residues, index_bytes
+
+
+def _read_index(file: IO[bytes], size: int) -> tuple[dict[str, Any], int]:
+    """Returns the index of a cache file and its number of residues."""
+    _, residues, index_bytes = _read_footer(file, size)
+    file.seek(size - FOOTER.size - index_bytes)
+    return json.loads(file.read(index_bytes)), residues
+
+
+def _check_content(file: IO[bytes], size: int) -> None:
+    """Raises ValueError if the content of a cache file does not match its checksum."""
+    expected, _, _ = _read_footer(file, size)
     file.seek(0)
-    value = 0
-    while size > 0 and (block := file.read(min(BLOCK, size))):
-        value = zlib.crc32(block, value)
-        size -= len(block)
-    return value
+    checksum, left = 0, size - FOOTER.size
+    while left > 0 and (block := file.read(min(BLOCK, left))):
+        checksum = zlib.crc32(block, checksum)
+        left -= len(block)
+    if checksum != expected:
+        raise ValueError("wrong checksum")
 
 
-class _Mapped:
-    """Maps a cache file's arrays into memory, anew at each call: what was read is not held."""
+class _MappedArrays:
+    """Maps the arrays of a cache file into memory, anew for each call, so that the pages can be freed after it."""
 
     def __init__(self, path: Path, residues: int) -> None:
         self.path = path

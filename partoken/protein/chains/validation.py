@@ -1,4 +1,4 @@
-"""Whether coordinates can be those of a protein backbone."""
+"""Checks that backbone coordinates are physically plausible."""
 
 import numpy as np
 
@@ -7,61 +7,84 @@ from partoken.protein.chains.backbone import ATOMS
 __all__ = ["MIN_LENGTH", "READER_VERSION", "UnusableChain", "validate"]
 
 READER_VERSION = 1
-"""Raised with every change of what any source reads; caches of another version are not used."""
+"""Raise it when a source reads its files differently: caches of another version are then read again."""
 
 MIN_LENGTH = 10
-"""Complete residues that a chain must have at least, unless the user says otherwise."""
+"""Default of `data.min_length`: residues with N, CA and C that a chain must have."""
 
-FARTHEST = 9_990.0
-"""Angstrom from the origin; what a PDB file can write ends there, and 9999.000 stands for unknown."""
+MAX_COORDINATE = 9_990.0
+"""Angstrom; a PDB file cannot write larger numbers, and 9999.000 means an unknown position."""
 
-DISTANCES = {("N", "CA"): (0.9, 2.2), ("CA", "C"): (0.9, 2.3), ("C", "O"): (0.6, 2.0)}
-DISTANCES |= {("N", "C"): (1.3, 3.4), ("CA", "O"): (1.6, 3.3)}
-"""Angstrom; a little wider than in all of 488,000 residues of 2,183 deposited chains."""
+DISTANCES = {
+    ("N", "CA"): (0.9, 2.2),
+    ("CA", "C"): (0.9, 2.3),
+    ("C", "O"): (0.6, 2.0),
+    ("N", "C"): (1.3, 3.4),
+    ("CA", "O"): (1.6, 3.3),
+}
+"""Allowed distances within a residue in angstrom: a little wider than the range over all 488,000 residues of 2,183
+deposited chains."""
 
-CLOSEST_CA = 2.0
-"""Angstrom between the CA of neighbours; a cis peptide brings them to 2.9."""
+MIN_CA_DISTANCE = 2.0
+"""Angstrom between the CA atoms of neighbouring residues; it is 2.9 across a cis peptide."""
 
-MOST_IMPOSSIBLE = 0.2
-"""A chain with a larger share of impossible residues is refused."""
+MAX_IMPOSSIBLE = 0.2
+"""Largest fraction of residues with impossible geometry in a chain that is still used."""
 
 
 class UnusableChain(ValueError):
-    """Says why a chain cannot be used."""
+    """A chain cannot be used; the message says why."""
 
 
 def validate(
     coords: np.ndarray, *, min_length: int = MIN_LENGTH, max_length: int | None = None
 ) -> tuple[np.ndarray, int]:
-    """Returns coordinates in which every residue that has impossible distances is missing as a whole.
+    """Removes the residues of a chain that have impossible distances between their atoms.
 
     Arguments:
-        coords: [L, 4, 3]: N, CA, C, O in angstrom; an atom that is not finite or farther than any file can say is
-            missing.
-        min_length: residues that must have N, CA and C.
-        max_length: residues that the chain may have; None for any number.
+        coords: float [L, 4, 3]: N, CA, C, O in angstrom. An atom with a coordinate that is not finite or beyond
+            `MAX_COORDINATE` counts as missing.
+        min_length: number of residues with N, CA and C that the chain must have.
+        max_length: largest number of residues; None: no limit.
 
     Returns:
-        float32 [L, 4, 3], NaN where missing, and the number of impossible residues.
+        Coordinates, float32 [L, 4, 3], with NaN for missing atoms and for all atoms of removed residues; and the number
+        of removed residues.
 
     Raises:
-        UnusableChain: too short, too long, or too many impossible residues.
+        UnusableChain: the chain is too short or too long, or too many residues are impossible.
     """
-    outside = (~np.isfinite(coords) | (np.abs(coords) > FARTHEST)).any(-1)
-    points = np.where(outside[..., None], np.nan, coords)
-    present = ~outside[:, :3].any(1)
-    if present.sum() < min_length:
-        kind = "only CA atoms" if not present.any() and (~outside[:, 1]).sum() >= min_length else "too short"
-        found = f"{present.sum()} of {len(coords)} residues have N, CA and C"
-        raise UnusableChain(f"{kind}: {found}, at least data.min_length={min_length} must")
-    if max_length is not None and len(coords) > max_length:
-        raise UnusableChain(f"too long: {len(coords)} residues, at most data.max_length={max_length} may be")
-    impossible = np.zeros(len(points), dtype=bool)
-    for (one, two), (least, most) in DISTANCES.items():
-        distance = np.linalg.norm(points[:, ATOMS.index(one)] - points[:, ATOMS.index(two)], axis=-1)
-        impossible |= (distance < least) | (distance > most)
-    impossible[1:] |= np.linalg.norm(np.diff(points[:, 1], axis=0), axis=-1) < CLOSEST_CA
+    missing = (~np.isfinite(coords) | (np.abs(coords) > MAX_COORDINATE)).any(-1)
+    points = np.where(missing[..., None], np.nan, coords)
+    complete = ~missing[:, :3].any(1)
+    _check_length(missing, complete, min_length, max_length)
+    impossible = _impossible(points)
     count = int(impossible.sum())
-    if count > MOST_IMPOSSIBLE * len(points) or (present & ~impossible).sum() < min_length:
+    if count > MAX_IMPOSSIBLE * len(points) or (complete & ~impossible).sum() < min_length:
         raise UnusableChain(f"impossible geometry: {count} of {len(points)} residues have atoms too near or too far")
     return np.where(impossible[:, None, None], np.nan, points).astype(np.float32), count
+
+
+def _check_length(missing: np.ndarray, complete: np.ndarray, min_length: int, max_length: int | None) -> None:
+    """Raises `UnusableChain` for a wrong length; `missing` is bool [L, 4], `complete` bool [L]."""
+    num_complete, length = int(complete.sum()), len(complete)
+    if num_complete < min_length:
+        has_only_ca = num_complete == 0 and (~missing[:, 1]).sum() >= min_length
+        raise UnusableChain(
+            f"{'only CA atoms' if has_only_ca else 'too short'}: {num_complete} of {length} residues "
+            f"have N, CA and C, data.min_length={min_length} are needed"
+        )
+    if max_length is not None and length > max_length:
+        raise UnusableChain(f"too long: {length} residues, data.max_length={max_length} are allowed")
+
+
+def _impossible(points: np.ndarray) -> np.ndarray:
+    """Returns which residues of [L, 4, 3] have impossible distances, bool [L]."""
+    impossible = np.zeros(len(points), dtype=bool)
+    for (first, second), (shortest, longest) in DISTANCES.items():
+        difference = points[:, ATOMS.index(first)] - points[:, ATOMS.index(second)]
+        distance = np.linalg.norm(difference, axis=-1)
+        impossible |= (distance < shortest) | (distance > longest)
+    between_ca = np.linalg.norm(np.diff(points[:, 1], axis=0), axis=-1)
+    impossible[1:] |= between_ca < MIN_CA_DISTANCE
+    return impossible

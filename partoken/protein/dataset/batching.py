@@ -1,4 +1,4 @@
-"""Which chains go together: batches by number of chains or by residues, the same on every run and device."""
+"""Batches of chains, by number of chains or by residues, reproducible on any number of devices."""
 
 import heapq
 from collections.abc import Iterator, Sequence
@@ -10,27 +10,31 @@ from partoken.errors import UserError
 
 __all__ = ["BatchSampler", "count_batches", "pack"]
 
+SPREADS = (0.5, 0.25, 0.1, 0.0)
+"""Random changes of the lengths, as fractions, that mix the batches between epochs. `BatchSampler` tries them in turn:
+smaller changes pack better."""
+
 
 class BatchSampler(DistributedSampler):
-    """Yields the batches of an epoch as lists of row numbers; in a pass every chain is in exactly one batch.
+    """Yields the batches of an epoch as lists of positions; each pass over the chains has every chain exactly once.
 
-    A pass over the chains is one epoch, or several. Each device has the same number of batches in every epoch, known
-    beforehand, so that step counts are exact. The order depends on the seed and the epoch alone: a resumed epoch has
-    the order of the epoch that was cut off.
-    It is a `DistributedSampler` by type so that Lightning leaves it in place and announces each epoch to it.
+    A pass takes one epoch or several. Each device has the same number of batches in every epoch, known in advance, so
+    step counts are exact. The order depends only on the seed and the epoch, so a resumed epoch has the same order.
+
+    The sampler is a `DistributedSampler` only so that Lightning keeps it and calls `set_epoch`.
 
     Arguments:
-        lengths: residues of each chain, int64 [n].
-        batch_size: the most chains a batch, when `max_residues` is None.
-        max_residues: the most residues a batch; batches are then filled by residues.
-        epochs_per_pass: epochs that share a pass over the chains.
-        shuffle: False keeps the chains in order, for evaluation.
-        seed: of the order.
+        lengths: number of residues of each chain, int64 [n].
+        batch_size: largest number of chains in a batch if `max_residues` is None.
+        max_residues: largest number of residues in a batch; None: batches are filled by number of chains.
+        epochs_per_pass: number of epochs that share a pass over the chains.
+        shuffle: False keeps the order of the chains, for evaluation.
+        seed: seed of the order.
         world_size: number of devices.
-        rank: which of them this is.
+        rank: index of this device, 0 to `world_size` - 1.
 
     Raises:
-        UserError: a chain longer than `max_residues`, or fewer chains than devices.
+        UserError: a chain is longer than `max_residues`, or there are too few chains for the devices and epochs.
     """
 
     def __init__(
@@ -45,111 +49,126 @@ class BatchSampler(DistributedSampler):
         world_size: int = 1,
         rank: int = 0,
     ) -> None:
-        super().__init__(lengths, num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)
-        self.start = 0  # batches of the epoch that have been taken already, for a loader that goes on within it
+        super().__init__(
+            lengths,  # type: ignore[arg-type]  # the base class only takes its length
+            num_replicas=world_size,
+            rank=rank,
+            shuffle=shuffle,
+            seed=seed,
+        )
+        self.start = 0  # batches of the epoch to leave out, for a loader that resumes within it
         self.lengths = np.asarray(lengths)
         self.max_residues = max_residues
         self.epochs_per_pass = epochs_per_pass
-        self.num_batches = count_batches(self.lengths, batch_size, max_residues, world_size * epochs_per_pass)
+        self.num_slots = world_size * epochs_per_pass
+        self.num_batches = count_batches(self.lengths, batch_size, max_residues, self.num_slots)
 
     def __len__(self) -> int:
-        return self.num_batches // (self.num_replicas * self.epochs_per_pass)
+        return self.num_batches // self.num_slots
 
     def __iter__(self) -> Iterator[list[int]]:
-        part = self.epoch % self.epochs_per_pass * self.num_replicas + self.rank
-        return iter(self._batches()[part :: self.num_replicas * self.epochs_per_pass][self.start :])
+        slot = self.epoch % self.epochs_per_pass * self.num_replicas + self.rank
+        batches = self._batches_of_pass()[slot :: self.num_slots]
+        return iter(batches[self.start :])
 
-    def _batches(self) -> list[list[int]]:
-        """Returns the batches of all devices in a whole pass, in order."""
+    def _batches_of_pass(self) -> list[list[int]]:
+        """Returns the batches of all devices and epochs of a pass, in order."""
         order = np.arange(len(self.lengths))
         random = np.random.default_rng((self.seed, self.epoch // self.epochs_per_pass))
         if self.shuffle:
             random.shuffle(order)
         if self.max_residues is None:
-            return [part.tolist() for part in np.array_split(order, self.num_batches)]
-        batches = self._filled(order, random)
+            return [batch.tolist() for batch in np.array_split(order, self.num_batches)]
+        batches = self._fill_by_residues(order, random)
         if self.shuffle:
             random.shuffle(batches)
         return batches
 
-    def _filled(self, order: np.ndarray, random: np.random.Generator) -> list[list[int]]:
-        """Fills the batches by residues, with other mates every epoch where the limit allows it."""
+    def _fill_by_residues(self, order: np.ndarray, random: np.random.Generator) -> list[list[int]]:
+        """Fills batches up to `max_residues`, with different chains together in each pass if the limit allows it."""
+        assert self.max_residues is not None
         lengths = self.lengths[order]
-        for spread in (0.5, 0.25, 0.1, 0.0) if self.shuffle else (0.0,):
-            # Longest first packs tightly; to take lengths for something else than they are mixes the mates.
-            taken_for = lengths * (1 + spread * random.random(len(lengths)))
-            batches, fullest = pack(lengths, self.num_batches, np.argsort(-taken_for, kind="stable"))
+        for spread in SPREADS if self.shuffle else (0.0,):
+            # The longest chain first packs tightly. Random changes of the lengths change which chains meet.
+            changed = lengths * (1 + spread * random.random(len(lengths)))
+            longest_first = np.argsort(-changed, kind="stable")
+            batches, fullest = pack(lengths, self.num_batches, longest_first)
             if fullest <= self.max_residues:
                 return [order[batch].tolist() for batch in batches]
         raise AssertionError("count_batches counted too few batches")
 
 
-def count_batches(lengths: np.ndarray, batch_size: int, max_residues: int | None = None, shares: int = 1) -> int:
-    """Returns the number of batches of a pass over the chains, a multiple of `shares`.
+def count_batches(lengths: np.ndarray, batch_size: int, max_residues: int | None = None, num_slots: int = 1) -> int:
+    """Returns the number of batches of a pass over the chains, a multiple of `num_slots`.
 
     Arguments:
-        lengths: residues of each chain.
-        batch_size: the most chains a batch, when `max_residues` is None.
-        max_residues: the most residues a batch.
-        shares: devices times epochs that share the pass.
+        lengths: number of residues of each chain, int64 [n].
+        batch_size: largest number of chains in a batch if `max_residues` is None.
+        max_residues: largest number of residues in a batch.
+        num_slots: number of devices times the number of epochs of a pass.
 
     Raises:
-        UserError: a chain longer than `max_residues`, or fewer chains than shares.
+        UserError: a chain is longer than `max_residues`, or there are fewer chains than slots.
 
     >>> count_batches(np.full(10, 100), batch_size=4)
     3
-    >>> count_batches(np.full(10, 100), batch_size=4, max_residues=250, shares=2)
+    >>> count_batches(np.full(10, 100), batch_size=4, max_residues=250, num_slots=2)
     6
     """
-    if len(lengths) < shares:
-        found = f"{len(lengths)} chains cannot be shared by {shares} devices and epochs"
-        raise UserError(f"{found}: give at least one to each")
+    if len(lengths) < num_slots:
+        raise UserError(
+            f"{len(lengths)} chains are too few for {num_slots} devices and epochs, which need at least one each: "
+            "lower data.epochs_per_pass or trainer.devices, or use more chains"
+        )
     if max_residues is None:
-        count = -(-len(lengths) // batch_size)
-        return min(_multiple(count, shares), len(lengths) // shares * shares)
+        count = _round_up(-(-len(lengths) // batch_size), num_slots)
+        return min(count, len(lengths) // num_slots * num_slots)
     longest = int(np.max(lengths))
     if longest > max_residues:
         raise UserError(
             f"data.max_residues_per_batch={max_residues}: the longest chain has {longest} residues; "
-            f"raise it to {longest} or more, or leave long chains out with data.max_length"
+            f"raise it to {longest} or more, or leave out long chains with data.max_length"
         )
-    descending = np.argsort(-lengths, kind="stable")
-    count = _multiple(-(-int(lengths.sum()) // max_residues), shares)
-    while pack(lengths, count, descending)[1] > max_residues:
-        count += shares
+    longest_first = np.argsort(-lengths, kind="stable")
+    count = _round_up(-(-int(lengths.sum()) // max_residues), num_slots)
+    while pack(lengths, count, longest_first)[1] > max_residues:
+        count += num_slots
     if count > len(lengths):
         raise UserError(
             f"data.max_residues_per_batch={max_residues}: {len(lengths)} chains do not fill {count} batches, "
-            f"the same number on each of {shares} devices and epochs; raise it"
+            f"an equal number for each of {num_slots} devices and epochs; raise it"
         )
     return count
 
 
-def pack(lengths: np.ndarray, num_batches: int, order: Sequence[int]) -> tuple[list[list[int]], int]:
-    """Puts chains into batches, each into the one that is emptiest at that moment.
+def pack(lengths: np.ndarray, num_batches: int, order: Sequence[int] | np.ndarray) -> tuple[list[list[int]], int]:
+    """Puts each chain in turn into the batch with the fewest residues.
 
-    Longest first, no batch is fuller than 4/3 of the best possible (Graham 1969, Bounds on multiprocessing timing
-    anomalies).
+    With the longest chain first, the fullest batch has at most 4/3 of the best possible number of residues.
+
+    References:
+        Graham 1969, Bounds on multiprocessing timing anomalies, SIAM J. Appl. Math. 17, 416.
 
     Arguments:
-        lengths: residues of each chain.
-        num_batches: how many batches.
-        order: in which the chains are taken.
+        lengths: number of residues of each chain, int64 [n].
+        num_batches: number of batches.
+        order: order in which the chains are placed.
 
     Returns:
-        The batches, and the residues of the fullest.
+        The batches, and the number of residues in the fullest.
 
     >>> pack(np.array([5, 4, 3, 2]), 2, [0, 1, 2, 3])
     ([[0, 3], [1, 2]], 7)
     """
     batches: list[list[int]] = [[] for _ in range(num_batches)]
     emptiest = [(0, 0, b) for b in range(num_batches)]  # residues, chains, batch
-    for row in order:
-        filled, chains, batch = emptiest[0]
-        heapq.heapreplace(emptiest, (filled + int(lengths[row]), chains + 1, batch))
-        batches[batch].append(int(row))
-    return batches, max(filled for filled, _, _ in emptiest)
+    for position in order:
+        residues, chains, batch = emptiest[0]
+        filled = (residues + int(lengths[position]), chains + 1, batch)
+        heapq.heapreplace(emptiest, filled)
+        batches[batch].append(int(position))
+    return batches, max(residues for residues, _, _ in emptiest)
 
 
-def _multiple(count: int, of: int) -> int:
-    return -(-count // of) * of
+def _round_up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple

@@ -1,128 +1,150 @@
-"""What a person should know of the data before believing a result."""
+"""Facts about the data that a person should know before believing a result."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 
 from partoken.protein.chains.collection import SPLITS, Collection
-from partoken.protein.dataset.assembly import ChainDataset
+from partoken.protein.dataset.assembly import ChainDataset, Selection
 from partoken.protein.dataset.similarity import nearest
 
-__all__ = ["count_classes", "data_report", "describe_report"]
+__all__ = ["data_report", "describe_report", "measure_leakage"]
 
 LEVELS = (0.3, 0.5, 0.9)
-MOST_COMPARED = 2000
+"""Sequence identities at which similar chains are counted."""
+MAX_COMPARED = 2000
+"""Chains of a split that are compared with the training chains."""
+SHOWN_PAIRS = 5
 SHOWN_CLASSES = 12
+SHOWN_REASONS = 4
 
 
-def data_report(
-    found: Collection, datasets: Mapping[str, ChainDataset], class_names: Sequence[str], dropped: Mapping[str, int]
-) -> dict[str, Any]:
-    """Returns what was read, what was left out and why, what each split holds and leaks: plain values.
+def data_report(collection: Collection, selection: Selection, datasets: Mapping[str, ChainDataset]) -> dict[str, Any]:
+    """Returns the numbers of chains read, used and left out, and how similar the splits are, as plain values.
 
     Arguments:
-        found: what the source gave.
-        datasets: the chains of each split.
-        class_names: the classes learned.
-        dropped: chains of each class that is not learned.
+        collection: the chains of the source.
+        selection: the chains in use.
+        datasets: the chains in use, by split.
     """
     lengths = np.concatenate([data.lengths for data in datasets.values()])
-    splits = found.splits or []
+    skipped = [*collection.skipped, *selection.skipped]
+    reasons = Counter(_kind(s.reason) for s in skipped)
     return {
-        **found.facts,
-        "chains_read": len(found.store),
-        "residues_read": int(found.store.lengths.sum()),
+        **collection.counts,
+        "chains_read": len(collection.store),
+        "residues_read": int(collection.store.lengths.sum()),
         "chains_used": len(lengths),
         "residues_used": int(lengths.sum()),
-        "length": {"min": int(lengths.min()), "median": float(np.median(lengths)), "max": int(lengths.max())},
-        "cleaned": dict(found.store.notes),
-        "left_out": {
-            "without_label": sum(not names for names in found.labels),
-            "without_split": sum(not split for split in splits),
-            "other_classes": dict(dropped),
-            "skipped": dict(Counter(_kind(s.reason) for s in found.skipped).most_common()),
+        "length": {
+            "min": int(lengths.min()),
+            "median": float(np.median(lengths)),
+            "max": int(lengths.max()),
         },
-        "classes": list(class_names),
+        "cleaned": dict(collection.store.notes),
+        "left_out": {
+            "without_label": sum(not labels for labels in collection.labels),
+            "without_split": sum(not split for split in collection.splits or []),
+            "other_classes": selection.dropped,
+            "skipped": dict(reasons.most_common()),
+        },
+        "classes": selection.class_names,
         "chains": {split: len(data) for split, data in datasets.items()},
-        "leakage": leakage(datasets),
+        "leakage": measure_leakage(datasets),
     }
 
 
-def leakage(datasets: Mapping[str, ChainDataset]) -> dict[str, Any]:
-    """Compares each validation and test chain with the training chain that is most similar in sequence.
+def measure_leakage(datasets: Mapping[str, ChainDataset]) -> dict[str, Any]:
+    """Compares validation and test chains with the training chain that is most similar in sequence.
 
     Returns:
-        For both splits the number compared (at most `MOST_COMPARED`, evenly taken), the largest identity, how many are
-        at least as similar as each of `LEVELS`, and the nearest pairs.
+        For val and for test: the number of chains compared (at most `MAX_COMPARED`, evenly spaced), the largest
+        sequence identity, the number of chains at or above each of `LEVELS`, and the most similar pairs.
     """
     train = datasets["train"]
     references = train.store.sequences(train.rows)
-    found = {}
+    leakage = {}
     for split in SPLITS[1:]:
         data = datasets[split]
-        taken = np.unique(np.linspace(0, len(data) - 1, min(len(data), MOST_COMPARED)).astype(int))
-        which, identity = nearest(data.store.sequences(data.rows[taken]), references)
-        closest = [i for i in np.argsort(-identity, kind="stable")[:5] if identity[i] >= LEVELS[0]]
-        found[split] = {
-            "compared": len(taken),
+        count = min(len(data), MAX_COMPARED)
+        compared = np.unique(np.linspace(0, len(data) - 1, count).astype(int))
+        queries = data.store.sequences(data.rows[compared])
+        reference, identity = nearest(queries, references)
+        ranked = np.argsort(-identity, kind="stable")[:SHOWN_PAIRS]
+        leakage[split] = {
+            "compared": len(compared),
             "largest_identity": round(float(identity.max()), 3),
             **{f"at_least_{level:g}": int((identity >= level).sum()) for level in LEVELS},
-            "nearest": [[data.ids[taken[i]], train.ids[which[i]], round(float(identity[i]), 3)] for i in closest],
+            "nearest": [
+                [data.ids[compared[i]], train.ids[reference[i]], round(float(identity[i]), 3)]
+                for i in ranked
+                if identity[i] >= LEVELS[0]
+            ],
         }
-    return found
+    return leakage
 
 
 def describe_report(report: Mapping[str, Any]) -> list[str]:
-    """Returns the report in a few lines."""
-    chains, counts, left = report["chains"], report["class_counts"], report["left_out"]
-    files = f"{report['files']:,} files, " if "files" in report else ""
-    total = f"{report['chains_used']:,} of {report['chains_read']:,} chains, {report['residues_used']:,} residues"
-    shown = [
-        f"{name} ({' / '.join(str(counts[split][i]) for split in SPLITS)})"
-        for i, name in enumerate(report["classes"][:SHOWN_CLASSES])
-    ]
-    more = len(report["classes"]) - len(shown)
-    lines = [
-        f"data: {files}{total} ({', '.join(f'{split} {chains[split]}' for split in SPLITS)})",
-        f"classes (train / val / test): {', '.join(shown)}{f', and {more} more' if more else ''}",
-    ]
+    """Returns a report as a few lines for the log.
+
+    Arguments:
+        report: the result of `data_report`, with the `class_counts` of the splits.
+    """
+    lines = [_describe_size(report), _describe_classes(report)]
+    left_out = report["left_out"]
     reasons = {
-        "without a label": left["without_label"],
-        "without a split": left["without_split"],
-        "of classes not learned": sum(left["other_classes"].values()),
+        "without a label": left_out["without_label"],
+        "without a split": left_out["without_split"],
+        "of classes not learned": sum(left_out["other_classes"].values()),
         "of files labelled by another chain": report.get("chains_not_chosen", 0),
     }
     if any(reasons.values()):
-        lines.append("left out: chains " + ", ".join(f"{reason} {n}" for reason, n in reasons.items() if n))
+        parts = [f"{reason} {count}" for reason, count in reasons.items() if count]
+        lines.append(f"left out: chains {', '.join(parts)}")
     if report["cleaned"]:
-        lines.append("cleaned: " + ", ".join(f"{kind} {n}" for kind, n in report["cleaned"].items()))
-    if left["skipped"]:
-        kinds = list(left["skipped"].items())
-        rest = sum(n for _, n in kinds[4:])
-        parts = [f"{kind} ({n})" for kind, n in kinds[:4]] + ([f"others ({rest})"] if rest else [])
-        lines.append(f"skipped, see skipped.csv: {', '.join(parts)}")
-    near = [
-        f"{split} {found[f'at_least_{LEVELS[1]:g}']} of {found['compared']} (largest {found['largest_identity']:.2f})"
-        for split, found in report["leakage"].items()
-    ]
-    lines.append(f"chains with a training chain of {LEVELS[1]:.0%} the same sequence: {', '.join(near)}")
+        parts = [f"{kind} {count}" for kind, count in report["cleaned"].items()]
+        lines.append(f"cleaned: {', '.join(parts)}")
+    if left_out["skipped"]:
+        lines.append(f"skipped, see skipped.csv: {_describe_skipped(left_out['skipped'])}")
+    lines.append(_describe_leakage(report["leakage"]))
     return lines
 
 
-def count_classes(labels: torch.Tensor, num_classes: int) -> list[int]:
-    """Returns the chains of each class; labels are int64 [n], or float32 [n, C] zeros and ones.
+def _describe_size(report: Mapping[str, Any]) -> str:
+    files = f"{report['files']:,} files, " if "files" in report else ""
+    used = f"{report['chains_used']:,} of {report['chains_read']:,} chains"
+    splits = ", ".join(f"{split} {report['chains'][split]}" for split in SPLITS)
+    return f"data: {files}{used}, {report['residues_used']:,} residues ({splits})"
 
-    >>> count_classes(torch.tensor([0, 2, 2]), 3)
-    [1, 0, 2]
-    """
-    if labels.ndim == 2:
-        return labels.sum(0).long().tolist()
-    return torch.bincount(labels, minlength=num_classes).tolist()
+
+def _describe_classes(report: Mapping[str, Any]) -> str:
+    names, counts = report["classes"], report["class_counts"]
+    parts = []
+    for i, name in enumerate(names[:SHOWN_CLASSES]):
+        parts.append(f"{name} ({' / '.join(str(counts[split][i]) for split in SPLITS)})")
+    if len(names) > SHOWN_CLASSES:
+        parts.append(f"and {len(names) - SHOWN_CLASSES} more")
+    return f"classes (train / val / test): {', '.join(parts)}"
+
+
+def _describe_skipped(skipped: Mapping[str, int]) -> str:
+    reasons = list(skipped.items())
+    parts = [f"{reason} ({count})" for reason, count in reasons[:SHOWN_REASONS]]
+    others = sum(count for _, count in reasons[SHOWN_REASONS:])
+    return ", ".join([*parts, f"others ({others})"] if others else parts)
+
+
+def _describe_leakage(leakage: Mapping[str, Any]) -> str:
+    level = LEVELS[1]
+    parts = []
+    for split, values in leakage.items():
+        count, compared = values[f"at_least_{level:g}"], values["compared"]
+        parts.append(f"{split} {count} of {compared} (largest {values['largest_identity']:.2f})")
+    return f"chains at {level:.0%} sequence identity or more to a training chain: {', '.join(parts)}"
 
 
 def _kind(reason: str) -> str:
-    """Returns a reason without what belongs to the one case."""
+    """Returns a reason without the details of the single case."""
     return reason.split(":")[0].split(" (")[0]

@@ -1,1 +1,1 @@
-"""Real data that ships with the package; NOTICE says where it comes from."""
+"""Real protein chains that ship with the package; NOTICE names their sources."""

@@ -1,1 +1,1 @@
-"""Where chains come from. Each module reads one kind of source into a stream of backbones."""
+"""Sources of chains. Each module reads one kind of source into a stream of backbones."""

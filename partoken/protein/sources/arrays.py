@@ -1,18 +1,17 @@
 """Chains from an NPZ file of flat arrays, with a CSV table beside it.
 
-The file holds, for n chains of N residues in all:
+The file holds n chains with N residues in total:
 
-- `offsets`, int64 [n + 1]: chain i has the residues offsets[i] to offsets[i + 1].
+- `offsets`, int64 [n + 1]: chain i has the residues `offsets[i]` to `offsets[i + 1]`.
 - `id`, [n] strings.
 - `seq`: one-letter amino acids, [N] single characters or [n] strings.
-- `coords`, float [N, 4, 3]: N, CA, C, O in angstrom, NaN where missing; or instead, at a quarter of the size,
-- `coords_step`, int16 [N, 4, 3]: steps of 0.01 angstrom from one present atom to the next, in the order of the
-  array; the first present atom of a chain is its origin and has step 0; a missing atom is -32768 three times.
+- `coords`, float [N, 4, 3]: N, CA, C, O in angstrom, NaN for a missing atom. Or instead, at a quarter of the size:
+- `coords_step`, int16 [N, 4, 3]: steps of 0.01 angstrom from one present atom to the next, in array order. The first
+  present atom of a chain is the origin and has step 0; a missing atom is -32768 three times.
 
-The table has a column `id` and any others: labels, `split` (train, val, test), `cluster`.
+The table has a column `id` and any further columns: labels, `split` (train, val, test), `cluster`.
 """
 
-import csv
 import os
 import zipfile
 from collections import Counter
@@ -22,17 +21,24 @@ from typing import Any
 
 import numpy as np
 
-from partoken.errors import UserError
+from partoken.errors import UserError, did_you_mean
 from partoken.protein.chains.backbone import Backbone, encode
 from partoken.protein.chains.cache import cached
 from partoken.protein.chains.store import ChainStore
-from partoken.protein.chains.validation import MIN_LENGTH, READER_VERSION, UnusableChain, validate
+from partoken.protein.chains.validation import (
+    MIN_LENGTH,
+    READER_VERSION,
+    UnusableChain,
+    validate,
+)
+from partoken.protein.sources.label_table import read_label_table
 from partoken.system.skipped import Skipped
 
-__all__ = ["open_arrays", "read_arrays", "read_table", "table_of"]
+__all__ = ["open_arrays", "read_arrays", "table_path"]
 
 MISSING_STEP = -32768
 STEP = 0.01
+"""Angstrom per step."""
 
 
 def read_arrays(
@@ -42,38 +48,42 @@ def read_arrays(
     min_length: int = MIN_LENGTH,
     max_length: int | None = None,
 ) -> Iterator[Backbone | Skipped | Counter[str]]:
-    """Reads the chains of an NPZ file one after another; each one's fields are its row in the table.
+    """Reads the chains of an NPZ file; the fields of a chain are its row in the table.
 
     Arguments:
         path: the NPZ file.
-        table: the CSV file; by default the one of the same name beside it.
-        min_length: complete residues that a chain must have at least.
-        max_length: residues that it may have at most; None for any number.
+        table: the CSV file; None takes the file of the same name beside the NPZ file.
+        min_length: number of residues with N, CA and C that a chain must have.
+        max_length: largest number of residues of a chain; None: no limit.
 
     Yields:
-        Chains, what is not used, and counts for the report.
+        Chains, skipped inputs, and counts for the notes of the store.
 
     Raises:
-        UserError: a file is missing or not of this format, or its arrays contradict each other.
+        UserError: a file is missing or has another format, or its arrays contradict each other.
     """
-    rows = _rows_by_id(table_of(path, table))
+    rows = _rows_by_id(table_path(path, table))
     with _open(path) as arrays:
-        ids, offsets = [str(i) for i in arrays["id"]], np.asarray(arrays["offsets"], dtype=np.int64)
-        kind = "coords_step" if "coords_step" in arrays else "coords"
-        coords, letters = arrays[kind], arrays["seq"]
+        ids = [str(i) for i in arrays["id"]]
+        offsets = np.asarray(arrays["offsets"], dtype=np.int64)
+        has_steps = "coords_step" in arrays
+        coords = arrays["coords_step" if has_steps else "coords"]
+        letters = arrays["seq"]
     _check(path, ids, offsets, coords, letters)
     seen: set[str] = set()
-    for row, (name, start, stop) in enumerate(zip(ids, offsets[:-1], offsets[1:], strict=True)):
+    for i, (name, start, stop) in enumerate(zip(ids, offsets[:-1], offsets[1:], strict=True)):
         if name in seen:
             yield Skipped(name, str(path), "its id is the id of an earlier chain of the file")
             continue
         seen.add(name)
-        part = coords[start:stop]
-        points = _from_steps(part) if kind == "coords_step" else part
-        per_chain = len(letters) == len(ids) and letters.dtype.kind == "U"
-        sequence = encode(str(letters[row]) if per_chain else letters[start:stop].astype("S1").tobytes())
+        points = _from_steps(coords[start:stop]) if has_steps else coords[start:stop]
+        is_string = len(letters) == len(ids) and letters.dtype.kind == "U"
+        letter_bytes = None if is_string else letters[start:stop].astype("S1").tobytes()
+        sequence = encode(str(letters[i]) if letter_bytes is None else letter_bytes)
         if len(sequence) != len(points):
-            raise UserError(f"{path}: chain {name} has {len(points)} residues and a sequence of {len(sequence)}")
+            raise UserError(
+                f"{path}: chain {name} has {len(points)} residues but a sequence of {len(sequence)} letters"
+            )
         try:
             points, impossible = validate(points, min_length=min_length, max_length=max_length)
         except UnusableChain as reason:
@@ -83,7 +93,7 @@ def read_arrays(
             yield Counter({"residues with impossible geometry": impossible})
         yield Backbone(name, points, sequence, rows.get(name, {}))
     if rows and seen.isdisjoint(rows):
-        raise UserError(f"{table_of(path, table)}: no id of the table is an id of {path} ({ids[0]}, ...)")
+        raise UserError(f"{table_path(path, table)}: no id in this table is an id in {path} ({ids[0]}, ...)")
 
 
 def open_arrays(
@@ -94,60 +104,48 @@ def open_arrays(
     max_length: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> ChainStore:
-    """Reads an NPZ file as `read_arrays` does, or opens the cache of an earlier reading.
+    """Reads an NPZ file like `read_arrays`, or opens the cache of an earlier reading.
+
+    Arguments:
+        path: the NPZ file.
+        table: the CSV file; None takes the file of the same name beside the NPZ file.
+        min_length: number of residues with N, CA and C that a chain must have.
+        max_length: largest number of residues of a chain; None: no limit.
+        cache_dir: cache folder; None takes the user's cache folder.
 
     Raises:
-        UserError: as `read_arrays`, or the cache cannot be written.
+        UserError: see `read_arrays`; or the cache cannot be written.
     """
-    files = [Path(path), Path(table_of(path, table))]
+    files = [Path(path), Path(table_path(path, table))]
     for file in files:
         if not file.is_file():
             raise UserError(f"{file}: no such file")
-    limits = {"min_length": min_length, "max_length": max_length}
-    identity = {
+    limits: dict[str, Any] = {"min_length": min_length, "max_length": max_length}
+    cache_key = {
         "source": "arrays",
         "files": [str(file.resolve()) for file in files],
         "reader": READER_VERSION,
         **limits,
     }
     state = [[file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-    return cached("arrays", identity, state, lambda: read_arrays(path, table, **limits), cache_dir)
+    return cached("arrays", cache_key, state, lambda: read_arrays(path, table, **limits), cache_dir)
 
 
-def table_of(path: str | os.PathLike[str], table: str | os.PathLike[str] | None = None) -> str:
-    """Returns the table's path: as given, or the NPZ file's with the ending of a table."""
+def table_path(path: str | os.PathLike[str], table: str | os.PathLike[str] | None = None) -> str:
+    """Returns the path of the table: `table`, or if that is None, the NPZ file's path ending in `.csv`."""
     return str(Path(path).with_suffix(".csv") if table is None else table)
 
 
-def read_table(path: str | os.PathLike[str]) -> list[dict[str, str]]:
-    """Reads a CSV file with a header; a byte order mark, other line ends, tabs and semicolons are understood.
-
-    Raises:
-        UserError: the file is missing, empty or no text.
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} cannot be read as a table: {error}") from None
-    lines = [line for line in text.splitlines() if line.strip()]
-    if not lines:
-        raise UserError(f"{path} is empty; expected a header line and one line a chain, such as id,label")
-    delimiter = max(",\t;", key=lines[0].count)
-    rows = list(csv.DictReader(lines, delimiter=delimiter, restval="", skipinitialspace=True))
-    return [{str(k).strip(): str(v).strip() for k, v in row.items() if k is not None} for row in rows]
-
-
-def _rows_by_id(table: Any) -> dict[str, dict[str, str]]:
-    rows = read_table(table)
+def _rows_by_id(table: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
+    """Returns the rows of a table by their id; the first of several rows with one id counts."""
+    rows = read_label_table(table)
     if rows and "id" not in rows[0]:
-        raise UserError(f"{table} has no column id; found {', '.join(rows[0])}")
-    # Of rows with one id the first counts, as of chains with one id.
+        raise UserError(f"{table} has no column id; its columns are {', '.join(rows[0])}.{did_you_mean('id', rows[0])}")
     return {row["id"]: {k: v for k, v in row.items() if k != "id"} for row in reversed(rows)}
 
 
-def _open(path: Any) -> Any:
+def _open(path: str | os.PathLike[str]) -> np.lib.npyio.NpzFile:
+    """Opens an NPZ file and checks that it has the arrays needed."""
     try:
         arrays = np.load(path, allow_pickle=False)
     except FileNotFoundError:
@@ -157,28 +155,41 @@ def _open(path: Any) -> Any:
     if not isinstance(arrays, np.lib.npyio.NpzFile):
         raise UserError(f"{path} is a single array; expected an NPZ file with offsets, id, seq and coords")
     missing = [k for k in ("offsets", "id", "seq") if k not in arrays]
-    missing += [] if "coords" in arrays or "coords_step" in arrays else ["coords (or coords_step)"]
+    if "coords" not in arrays and "coords_step" not in arrays:
+        missing.append("coords (or coords_step)")
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}; it has {', '.join(arrays.files)}")
     return arrays
 
 
-def _check(path: Any, ids: list[str], offsets: np.ndarray, coords: np.ndarray, letters: np.ndarray) -> None:
+def _check(
+    path: str | os.PathLike[str],
+    ids: list[str],
+    offsets: np.ndarray,
+    coords: np.ndarray,
+    letters: np.ndarray,
+) -> None:
+    """Checks that the arrays of a file agree in their shapes."""
     if coords.ndim != 3 or coords.shape[1:] != (4, 3):
-        raise UserError(f"{path}: coordinates are {list(coords.shape)}, expected [residues, 4, 3]")
-    if (
-        offsets.shape != (len(ids) + 1,)
-        or offsets[0] != 0
-        or offsets[-1] != len(coords)
-        or (np.diff(offsets) < 0).any()
-    ):
-        raise UserError(f"{path}: offsets do not cut {len(coords)} residues into {len(ids)} chains")
+        raise UserError(f"{path}: coordinates have the shape {list(coords.shape)}, expected [residues, 4, 3]")
+    covers_all = (
+        offsets.shape == (len(ids) + 1,)
+        and offsets[0] == 0
+        and offsets[-1] == len(coords)
+        and (np.diff(offsets) >= 0).all()
+    )
+    if not covers_all:
+        raise UserError(
+            f"{path}: offsets do not divide {len(coords)} residues into {len(ids)} chains; "
+            f"expected {len(ids) + 1} numbers from 0 to {len(coords)}, none below the one before"
+        )
     if len(letters) not in (len(ids), len(coords)):
         raise UserError(f"{path}: seq has {len(letters)} entries, expected {len(ids)} strings or {len(coords)} letters")
 
 
 def _from_steps(steps: np.ndarray) -> np.ndarray:
-    """Returns coordinates, float32 [L, 4, 3], from steps, int16 [L, 4, 3]."""
+    """Returns coordinates, float32 [L, 4, 3] in angstrom, from steps, int16 [L, 4, 3]."""
     missing = steps[..., :1] == MISSING_STEP
-    moves = np.where(missing, 0, steps).reshape(-1, 3).cumsum(0, dtype=np.int64).reshape(steps.shape)
-    return np.where(missing, np.nan, moves * STEP).astype(np.float32)
+    moves = np.where(missing, 0, steps).reshape(-1, 3)
+    positions = moves.cumsum(0, dtype=np.int64).reshape(steps.shape)
+    return np.where(missing, np.nan, positions * STEP).astype(np.float32)

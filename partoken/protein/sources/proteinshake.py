@@ -1,14 +1,14 @@
-"""The release files of ProteinShake (Kucera et al. 2023, NeurIPS Datasets and Benchmarks), read without its package.
+"""Reads the release files of ProteinShake (Kucera et al. 2023, NeurIPS Datasets and Benchmarks) without its package.
 
-`{Dataset}.atom.avro` has a record a protein: `protein` {ID, sequence, labels, splits} and `atom`, columns of equal
-length. Its companion `{Dataset}.residue.avro` has no other atom than CA, which is no backbone.
+`{Dataset}.atom.avro` has one record per protein: `protein` {ID, sequence, labels, splits} and `atom`, columns of equal
+length. `{Dataset}.residue.avro` holds only the CA atoms, which are not enough for a backbone.
 """
 
 import gzip
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,53 +16,91 @@ import fastavro
 import numpy as np
 from tqdm import tqdm
 
-from partoken.errors import UserError
+from partoken.errors import UserError, check_choice
 from partoken.protein.chains.backbone import ATOMS, Backbone, encode
 from partoken.protein.chains.cache import cached
-from partoken.protein.chains.collection import Collection, parse_label, split_name
+from partoken.protein.chains.collection import Collection, find_column, parse_label, split_name
 from partoken.protein.chains.store import ChainStore
 from partoken.protein.chains.validation import READER_VERSION, UnusableChain, validate
+from partoken.protein.sources.class_names import ENZYME_CLASSES
 from partoken.system.download import download
+from partoken.system.locks import file_lock
 from partoken.system.skipped import Skipped
 
-__all__ = ["DATASETS", "Task", "label_proteins", "read_proteinshake"]
+__all__ = ["RELEASES", "Release", "download_release", "label_proteins", "read_proteinshake", "release_of"]
 
 RECORD = "15259912"
 FILES = "https://zenodo.org/records/{record}/files/{name}"
 LISTING = "https://zenodo.org/api/records/{record}"
-SPLITS = ("random", "sequence", "structure")
+SPLIT_KINDS = ("random", "sequence", "structure")
 
 
 @dataclass(frozen=True)
-class Task:
-    """What is learned from one of the data sets."""
+class Release:
+    """The file of one data set, and the labels to learn from it."""
 
     file: str
-    """The release file's name, before `.atom.avro`."""
+    """Name of the release file, before `.atom.avro`."""
     label_column: str
+    """Field of a protein with its labels."""
     label_depth: int | None = None
+    """Number of levels to keep of a hierarchical label; None keeps all."""
     multi_label: bool = False
+    """A protein may have several labels."""
     first_only: bool = False
-    """Of a list of labels the first is the class."""
+    """The class is the first of a list of labels."""
+    class_names: Mapping[str, str] = field(default_factory=dict)
+    """Readable names of the labels in `label_column`."""
 
 
-DATASETS = {
-    "enzymecommission": Task("EnzymeCommissionDataset", "EC", label_depth=1),
-    "proteinfamily": Task("ProteinFamilyDataset", "Pfam", first_only=True),
-    "scop": Task("SCOPDataset", "SCOP-FA"),
-    "geneontology": Task("GeneOntologyDataset", "molecular_function", multi_label=True),
+RELEASES = {
+    "enzymecommission": Release("EnzymeCommissionDataset", "EC", label_depth=1, class_names=ENZYME_CLASSES),
+    "proteinfamily": Release("ProteinFamilyDataset", "Pfam", first_only=True),
+    "scop": Release("SCOPDataset", "SCOP-FA"),
+    "geneontology": Release("GeneOntologyDataset", "molecular_function", multi_label=True),
 }
 
 
-def task_of(dataset_name: str) -> Task:
-    """Returns the task of a data set by its name.
+def release_of(dataset_name: str) -> Release:
+    """Returns the release of a data set.
 
     Raises:
-        UserError: an unknown name.
+        UserError: no data set has this name.
     """
-    if dataset_name not in DATASETS:
-        raise UserError(f"data.dataset_name={dataset_name}: choose from {', '.join(DATASETS)}")
-    return DATASETS[dataset_name]
+    check_choice("data.dataset_name", dataset_name, list(RELEASES))
+    return RELEASES[dataset_name]
+
+
+def download_release(dataset_name: str, data_dir: str | os.PathLike[str]) -> Path:
+    """Returns the release file of a data set, and downloads it first if it is missing.
+
+    If several processes ask for it at the same time, one of them downloads it and the others wait.
+
+    Arguments:
+        dataset_name: a key of `RELEASES`.
+        data_dir: folder of `{Dataset}.atom.avro` or `{Dataset}.atom.avro.gz`.
+
+    Raises:
+        UserError: the file is missing and cannot be downloaded.
+    """
+    name, folder = release_of(dataset_name).file, Path(data_dir)
+    if path := _existing(name, folder):
+        return path
+    target = folder / f"{name}.atom.avro.gz"
+    url = FILES.format(record=RECORD, name=target.name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with file_lock(folder / f".{target.name}.lock"):
+            if path := _existing(name, folder):  # another process was faster
+                return path
+            download(url, target, LISTING.format(record=RECORD))
+    except OSError as error:
+        raise UserError(
+            f"{target} is missing{_ca_only_hint(name, folder)} and could not be downloaded: {error}\n"
+            f"On a machine with a network, download {url}\n"
+            f"and put it into {folder.resolve()} as {target.name}"
+        ) from None
+    return target
 
 
 def read_proteinshake(
@@ -73,88 +111,97 @@ def read_proteinshake(
     max_length: int | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
 ) -> ChainStore:
-    """Reads a data set's file, after downloading it if it is not there, or opens the cache of an earlier reading.
+    """Reads the release file of a data set, or opens the cache of an earlier reading; downloads a missing file.
 
     Arguments:
-        dataset_name: one of `DATASETS`.
-        data_dir: where `{Dataset}.atom.avro` or `.atom.avro.gz` is, or is put.
-        min_length: complete residues that a chain must have at least.
-        max_length: residues that it may have at most; None for any number.
-        cache_dir: where the cache is; None takes the user's cache folder.
+        dataset_name: a key of `RELEASES`.
+        data_dir: folder of `{Dataset}.atom.avro` or `{Dataset}.atom.avro.gz`.
+        min_length: number of residues with N, CA and C that a chain must have.
+        max_length: largest number of residues of a chain; None: no limit.
+        cache_dir: cache folder; None takes the user's cache folder.
 
     Raises:
-        UserError: the file is neither there nor to be had, or not of this schema.
+        UserError: the file cannot be downloaded, is damaged or has another schema; or the cache cannot be written.
     """
-    path = _find(task_of(dataset_name).file, Path(data_dir))
+    path = download_release(dataset_name, data_dir)
     limits: dict[str, Any] = {"min_length": min_length, "max_length": max_length}
-    identity = {"source": "proteinshake", "file": str(path.resolve()), "reader": READER_VERSION, **limits}
+    cache_key = {
+        "source": "proteinshake",
+        "file": str(path.resolve()),
+        "reader": READER_VERSION,
+        **limits,
+    }
     state = [path.stat().st_size, path.stat().st_mtime_ns]
-    return cached("proteinshake", identity, state, lambda: _stream(path, limits), cache_dir)
+    return cached("proteinshake", cache_key, state, lambda: _stream(path, limits), cache_dir)
 
 
 def label_proteins(
-    store: ChainStore, task: Task, *, split: str = "random", threshold: float = 0.7, label_column: str | None = None
+    store: ChainStore,
+    release: Release,
+    *,
+    split: str = "random",
+    threshold: float = 0.7,
+    label_column: str | None = None,
 ) -> Collection:
-    """Takes labels and one of the release's own splits.
+    """Labels the chains of a release file and takes one of its own splits.
 
     Arguments:
-        store: what `read_proteinshake` gave.
-        task: of the data set.
-        split: random, sequence or structure.
-        threshold: the largest similarity between training and test, for the latter two.
-        label_column: another label of the file than the task's, such as `SCOP-CL` or `cellular_component`.
+        store: the result of `read_proteinshake`.
+        release: the release that the store was read from.
+        split: "random", "sequence" or "structure".
+        threshold: largest similarity between training and test proteins, for the splits by sequence and structure.
+        label_column: another field than the usual one, such as `SCOP-CL` or `cellular_component`; None: the usual one.
 
     Raises:
         UserError: the file has no such label or split.
     """
-    if split not in SPLITS:
-        raise UserError(f"data.split={split}: choose from {', '.join(SPLITS)}")
-    column = "random_split" if split == "random" else f"{split}_split_{threshold:g}"
-    label_column = label_column or task.label_column
-    if column not in store.columns:
-        there = ", ".join(c for c in store.columns if "_split" in c) or "none"
-        raise UserError(f"data.split={split} data.split_similarity_threshold={threshold:g}: the file has {there}")
-    if label_column not in store.columns:
-        there = ", ".join(c for c in store.columns if "_split" not in c)
-        raise UserError(f"data.label_column={label_column}: the file has {there}")
-    texts = store.columns[label_column]
-    if task.first_only:
-        texts = [text.split(";")[0] for text in texts]
+    check_choice("data.split", split, SPLIT_KINDS)
+    split_column = "random_split" if split == "random" else f"{split}_split_{threshold:g}"
+    label_column = label_column or release.label_column
+    if split_column not in store.columns:
+        known = ", ".join(c for c in store.columns if "_split" in c) or "none"
+        raise UserError(
+            f"data.split={split} data.split_similarity_threshold={threshold:g}: "
+            f"no such split in the file, which has {known}"
+        )
+    label_columns = [c for c in store.columns if "_split" not in c]
+    find_column(label_column, label_columns, "data.label_column", "the release file")
+    cells = store.columns[label_column]
+    if release.first_only:
+        cells = [cell.split(";")[0] for cell in cells]
     return Collection(
         store,
         rows=list(range(len(store))),
-        labels=[parse_label(text, task.label_depth, task.multi_label) for text in texts],
-        splits=[split_name(text) for text in store.columns[column]],
+        labels=[parse_label(cell, release.label_depth, release.multi_label) for cell in cells],
+        splits=[split_name(cell) for cell in store.columns[split_column]],
+        class_names=release.class_names if label_column == release.label_column else {},
         skipped=store.skipped,
         num_inputs=len(store) + len(store.skipped),
     )
 
 
-def _find(name: str, folder: Path) -> Path:
-    for ending in (".atom.avro", ".atom.avro.gz"):
-        if (folder / f"{name}{ending}").is_file():
-            return folder / f"{name}{ending}"
-    target = folder / f"{name}.atom.avro.gz"
-    url = FILES.format(record=RECORD, name=target.name)
-    only_ca = [f for f in (folder / f"{name}.residue.avro", folder / f"{name}.residue.avro.gz") if f.is_file()]
-    has = f" ({only_ca[0].name} is there, but holds CA atoms only, and the model needs N, CA and C)" if only_ca else ""
-    try:
-        download(url, target, LISTING.format(record=RECORD))
-    except OSError as error:
-        raise UserError(
-            f"{target} is missing{has} and could not be downloaded: {error}\n"
-            f"Where there is a network, get {url}\nand put it into {folder.resolve()} under the name {target.name}"
-        ) from None
-    return target
+def _existing(name: str, folder: Path) -> Path | None:
+    paths = (folder / f"{name}{ending}" for ending in (".atom.avro", ".atom.avro.gz"))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _ca_only_hint(name: str, folder: Path) -> str:
+    """Returns a remark if the user has the file with CA atoms instead."""
+    paths = [folder / f"{name}.residue.avro", folder / f"{name}.residue.avro.gz"]
+    present = [path.name for path in paths if path.is_file()]
+    if not present:
+        return ""
+    return f" ({present[0]} holds CA atoms only, and the model needs N, CA and C)"
 
 
 def _stream(path: Path, limits: Mapping[str, Any]) -> Iterator[Backbone | Skipped | Counter[str]]:
+    """Yields the chains of a release file, skipped proteins, and counts."""
     seen: set[str] = set()
     try:
         with _opened(path) as file:
             reader = fastavro.reader(file)
-            total = reader.metadata.get("number_of_proteins")
-            for record in tqdm(reader, "reading proteins", int(total) if total else None, disable=None, leave=False):
+            total = int(reader.metadata.get("number_of_proteins") or 0) or None
+            for record in tqdm(reader, "reading proteins", total, disable=None, leave=False):
                 name = str(record["protein"]["ID"])
                 if name in seen:
                     yield Skipped(name, path.name, "its ID is the ID of an earlier protein")
@@ -164,7 +211,7 @@ def _stream(path: Path, limits: Mapping[str, Any]) -> Iterator[Backbone | Skippe
     except (KeyError, ValueError, EOFError, OSError, StopIteration, IndexError, TypeError) as error:
         raise UserError(
             f"{path} is damaged or not of ProteinShake's schema ({type(error).__name__}: {error}); "
-            "remove it, and it is downloaded again"
+            "delete it, and the next run downloads it again"
         ) from None
 
 
@@ -175,8 +222,8 @@ def _opened(path: Path) -> IO[bytes]:
 def _chain(
     name: str, record: Mapping[str, Any], file: str, limits: Mapping[str, Any]
 ) -> Iterator[Backbone | Skipped | Counter[str]]:
-    atoms = record["atom"]
-    coords, letters = _residues(atoms)
+    """Yields the chain of a record, or the reason why it cannot be used."""
+    coords, letters = _residues(record["atom"])
     try:
         points, impossible = validate(coords, **limits)
     except UnusableChain as reason:
@@ -193,7 +240,7 @@ def _chain(
 
 
 def _residues(atoms: Mapping[str, list[Any]]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns coordinates, float64 [L, 4, 3], and one-letter codes, from columns of atoms."""
+    """Returns coordinates, float64 [L, 4, 3] in angstrom, and one-letter codes, str [L], from columns of atoms."""
     kind = np.array(atoms["atom_type"])
     number = np.array(atoms["residue_number"])
     letter = np.array(atoms["residue_type"])
@@ -201,13 +248,15 @@ def _residues(atoms: Mapping[str, list[Any]]) -> tuple[np.ndarray, np.ndarray]:
     points = np.stack([np.asarray(atoms[axis], dtype=float) for axis in "xyz"], 1)
     if not len(kind):
         return np.empty((0, 4, 3)), letter
-    new = np.ones(len(kind), dtype=bool)
-    new[1:] = (number[1:] != number[:-1]) | (letter[1:] != letter[:-1]) | (chain[1:] != chain[:-1])
-    new |= kind == "N"  # residues with insertion codes share a number
-    site = np.cumsum(new) - 1
-    coords = np.full((site[-1] + 1, 4, 3), np.nan)
+    is_new = np.zeros(len(kind), dtype=bool)
+    is_new[0] = True
+    for column in (number, letter, chain):
+        is_new[1:] |= column[1:] != column[:-1]
+    is_new |= kind == "N"  # residues with insertion codes share a number
+    residue = np.cumsum(is_new) - 1
+    coords = np.full((residue[-1] + 1, 4, 3), np.nan)
     for slot, atom in enumerate(ATOMS):
-        here = np.flatnonzero(kind == atom)[::-1]  # of several the first stays
-        coords[site[here], slot] = points[here]
+        present = np.flatnonzero(kind == atom)[::-1]  # reversed, so that the first of several atoms wins
+        coords[residue[present], slot] = points[present]
     has_atom = ~np.isnan(coords).all((1, 2))
-    return coords[has_atom], letter[new][has_atom]
+    return coords[has_atom], letter[is_new][has_atom]

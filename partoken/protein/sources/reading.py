@@ -1,8 +1,8 @@
-"""Structure files, PDB or mmCIF, read and cleaned into backbones. Imports no torch, so that workers start fast.
+"""Reads PDB and mmCIF files into clean backbones. Imports no torch, so that worker processes start fast.
 
-What is kept: of the first model, every protein chain; of a residue, the conformer with the highest occupancy; modified
-residues under the letter of their parent; residues in the order of the file, insertion codes included. An atom that is
-missing is NaN. A residue whose atoms cannot belong together is missing as a whole.
+A file gives every protein chain of its first model. Residues keep the order of the file, insertion codes included. Each
+residue keeps the conformer with the highest occupancy; a modified residue gets the letter of its parent. A missing atom
+is NaN. If the atoms of a residue are impossibly far apart or close, all atoms of the residue are NaN.
 """
 
 import os
@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gemmi
 import numpy as np
@@ -23,23 +24,24 @@ from partoken.system.skipped import Skipped
 __all__ = ["FileContent", "read_file"]
 
 MAX_BYTES = 1 << 30
-MOST_TWICE = 2
-"""Residues of a file that may hold an atom twice, which then counts once."""
+"""Largest size of a file, unpacked."""
+MAX_REPEATED = 2
+"""Residues of a file that may contain an atom twice; its first copy counts."""
 
 
 @dataclass(frozen=True)
 class FileContent:
-    """What one file gave."""
+    """The result of reading one file."""
 
     chains: list[Backbone]
     skipped: list[Skipped]
-    """The file as a whole, or chains of it."""
+    """The whole file, or single chains."""
     notes: Counter[str]
-    """How often each kind of cleaning happened."""
+    """Number of residues, chains or models that each kind of cleaning changed."""
 
 
 class _Unusable(Exception):
-    """Says why a file or a chain gives no backbone."""
+    """A file gives no backbone; the message says why."""
 
 
 def read_file(
@@ -49,15 +51,19 @@ def read_file(
     min_length: int = MIN_LENGTH,
     max_length: int | None = None,
 ) -> FileContent:
-    """Reads the protein chains of one file; never raises for what is wrong with the file.
+    """Reads the protein chains of one file. A bad file is reported in the result; it never raises an error.
 
-    The format is told from the content, not from the extension; `.gz` too.
+    The content decides the format, also of packed files; the extension does not matter.
 
     Arguments:
         path: the file.
-        name: how to call it in what is returned; by default the path.
-        min_length: complete residues that a chain must have at least.
-        max_length: residues that it may have at most; None for any number.
+        name: name of the file in the result; None takes `path`.
+        min_length: number of residues with N, CA and C that a chain must have.
+        max_length: largest number of residues of a chain; None: no limit.
+
+    Returns:
+        Chains with the fields `file` and `chain`, skipped inputs and counts. A chain has the name of its file, followed
+        by its own name if the file has several chains: `1abc_A`.
     """
     shown = str(path) if name is None else name
     try:
@@ -71,23 +77,24 @@ def read_file(
     stem = stem_of(path)
     chains, skipped = [], []
     for chain, coords, letters in raw:
-        identity = f"{stem}_{chain}" if chain and len(raw) > 1 else stem
+        chain_id = f"{stem}_{chain}" if chain and len(raw) > 1 else stem
         try:
             points, impossible = validate(coords, min_length=min_length, max_length=max_length)
         except UnusableChain as reason:
-            skipped.append(Skipped(identity, shown, str(reason), unusable=False))
+            skipped.append(Skipped(chain_id, shown, str(reason), unusable=False))
             continue
         notes["residues with impossible geometry"] += impossible
-        chains.append(Backbone(identity, points, encode(letters), {"file": shown, "chain": chain}))
+        chains.append(Backbone(chain_id, points, encode(letters), {"file": shown, "chain": chain}))
     if not chains:
-        more = f" (the first of {len(skipped)} chains like it)" if len(skipped) > 1 else ""
+        more = f" (the first of {len(skipped)} unusable chains)" if len(skipped) > 1 else ""
         skipped = [Skipped("", shown, skipped[0].reason + more)]
-    notes["residues with missing backbone atoms"] += sum(int(np.isnan(c.coords).any((1, 2)).sum()) for c in chains)
+    incomplete = [np.isnan(c.coords).any((1, 2)) for c in chains]
+    notes["residues with missing backbone atoms"] += sum(int(i.sum()) for i in incomplete)
     return FileContent(chains, skipped, +notes)
 
 
 def _read_text(path: Path) -> bytes:
-    """Returns a file's content, unpacked; what cannot be text is refused before a parser sees it."""
+    """Returns the content of a file, unpacked, as ASCII; refuses content that is not text before a parser sees it."""
     try:
         with open(path, "rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -101,12 +108,13 @@ def _read_text(path: Path) -> bytes:
         raise _Unusable("empty file")
     if b"\0" in content[:65536]:
         raise _Unusable("binary content, neither PDB nor mmCIF text")
-    if not content.isascii():  # an author's name in a header; names of chains and atoms are ASCII
+    if not content.isascii():  # such as an author's name in a header; names of chains and atoms are ASCII
         content = content.decode("latin-1").encode("ascii", "replace")
     return content
 
 
 def _unpacked(content: bytes) -> bytes:
+    """Unpacks a gzip file of one or more members, up to `MAX_BYTES`."""
     parts, size = [], 0
     while content:
         stream = zlib.decompressobj(wbits=31)
@@ -124,6 +132,7 @@ def _unpacked(content: bytes) -> bytes:
 
 
 def _parse(content: bytes, notes: Counter[str]) -> gemmi.Structure:
+    """Parses the text of a file; of a PDB file only the first model, because there may be thousands."""
     is_cif = b"_atom_site." in content
     if not is_cif and not content.startswith((b"ATOM", b"HETATM")) and b"\nATOM" not in content:
         if b"\nHETATM" not in content:
@@ -131,16 +140,16 @@ def _parse(content: bytes, notes: Counter[str]) -> gemmi.Structure:
     try:
         if not is_cif:
             first_model = content.find(b"\nENDMDL")
-            if first_model >= 0:  # the others may be thousands
+            if first_model >= 0:
                 notes["further models"] += content.count(b"\nMODEL", first_model)
                 content = content[:first_model] + b"\nENDMDL\n"
-            # Not split at TER, residues of two molecules of one chain name would be merged where numbers agree.
+            # Without the split, gemmi would merge equal residue numbers of two molecules with one chain name.
             return gemmi.read_pdb_string(content, split_chain_on_ter=True)
         block = next((b for b in gemmi.cif.read_string(content) if b.find_values("_atom_site.Cartn_x")), None)
         if block is None:
             raise _Unusable("no atom records with coordinates in the mmCIF file")
         return gemmi.make_structure_from_block(block)
-    except (RuntimeError, ValueError, IndexError, UnicodeDecodeError, OverflowError) as error:  # of gemmi's C++
+    except (RuntimeError, ValueError, IndexError, UnicodeDecodeError, OverflowError) as error:  # from gemmi's C++
         raise _Unusable(f"not readable as {'mmCIF' if is_cif else 'PDB'}: {_first_line(error)}") from None
 
 
@@ -149,55 +158,105 @@ def _first_line(error: Exception) -> str:
     return lines[0].encode("ascii", "replace").decode()[:200]
 
 
+@dataclass(frozen=True)
+class _Residues:
+    """The residues of the polymers in a file, L of them."""
+
+    coords: np.ndarray
+    """float64 [L, 4, 3]: N, CA, C, O in angstrom; NaN for a missing atom."""
+    name: np.ndarray
+    """Three-letter names, bytes [L]."""
+    chain: np.ndarray
+    """Names of the chains, bytes [L]."""
+    number: np.ndarray
+    """int [L]."""
+    icode: np.ndarray
+    """Insertion codes, int [L]."""
+
+
 def _chains_of(structure: gemmi.Structure, notes: Counter[str]) -> list[tuple[str, np.ndarray, str]]:
-    """Returns name, coordinates [L, 4, 3] and letters of every protein chain of the first model."""
+    """Returns the protein chains of the first model: name, coordinates float64 [L, 4, 3], L letters."""
     if len(structure) == 0:
         return []
     notes["further models"] += len(structure) - 1
     structure.setup_entities()
     atoms = gemmi.FlatStructure(structure)
+    slot, run = _slots(atoms), _runs(structure, atoms)
+    is_polymer = atoms.entity_type == gemmi.EntityType.Polymer.value
+    is_polymer &= atoms.model_num == (atoms.model_num[0] if len(slot) else 0)
+    polymer_names = {name.decode() for name in np.unique(_strings(atoms.chain_ids)[is_polymer])}
+    # A run of hetero atoms alone is no chain.
+    has_polymer_record = np.isin(run, np.unique(run[atoms.het_flags != ord("H")]))
+    keep = np.flatnonzero(is_polymer & has_polymer_record & (slot >= 0))
+    proteins = _proteins(_residues_of(atoms, keep, slot, run, notes), notes) if len(keep) else []
+    protein_names = {name for name, _, _ in proteins}
+    notes["chains that are no protein"] += len(polymer_names - protein_names)
+    return list(_distinct(proteins))
+
+
+def _residues_of(
+    atoms: gemmi.FlatStructure, keep: np.ndarray, slot: np.ndarray, run: np.ndarray, notes: Counter[str]
+) -> _Residues:
+    """Collects the backbone atoms of residues, one conformer of each.
+
+    Arguments:
+        atoms: n atoms of a file.
+        keep: positions of the atoms to use, int.
+        slot: place of each atom among `ATOMS`, int [n].
+        run: stretch of the file that each atom belongs to, int [n].
+        notes: gets the number of residues with several conformers.
+    """
+    slot, run = slot[keep], run[keep]
+    chain, name = _strings(atoms.chain_ids)[keep], _strings(atoms.residue_names)[keep]
+    number, icode, altloc = atoms.resnums[keep], atoms.icodes[keep], atoms.altlocs[keep]
+    is_new = np.ones(len(keep), dtype=bool)
+    is_new[1:] = (np.diff(run) != 0) | (number[1:] != number[:-1]) | (icode[1:] != icode[:-1])
+    site = np.cumsum(is_new) - 1
+    repeated = _repeated(site * len(ATOMS) + slot, name, altloc)
+    if len(np.unique(site[repeated])) > MAX_REPEATED:
+        raise _Unusable("residues that occur twice: two molecules under one chain name, or a damaged file")
+    chosen = _choose(site, slot, name, altloc, atoms.occ[keep], notes)
+    starts = np.flatnonzero(is_new)
+    coords = np.full((len(starts), 4, 3), np.nan)
+    coords[site[chosen], slot[chosen]] = atoms.pos[keep][chosen]
+    name_of_site = np.empty(len(starts), dtype=name.dtype)
+    name_of_site[site[chosen]] = name[chosen]
+    return _Residues(coords, name_of_site, chain[starts], number[starts], icode[starts])
+
+
+def _proteins(residues: _Residues, notes: Counter[str]) -> list[tuple[str, np.ndarray, str]]:
+    """Divides residues into protein chains: name, coordinates float64 [L, 4, 3], L letters."""
+    letters, is_protein = _letters(residues.name, notes)
+    has_n, has_ca = (~np.isnan(residues.coords[:, slot]).any(1) for slot in (0, 1))
+    is_protein &= has_n | has_ca
+    part = _parts(residues.chain, residues.number, residues.icode)
+    proteins = []
+    for value in np.unique(part):
+        members = (part == value) & is_protein
+        if members.any():
+            name = residues.chain[members][0].decode("latin-1")
+            proteins.append((name, residues.coords[members], letters[members].tobytes().decode()))
+    return proteins
+
+
+def _slots(atoms: gemmi.FlatStructure) -> np.ndarray:
+    """Returns the place of each atom among `ATOMS`, int [n]; -1 for other atoms."""
     names = _strings(atoms.atom_names)
     slot = np.full(len(names), -1)
     for number, atom in enumerate(ATOMS):
         slot[names == atom.encode()] = number
-    polymer = atoms.entity_type == gemmi.EntityType.Polymer.value
-    first = atoms.model_num == (atoms.model_num[0] if len(names) else 0)
-    polymer_chains = {c.decode() for c in np.unique(_strings(atoms.chain_ids)[polymer & first])}
-    run = np.repeat(np.arange(len(structure[0])), [c.count_atom_sites() for c in structure[0]])  # from TER to TER
-    run = np.concatenate([run, np.full(len(names) - len(run), -1)])
-    written = np.isin(run, np.unique(run[atoms.het_flags != ord("H")]))  # a run of hetero atoms alone is no chain
-    keep = np.flatnonzero(polymer & first & written & (slot >= 0))
-    if not len(keep):
-        notes["chains that are no protein"] += len(polymer_chains)
-        return []
-    chain, residue = _strings(atoms.chain_ids)[keep], _strings(atoms.residue_names)[keep]
-    number, icode = atoms.resnums[keep], atoms.icodes[keep]
-    new = np.ones(len(keep), dtype=bool)
-    new[1:] = (np.diff(run[keep]) != 0) | (number[1:] != number[:-1]) | (icode[1:] != icode[:-1])
-    site = np.cumsum(new) - 1
-    twice = _twice(site * len(ATOMS) + slot[keep], residue, atoms.altlocs[keep])
-    if len(np.unique(site[twice])) > MOST_TWICE:
-        raise _Unusable("residues that stand twice: two molecules under one chain name, or a damaged file")
-    chosen = _choose(site, slot[keep], residue, atoms.altlocs[keep], atoms.occ[keep], notes)
-    coords = np.full((site[-1] + 1, 4, 3), np.nan)
-    coords[site[chosen], slot[keep][chosen]] = atoms.pos[keep][chosen]
-
-    starts = np.flatnonzero(new)
-    name_of_site = np.empty(len(starts), dtype=residue.dtype)
-    name_of_site[site[chosen]] = residue[chosen]
-    letters, is_protein = _letters(name_of_site, notes)
-    is_protein &= ~np.isnan(coords[:, 1]).any(1) | ~np.isnan(coords[:, 0]).any(1)
-    part = _parts(chain[starts], number[starts], icode[starts])
-    found = []
-    for cut in np.unique(part):
-        members = (part == cut) & is_protein
-        if members.any():
-            found.append((chain[starts][members][0].decode("latin-1"), coords[members], letters[members].tobytes()))
-    notes["chains that are no protein"] += len(polymer_chains - {name for name, _, _ in found})
-    return [(name, points, text.decode()) for name, points, text in _distinct(found)]
+    return slot
 
 
-def _strings(codes: np.ndarray) -> np.ndarray:
+def _runs(structure: gemmi.Structure, atoms: gemmi.FlatStructure) -> np.ndarray:
+    """Returns for each atom which stretch from TER to TER it belongs to, int [n]; -1 beyond the first model."""
+    sizes = [chain.count_atom_sites() for chain in structure[0]]
+    run = np.repeat(np.arange(len(structure[0])), sizes)
+    return np.concatenate([run, np.full(len(atoms.altlocs) - len(run), -1)])
+
+
+def _strings(codes: Any) -> np.ndarray:
+    """Returns names of up to 8 characters, bytes [n], from the character codes that gemmi gives."""
     return np.ascontiguousarray(codes).view("S8").ravel()
 
 
@@ -209,7 +268,19 @@ def _choose(
     occupancy: np.ndarray,
     notes: Counter[str],
 ) -> np.ndarray:
-    """Returns the positions of the atoms to keep: one for each site and slot, of one conformer where there are more."""
+    """Chooses one atom for each residue and slot, all from one conformer of the residue.
+
+    Arguments:
+        site: residue of each of n atoms, int [n].
+        slot: place of each atom among `ATOMS`, int [n].
+        residue: residue name of each atom, bytes [n].
+        altloc: conformer of each atom, int [n]; 0 for none.
+        occupancy: float [n].
+        notes: gets the number of residues with several conformers.
+
+    Returns:
+        Positions of the chosen atoms, int.
+    """
     occupancy = np.nan_to_num(occupancy, nan=0.0)
     order = np.arange(len(site))
     _, residue_code = np.unique(residue, return_inverse=True)
@@ -225,16 +296,19 @@ def _choose(
     return chosen
 
 
-def _twice(key: np.ndarray, residue: np.ndarray, altloc: np.ndarray) -> np.ndarray:
-    """Returns which atoms repeat an earlier one, bool; one of another conformer or residue name does not."""
-    rows = np.stack([key, np.unique(residue, return_inverse=True)[1], altloc], 1)
+def _repeated(atom_key: np.ndarray, residue: np.ndarray, altloc: np.ndarray) -> np.ndarray:
+    """Returns which atoms repeat an earlier atom of the same conformer and residue name, bool [n]."""
+    rows = np.stack([atom_key, np.unique(residue, return_inverse=True)[1], altloc], 1)
     repeated = np.ones(len(rows), dtype=bool)
     repeated[np.unique(rows, axis=0, return_index=True)[1]] = False
     return repeated
 
 
 def _best(site: np.ndarray, code: np.ndarray, occupancy: np.ndarray, allowed: np.ndarray) -> np.ndarray:
-    """Returns for each site the code of the highest summed occupancy, the first of equals; -1 where none is allowed."""
+    """Returns the code with the highest summed occupancy of each residue, int [residues].
+
+    The first of equally occupied codes wins; a residue without an allowed atom gets -1.
+    """
     best = np.full(site[-1] + 1, -1, dtype=np.int64)
     if not allowed.any():
         return best
@@ -243,44 +317,60 @@ def _best(site: np.ndarray, code: np.ndarray, occupancy: np.ndarray, allowed: np
     )
     weight = np.bincount(group.ravel(), occupancy[allowed]).round(4)
     ranked = np.lexsort((first, -weight, pairs[:, 0]))
-    sites, where = np.unique(pairs[ranked, 0], return_index=True)
-    best[sites] = pairs[ranked, 1][where]
+    sites, first_rank = np.unique(pairs[ranked, 0], return_index=True)
+    best[sites] = pairs[ranked, 1][first_rank]
     return best
 
 
 def _letters(names: np.ndarray, notes: Counter[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the one-letter code of each residue, a modified one's parent's, and whether it is an amino acid."""
+    """Returns the one-letter code of each residue, bytes [L], and which residues are amino acids, bool [L].
+
+    A modified residue has the code of its parent.
+    """
     letters, is_protein = np.full(len(names), b"X", dtype="S1"), np.ones(len(names), dtype=bool)
     for name in np.unique(names):
-        known, here = gemmi.find_tabulated_residue(name.decode("latin-1")), names == name
-        # A residue of a polymer that the table does not know is taken for a modified one: it has backbone atoms.
-        is_protein[here] = known.is_amino_acid() or not known.found()
-        if known.is_amino_acid():
-            letters[here] = known.one_letter_code.upper().encode()
-        if is_protein[here].any() and not known.is_standard():
-            notes["modified or unknown residues"] += int(here.sum())
+        entry = gemmi.find_tabulated_residue(name.decode("latin-1"))
+        members = names == name
+        # A residue that gemmi does not know counts as a modified amino acid: it has backbone atoms.
+        is_protein[members] = entry.is_amino_acid() or not entry.found()
+        if entry.is_amino_acid():
+            letters[members] = entry.one_letter_code.upper().encode()
+        if is_protein[members].any() and not entry.is_standard():
+            notes["modified or unknown residues"] += int(members.sum())
     return letters, is_protein
 
 
 def _parts(chain: np.ndarray, number: np.ndarray, icode: np.ndarray) -> np.ndarray:
-    """Returns the chain of each residue, int [L]: another name, or a numbering that starts again within a name."""
-    identity = np.unique(
-        np.stack([np.unique(chain, return_inverse=True)[1], number, icode], 1), axis=0, return_index=True
-    )
-    again = np.ones(len(chain), dtype=bool)
-    again[identity[1]] = False
-    names = {name: i for i, name in enumerate(dict.fromkeys(chain.tolist()))}
-    code = np.array([names[name] for name in chain.tolist()])
-    # One residue cannot stand twice in a chain: files of simulations often name no chains.
+    """Numbers the chains of a file by residue, int [L].
+
+    A new chain starts at another chain name. It also starts within a name if the residue numbers start again: files of
+    simulations often have no chain names, and one chain cannot contain the same residue number twice.
+
+    Arguments:
+        chain: chain name of each residue, bytes [L].
+        number: residue number, int [L].
+        icode: insertion code, int [L].
+    """
+    chain_code = np.unique(chain, return_inverse=True)[1]
+    keys = np.stack([chain_code, number, icode], 1)
+    first = np.unique(keys, axis=0, return_index=True)[1]
+    is_repeated = np.ones(len(chain), dtype=bool)
+    is_repeated[first] = False
+    order_of_name = {name: i for i, name in enumerate(dict.fromkeys(chain.tolist()))}
+    order = np.array([order_of_name[name] for name in chain.tolist()])
     restart = np.zeros(len(chain), dtype=np.int64)
-    restart[1:] = again[1:] & (chain[1:] == chain[:-1]) & (number[1:] < number[:-1])
-    return code * (restart.sum() + 1) + np.cumsum(restart)
+    goes_back = (chain[1:] == chain[:-1]) & (number[1:] < number[:-1])
+    restart[1:] = is_repeated[1:] & goes_back
+    return order * (restart.sum() + 1) + np.cumsum(restart)
 
 
-def _distinct(found: list[tuple[str, np.ndarray, bytes]]) -> Iterator[tuple[str, np.ndarray, bytes]]:
-    """Numbers chains of one name: A, A.2, A.3; or 1, 2, 3 where they have none."""
+def _distinct(
+    chains: list[tuple[str, np.ndarray, str]],
+) -> Iterator[tuple[str, np.ndarray, str]]:
+    """Numbers the chains that share a name: A, A.2, A.3; chains without a name become 1, 2, 3."""
     seen: Counter[str] = Counter()
-    for name, points, text in found:
+    for name, points, letters in chains:
         seen[name] += 1
-        number = "" if seen[name] == 1 and (name or len(found) == 1) else str(seen[name])
-        yield ".".join(part for part in (name, number) if part), points, text
+        needs_no_number = seen[name] == 1 and (name or len(chains) == 1)
+        number = "" if needs_no_number else str(seen[name])
+        yield ".".join(part for part in (name, number) if part), points, letters

@@ -1,9 +1,9 @@
-"""Made-up chains whose class is decided by a motif in space, known residue by residue.
+"""Synthetic chains whose class depends on one motif in space, with the residues of the motif known.
 
-Bond lengths and angles are ideal (Engh and Huber 1991, Acta Cryst. A47, 392); dihedrals wander through helices,
-strands and loops; no two atoms of residues apart come nearer than `CLOSEST`. The motif of each class is a word of
-backbone dihedrals. All words are orders of the same dihedrals, so that neither composition nor a Ramachandran
-histogram tells the classes apart: only the shape does.
+Bond lengths and angles are ideal (Engh and Huber 1991, Acta Cryst. A47, 392). The dihedrals form helices, strands and
+loops. Atoms of residues three or more apart are at least `MIN_DISTANCE` from each other. The motif of a class is a
+sequence of backbone dihedrals. All motifs contain the same dihedrals in different orders: neither the composition nor a
+Ramachandran histogram separates the classes, only the shape does.
 """
 
 import os
@@ -21,107 +21,139 @@ from partoken.protein.chains.store import ChainStore
 from partoken.protein.chains.validation import READER_VERSION
 from partoken.system.parallel import map_parallel
 
-__all__ = ["CLOSEST", "MOTIF_LENGTH", "Recipe", "make_chains", "motif_words", "open_synthetic"]
+__all__ = ["MIN_DISTANCE", "MOTIF_LENGTH", "Recipe", "make_chains", "motif_dihedrals", "open_synthetic"]
 
-CLOSEST = 2.4
-"""Angstrom, between atoms of residues three or more apart."""
+MIN_DISTANCE = 2.4
+"""Angstrom between atoms of residues three or more apart."""
 
 BONDS = {"N-CA": 1.458, "CA-C": 1.525, "C-N": 1.329, "C-O": 1.231}
+"""Bond lengths in angstrom."""
 ANGLES = {"N-CA-C": 111.0, "CA-C-N": 117.2, "C-N-CA": 121.7, "CA-C-O": 120.1}
+"""Bond angles in degrees."""
 
-HELIX, STRAND, POLYPROLINE, LEFT = (-63.0, -42.0), (-120.0, 130.0), (-70.0, 150.0), (57.0, 40.0)
-LOOPS = np.array([(*HELIX, 15.0), (*STRAND, 15.0), (*POLYPROLINE, 15.0), (*LEFT, 15.0)])
-LOOP_SHARES = (0.35, 0.3, 0.25, 0.1)
+HELIX = (-63.0, -42.0)
+STRAND = (-120.0, 130.0)
+POLYPROLINE = (-70.0, 150.0)
+LEFT_HANDED = (57.0, 40.0)
+"""phi and psi in degrees."""
+LOOP_SPREAD = 15.0
+LOOPS = np.array([(*angles, LOOP_SPREAD) for angles in (HELIX, STRAND, POLYPROLINE, LEFT_HANDED)])
+"""Dihedrals of loop residues: phi, psi and their standard deviation, in degrees."""
+LOOP_PROBABILITIES = (0.35, 0.3, 0.25, 0.1)
 
-WORD = [HELIX] * 5 + [STRAND] * 4 + [POLYPROLINE] * 2 + [LEFT]
-MOTIF_LENGTH = len(WORD)
+MOTIF = [HELIX] * 5 + [STRAND] * 4 + [POLYPROLINE] * 2 + [LEFT_HANDED]
+"""The dihedrals of every motif; each class has them in another order."""
+MOTIF_LENGTH = len(MOTIF)
 MOTIF_SPREAD = 3.0
-"""Degrees by which the dihedrals of a motif vary from chain to chain."""
-APART = 2.5
-"""Angstrom of root mean square deviation between the CA of any two motifs, at least."""
+"""Standard deviation of a motif's dihedrals between chains, in degrees."""
+MIN_MOTIF_RMSD = 2.5
+"""Smallest root mean square deviation between the CA atoms of two motifs, in angstrom."""
 
 BLOCK = 64
-"""Chains made together; the unit of the seed, so that the number of processes changes nothing."""
+"""Chains made together from one seed, so that the number of processes does not change the chains."""
 TRIES = 8
-"""Dihedrals tried for a residue before the chain goes back."""
+"""Sets of dihedrals tried for a residue before the chain steps back."""
 PATIENCE = 8
-"""Times that a chain may fail before its plan is changed."""
-COMPACT = 0.6
-"""How much being an angstrom nearer to the middle counts against luck."""
+"""Failures of a chain before a part of its plan becomes a loop."""
+COMPACTNESS = 0.6
+"""Weight of the distance to the centre of the chain, per angstrom, against the random term of the choice."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What to make."""
+    """The synthetic chains to make.
+
+    Raises:
+        UserError: the chains would be too few, too short, or in too few or too many classes.
+    """
 
     num_chains: int = 1000
+    """Number of chains in all splits together, at least three per class."""
     num_classes: int = 4
+    """Number of classes, 2 to 50; each has its own motif."""
     shortest: int = 60
     """Residues of the shortest chain."""
     longest: int = 200
     """Residues of the longest chain."""
     seed: int = 0
+    """Seed of the chains."""
 
     def __post_init__(self) -> None:
         if self.num_classes < 2 or self.num_classes > 50:
             raise UserError(f"data.num_classes={self.num_classes}: choose 2 to 50")
         if self.num_chains < 3 * self.num_classes:
-            least = 3 * self.num_classes
-            raise UserError(f"data.num_chains={self.num_chains}: at least three a class, {least}, are needed")
+            raise UserError(
+                f"data.num_chains={self.num_chains}: must be at least {3 * self.num_classes}, "
+                f"three for each of data.num_classes={self.num_classes}"
+            )
         if not 2 * MOTIF_LENGTH <= self.shortest <= self.longest:
             raise UserError(
-                f"data.shortest={self.shortest} data.longest={self.longest}: lengths from {2 * MOTIF_LENGTH}, "
-                "twice a motif, and the shortest not above the longest"
+                f"data.shortest={self.shortest} data.longest={self.longest}: the shortest must be at least "
+                f"{2 * MOTIF_LENGTH} residues, twice a motif, and not above the longest"
             )
 
 
 def open_synthetic(recipe: Recipe, cache_dir: str | os.PathLike[str] | None = None) -> ChainStore:
-    """Makes chains, or opens the cache where they are already."""
-    identity = {"source": "synthetic", "reader": READER_VERSION, **asdict(recipe)}
-    return cached("synthetic", identity, None, lambda: make_chains(recipe), cache_dir)
+    """Makes the chains of a recipe, or opens the cache of chains made earlier.
+
+    Arguments:
+        recipe: the chains to make.
+        cache_dir: cache folder; None takes the user's cache folder.
+
+    Raises:
+        UserError: the cache cannot be written.
+    """
+    cache_key = {"source": "synthetic", "reader": READER_VERSION, **asdict(recipe)}
+    return cached("synthetic", cache_key, None, lambda: make_chains(recipe), cache_dir)
 
 
 def make_chains(recipe: Recipe, workers: int | None = None) -> Iterator[Backbone]:
-    """Makes chains; each has the fields `label` and `motif`, its first and last residue as `start-stop`, from 0.
+    """Makes chains with the fields `label` and `motif`, the first and last residue of the motif: `start-stop`, from 0.
 
     Arguments:
-        recipe: what to make; the same recipe gives the same chains, in any number of processes.
-        workers: processes; None takes all cores.
+        recipe: the chains to make. The same recipe gives the same chains, in any number of processes.
+        workers: number of processes; None takes all cores.
     """
     blocks = range(-(-recipe.num_chains // BLOCK))
-    made = map_parallel(
-        partial(_make_block, recipe=recipe), blocks, description="making chains", workers=workers, few=8
+    chains_of_blocks = map_parallel(
+        partial(_make_block, recipe=recipe),
+        blocks,
+        description="making chains",
+        workers=workers,
+        few=8,
     )
-    for chains in made:
+    for chains in chains_of_blocks:
         yield from chains
 
 
-def motif_words(recipe: Recipe) -> np.ndarray:
-    """Returns the dihedrals of each class's motif, degrees [classes, MOTIF_LENGTH, 2]: phi, psi."""
+def motif_dihedrals(recipe: Recipe) -> np.ndarray:
+    """Returns the dihedrals of each class's motif: phi and psi in degrees, float64 [num_classes, MOTIF_LENGTH, 2]."""
     random = np.random.default_rng((recipe.seed, 1))
-    words: list[np.ndarray] = []
+    motifs: list[np.ndarray] = []
     shapes: list[np.ndarray] = []
-    while len(words) < recipe.num_classes:
-        word = random.permutation(np.array(WORD))
-        shape = _shape(word, 0.0, random)
-        # Where it only just misses itself, most of its variations would not.
-        varied = [_shape(word, MOTIF_SPREAD, random) is not None for _ in range(4)]
-        if shape is not None and all(varied) and all(_rmsd(shape, other) > APART for other in shapes):
-            words.append(word)
+    while len(motifs) < recipe.num_classes:
+        motif = random.permutation(np.array(MOTIF))
+        shape = _shape(motif, 0.0, random)
+        # If a motif almost clashes with itself, most of its variations do clash.
+        variations = [_shape(motif, MOTIF_SPREAD, random) for _ in range(4)]
+        if shape is None or any(variation is None for variation in variations):
+            continue
+        if all(_rmsd(shape, other) > MIN_MOTIF_RMSD for other in shapes):
+            motifs.append(motif)
             shapes.append(shape)
-    return np.stack(words)
+    return np.stack(motifs)
 
 
 def _make_block(block: int, recipe: Recipe) -> list[Backbone]:
     """Makes the chains of one block."""
-    words = motif_words(recipe)
+    motifs = motif_dihedrals(recipe)
     numbers = np.arange(block * BLOCK, min((block + 1) * BLOCK, recipe.num_chains))
     random = np.random.default_rng((recipe.seed, 2, block))
     classes = numbers % recipe.num_classes
     lengths = random.integers(recipe.shortest, recipe.longest + 1, len(numbers))
     starts = random.integers(0, lengths - MOTIF_LENGTH + 1)
-    plans = [_wander(lengths.max(), start, words[k], random) for start, k in zip(starts, classes, strict=True)]
-    grown = _grow(np.stack(plans), lengths, random)
+    plans = [_plan(lengths.max(), start, motifs[kind], random) for start, kind in zip(starts, classes, strict=True)]
+    coords_of_chains = _grow(np.stack(plans), lengths, random)
     width = len(str(recipe.num_chains - 1))
     return [
         Backbone(
@@ -130,89 +162,123 @@ def _make_block(block: int, recipe: Recipe) -> list[Backbone]:
             random.integers(0, UNKNOWN, length).astype(np.uint8),
             {"label": f"motif{kind}", "motif": f"{start}-{start + MOTIF_LENGTH - 1}"},
         )
-        for number, kind, start, length, coords in zip(numbers, classes, starts, lengths, grown, strict=True)
+        for number, kind, start, length, coords in zip(numbers, classes, starts, lengths, coords_of_chains, strict=True)
     ]
 
 
-def _wander(length: int, start: int, word: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Returns a plan of helices, strands and loops, and the motif at its place: [length, 3], phi, psi and spread.
+def _plan(length: int, start: int, motif: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Plans helices, strands and loops around a motif.
 
-    A loop residue has the spread NaN: its dihedrals are drawn from all over the Ramachandran plot.
+    Arguments:
+        length: number of residues.
+        start: first residue of the motif.
+        motif: its dihedrals, degrees [MOTIF_LENGTH, 2].
+        random: source of random numbers.
+
+    Returns:
+        float64 [length, 3]: phi, psi and their standard deviation, in degrees. All three are NaN for a loop residue,
+        whose dihedrals are drawn from `LOOPS`.
     """
     plan = np.full((length, 3), np.nan)
     end = 0
     while end < length:
-        helix = random.random() < 0.5
-        part = slice(end, end + random.integers(*((6, 17) if helix else (4, 9))))
-        plan[part] = (*HELIX, 5.0) if helix else (*STRAND, 10.0)
-        end = part.stop + random.integers(2, 7)  # a loop: a strand right after a helix runs into it
-    plan[max(start - 3, 0) : start + MOTIF_LENGTH + 3] = np.nan  # room to turn away from what is in the way
-    plan[start : start + MOTIF_LENGTH] = np.column_stack([word, np.full(MOTIF_LENGTH, MOTIF_SPREAD)])
+        is_helix = random.random() < 0.5
+        part = slice(end, end + int(random.integers(*((6, 17) if is_helix else (4, 9)))))
+        plan[part] = (*HELIX, 5.0) if is_helix else (*STRAND, 10.0)
+        end = part.stop + int(random.integers(2, 7))  # a loop, because a strand right after a helix would clash with it
+    stop = start + MOTIF_LENGTH
+    plan[max(start - 3, 0) : stop + 3] = np.nan  # loops at both ends, so that the chain can avoid clashes
+    plan[start:stop] = np.column_stack([motif, np.full(MOTIF_LENGTH, MOTIF_SPREAD)])
     return plan
 
 
 def _grow(plans: np.ndarray, lengths: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Builds chains residue by residue, each with dihedrals that bring it near nothing; goes back where none does.
+    """Builds chains residue by residue without clashes; a chain that is stuck steps back some residues.
 
-    Of the dihedrals tried, those are taken that keep the chain compact, with some luck. Where a chain is stuck for
-    long, a helix or strand of its plan becomes a loop.
+    Among the dihedrals tried, the choice favours compact chains and has a random term. If a chain stays stuck, a helix
+    or strand of its plan becomes a loop.
 
     Arguments:
-        plans: [B, L, 3] as `_wander` gives them.
-        lengths: residues of each chain, int64 [B].
+        plans: float64 [B, L, 3], see `_plan`.
+        lengths: number of residues of each chain, int64 [B].
+        random: source of random numbers.
 
     Returns:
-        Coordinates, angstrom [B, L, 4, 3]; beyond a chain's length, anything.
+        Coordinates in angstrom, float64 [B, L, 4, 3]; residues beyond a chain's length are undefined.
     """
     plans = plans.copy()
     number, longest, _ = plans.shape
-    coords = _begun(number, longest)
-    at, farthest, failures = np.zeros((3, number), dtype=np.int64)
-    while len(rows := np.flatnonzero(at < lengths)):
-        i = at[rows]
-        placed, free = _tries(coords[rows], plans[rows, i], i, random)
-        middle = coords[rows, 1 : i.max() + 2, 1].sum(1) / np.maximum(i + 1, 1)[:, None]
-        cost = COMPACT * np.linalg.norm(placed[:, :, 3] - middle[:, None], axis=-1)
-        chosen = np.argmin(np.where(free, cost + random.gumbel(size=cost.shape), np.inf), axis=1)
+    coords = _initial_coords(number, longest)
+    position, farthest, failures = np.zeros((3, number), dtype=np.int64)
+    while len(rows := np.flatnonzero(position < lengths)):
+        i = position[rows]
+        placed, is_free = _tries(coords[rows], plans[rows, i], i, random)
+        chosen = _choose(placed, is_free, coords[rows, 1 : i.max() + 2, 1], i, random)
         placed = placed[np.arange(len(rows)), chosen]
         coords[rows, i + 1, 2:], coords[rows, i + 2, :2] = placed[:, :2], placed[:, 2:]
-        at[rows] = i + 1
-        stuck = ~free.any(1)
-        failures[rows[~stuck & (i >= farthest[rows])]] = 0
+        position[rows] = i + 1
+        is_stuck = ~is_free.any(1)
+        failures[rows[~is_stuck & (i >= farthest[rows])]] = 0
         farthest[rows] = np.maximum(farthest[rows], i)
-        place = np.where(stuck, i, -1)
-        for k in np.flatnonzero(at[rows] == lengths[rows]):
+        blocked = np.where(is_stuck, i, -1)
+        for k in np.flatnonzero(position[rows] == lengths[rows]):
             clash = _first_clash(coords[rows[k], 1 : lengths[rows[k]] + 1])
             if clash is not None:
-                place[k], farthest[rows[k]] = clash, clash
-        for row, blocked in zip(rows[place >= 0], place[place >= 0], strict=True):
+                blocked[k], farthest[rows[k]] = clash, clash
+        for row, residue in zip(rows[blocked >= 0], blocked[blocked >= 0], strict=True):
             failures[row] += 1
-            # The more often a place was not got past, the farther back, and the more of the plan is given up.
-            at[row] = max(blocked - random.integers(1, 6 + 4 * min(failures[row], 10)), 0)
+            # The more often the chain has failed here, the farther it steps back and the more of the plan it drops.
+            steps_back = random.integers(1, 6 + 4 * min(failures[row], 10))
+            position[row] = max(residue - steps_back, 0)
             if failures[row] % PATIENCE == 0:
-                near = plans[row, max(farthest[row] - failures[row], 0) : farthest[row] + 3]
-                near[near[:, 2] != MOTIF_SPREAD] = np.nan
+                nearby = slice(max(farthest[row] - failures[row], 0), farthest[row] + 3)
+                part = plans[row, nearby]
+                part[part[:, 2] != MOTIF_SPREAD] = np.nan
     return coords[:, 1:-1]
 
 
-def _begun(number: int, longest: int) -> np.ndarray:
-    """Returns room for chains, [B, L + 2, 4, 3], with the first N and CA.
+def _choose(
+    placed: np.ndarray,
+    is_free: np.ndarray,
+    ca: np.ndarray,
+    i: np.ndarray,
+    random: np.random.Generator,
+) -> np.ndarray:
+    """Chooses one of the tries for each chain, int64 [B], by distance to the centre and a random term.
 
-    Residue i stands at i + 1. N and CA of the next residue are placed with each; before the first stands a C alone.
+    Arguments:
+        placed: coordinates of the tries, float64 [B, TRIES, 4, 3], see `_tries`.
+        is_free: whether a try has no clash, bool [B, TRIES].
+        ca: CA atoms built so far, float64 [B, P, 3]; zeros for residues that are not built.
+        i: index of the residue, int64 [B].
+        random: source of random numbers.
+    """
+    centre = ca.sum(1) / np.maximum(i + 1, 1)[:, None]
+    cost = COMPACTNESS * np.linalg.norm(placed[:, :, 3] - centre[:, None], axis=-1)
+    cost = cost + random.gumbel(size=cost.shape)
+    return np.argmin(np.where(is_free, cost, np.inf), axis=1)
+
+
+def _initial_coords(number: int, longest: int) -> np.ndarray:
+    """Returns space for chains, float64 [B, L + 2, 4, 3], that holds N and CA of their first residues.
+
+    Residue i has the index i + 1. Index 0 holds only a C atom, and each step also places N and CA of the next residue.
     """
     coords = np.zeros((number, longest + 2, 4, 3))
     coords[:, 1, 1, 0] = BONDS["N-CA"]
-    coords[:, 0, 2] = _place(np.array([1.5, 5, 5]), coords[0, 1, 1], coords[0, 1, 0], "C-N", "C-N-CA", np.array(60.0))
+    ca, n = coords[0, 1, 1], coords[0, 1, 0]
+    coords[:, 0, 2] = _place(np.array([1.5, 5, 5]), ca, n, "C-N", "C-N-CA", np.array(60.0))
     return coords
 
 
-def _shape(word: np.ndarray, spread: float, random: np.random.Generator) -> np.ndarray | None:
-    """Returns the CA of a motif, [MOTIF_LENGTH, 3], or None where any of the tries runs into itself."""
-    coords = _begun(1, MOTIF_LENGTH + 1)
-    # The CA and O of the residue before hang in the peptide plane of the first, so they belong to the shape.
-    for i, dihedrals in enumerate([STRAND, *word]):
-        placed, free = _tries(coords, np.array([[*dihedrals, spread]]), np.array([i]), random)
-        if not free.all():
+def _shape(motif: np.ndarray, spread: float, random: np.random.Generator) -> np.ndarray | None:
+    """Returns the CA atoms of a motif in angstrom, float64 [MOTIF_LENGTH, 3], or None if one of the tries clashes."""
+    coords = _initial_coords(1, MOTIF_LENGTH + 1)
+    # CA and O of the residue before lie in the peptide plane of the first residue, so they are part of the shape.
+    for i, dihedrals in enumerate([STRAND, *motif]):
+        plan = np.array([[*dihedrals, spread]])
+        placed, is_free = _tries(coords, plan, np.array([i]), random)
+        if not is_free.all():
             return None
         coords[0, i + 1, 2:], coords[0, i + 2, :2] = placed[0, 0, :2], placed[0, 0, 2:]
     return coords[0, 2:-1, 1] if _first_clash(coords[0, 1:-1]) is None else None
@@ -221,64 +287,112 @@ def _shape(word: np.ndarray, spread: float, random: np.random.Generator) -> np.n
 def _tries(
     coords: np.ndarray, plan: np.ndarray, i: np.ndarray, random: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Places C and O of residue i, N and CA of the next, with several dihedrals.
+    """Places C and O of residue i and N and CA of the next one, with `TRIES` sets of dihedrals.
+
+    Arguments:
+        coords: float64 [B, L + 2, 4, 3], see `_initial_coords`.
+        plan: float64 [B, 3], the plan of residue i, see `_plan`.
+        i: index of the residue, int64 [B].
+        random: source of random numbers.
 
     Returns:
-        Coordinates [B, TRIES, 4, 3] in this order, and whether they come near nothing, bool [B, TRIES].
+        Coordinates in angstrom, float64 [B, TRIES, 4, 3], in the order C, O, N, CA; and whether they have no clash,
+        bool [B, TRIES].
     """
     number = len(coords)
-    everyone = np.arange(number)
+    all_chains = np.arange(number)
     angles = np.repeat(plan[:, None], TRIES, axis=1)
-    loops = LOOPS[random.choice(len(LOOPS), (number, TRIES), p=LOOP_SHARES)]
+    loops = LOOPS[random.choice(len(LOOPS), (number, TRIES), p=LOOP_PROBABILITIES)]
     angles = np.where(np.isnan(angles), loops, angles)
-    phi, psi = np.moveaxis(angles[..., :2] + angles[..., 2:] * random.normal(size=(number, TRIES, 2)), -1, 0)
-    before, n, ca = (coords[everyone, i + shift, atom][:, None] for shift, atom in ((0, 2), (1, 0), (1, 1)))
-    c = _place(before, n, ca, "CA-C", "N-CA-C", phi)
+    noise = angles[..., 2:] * random.normal(size=(number, TRIES, 2))
+    phi, psi = np.moveaxis(angles[..., :2] + noise, -1, 0)
+    previous_c = coords[all_chains, i, 2][:, None]
+    n = coords[all_chains, i + 1, 0][:, None]
+    ca = coords[all_chains, i + 1, 1][:, None]
+    c = _place(previous_c, n, ca, "CA-C", "N-CA-C", phi)
     o = _place(n, ca, c, "C-O", "CA-C-O", psi + 180)
     next_n = _place(n, ca, c, "C-N", "CA-C-N", psi)
     next_ca = _place(ca, c, next_n, "N-CA", "C-N-CA", np.full_like(psi, 180.0))
-    # The next CA belongs to i + 1, this O to i: looked at are the residues to i - 2 and to i - 3.
+    # Residues at least three apart are compared: up to i - 2 with the next CA, which belongs to i + 1; up to i - 3
+    # with this O.
     old = coords[:, 1 : max(i.max(), 1)]
-    later = np.arange(old.shape[1]) >= i[:, None] - 1
-    free = _nearest(next_ca, old[:, :, 1], later) > 4.0
-    free &= _nearest(next_ca, old[:, :, 3], later) > 2.9
-    later = np.arange(old.shape[1]) >= i[:, None] - 2
-    free &= np.minimum(_nearest(o, old[:, :, 1], later), _nearest(o, old[:, :, 3], later)) > 2.9
-    return np.stack([c, o, next_n, next_ca], axis=2), free
+    old_ca, old_o = old[:, :, 1], old[:, :, 3]
+    left_out = np.arange(old.shape[1]) >= i[:, None] - 1
+    is_free = _nearest_distance(next_ca, old_ca, left_out) > 4.0
+    is_free &= _nearest_distance(next_ca, old_o, left_out) > 2.9
+    left_out = np.arange(old.shape[1]) >= i[:, None] - 2
+    is_free &= _nearest_distance(o, old_ca, left_out) > 2.9
+    is_free &= _nearest_distance(o, old_o, left_out) > 2.9
+    return np.stack([c, o, next_n, next_ca], axis=2), is_free
 
 
 def _place(
-    one: np.ndarray, two: np.ndarray, three: np.ndarray, bond: str, angle: str, dihedral: np.ndarray
+    first: np.ndarray,
+    second: np.ndarray,
+    third: np.ndarray,
+    bond: str,
+    angle: str,
+    dihedral: np.ndarray,
 ) -> np.ndarray:
-    """Returns the atom after three others, [..., 3], from its bond length, bond angle and dihedral (degrees)."""
-    along = three - two
+    """Places an atom after three others.
+
+    Arguments:
+        first: position in angstrom, [..., 3].
+        second: position in angstrom, [..., 3].
+        third: position in angstrom, [..., 3]; the new atom is bound to it.
+        bond: key of `BONDS`.
+        angle: key of `ANGLES`, at the third atom.
+        dihedral: degrees, [...].
+
+    Returns:
+        Position in angstrom, [..., 3].
+    """
+    along = third - second
     along = along / np.linalg.norm(along, axis=-1, keepdims=True)
-    normal = np.cross(two - one, along)
+    normal = np.cross(second - first, along)
     normal = normal / np.linalg.norm(normal, axis=-1, keepdims=True)
     across = np.cross(normal, along)
     theta, turn = np.radians(ANGLES[angle]), np.radians(dihedral)[..., None]
     side = np.sin(theta) * (np.cos(turn) * across + np.sin(turn) * normal)
-    return three + BONDS[bond] * (side - np.cos(theta) * along)
+    return third + BONDS[bond] * (side - np.cos(theta) * along)
 
 
-def _nearest(points: np.ndarray, others: np.ndarray, left_out: np.ndarray) -> np.ndarray:
-    """Returns the distance of each point, [B, T, 3], to the nearest of [B, P, 3] without those left out."""
+def _nearest_distance(points: np.ndarray, others: np.ndarray, left_out: np.ndarray) -> np.ndarray:
+    """Returns the distance of each point to the nearest other point.
+
+    Arguments:
+        points: [B, T, 3] in angstrom.
+        others: [B, P, 3] in angstrom.
+        left_out: other points that do not count, bool [B, P].
+
+    Returns:
+        Distances in angstrom, [B, T]; infinity without any other point.
+    """
     if not others.shape[1]:
         return np.full(points.shape[:2], np.inf)
-    squares = (points**2).sum(-1)[..., None] + (others**2).sum(-1)[:, None] - 2 * points @ others.transpose(0, 2, 1)
-    return np.sqrt(np.maximum(np.where(left_out[:, None], np.inf, squares).min(-1), 0))
+    products = 2 * points @ others.transpose(0, 2, 1)
+    squares = (points**2).sum(-1)[..., None] + (others**2).sum(-1)[:, None] - products
+    nearest = np.where(left_out[:, None], np.inf, squares).min(-1)
+    return np.sqrt(np.maximum(nearest, 0))
 
 
 def _first_clash(coords: np.ndarray) -> int | None:
-    """Returns the first residue of [L, 4, 3] that clashes with one three or more before it."""
-    pairs = np.sort(cKDTree(coords.reshape(-1, 3)).query_pairs(CLOSEST, output_type="ndarray") // 4, axis=1)
-    later = pairs[pairs[:, 1] - pairs[:, 0] >= 3, 1]
-    return int(later.min()) if len(later) else None
+    """Returns the first residue of [L, 4, 3] that clashes with one at least three before it, or None."""
+    atoms = cKDTree(coords.reshape(-1, 3))
+    residues = atoms.query_pairs(MIN_DISTANCE, output_type="ndarray") // 4
+    first, second = np.sort(residues, axis=1).T
+    clashing = second[second - first >= 3]
+    return int(clashing.min()) if len(clashing) else None
 
 
 def _rmsd(one: np.ndarray, two: np.ndarray) -> float:
-    """Returns the root mean square deviation of two traces [L, 3] after superposition (Kabsch 1976)."""
+    """Returns the root mean square deviation of two traces [L, 3] after superposition.
+
+    References:
+        Kabsch 1976, A solution for the best rotation to relate two sets of vectors, Acta Cryst. A32, 922.
+    """
     one, two = one - one.mean(0), two - two.mean(0)
     left, scale, right = np.linalg.svd(one.T @ two)
     scale[-1] *= np.sign(np.linalg.det(left @ right))
-    return float(np.sqrt(max((one**2).sum() + (two**2).sum() - 2 * scale.sum(), 0) / len(one)))
+    squares = (one**2).sum() + (two**2).sum() - 2 * scale.sum()
+    return float(np.sqrt(max(squares, 0) / len(one)))

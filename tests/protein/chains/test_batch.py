@@ -1,11 +1,12 @@
+"""Flat batches of chains."""
+
 import dataclasses
 
 import numpy as np
-import pytest
 import torch
 from pytorch_lightning.utilities import move_data_to_device
 
-from partoken.protein.chains.backbone import AMINO_ACIDS, UNKNOWN, Backbone, decode, encode
+from partoken.protein.chains.backbone import Backbone
 from partoken.protein.chains.batch import collate
 
 
@@ -16,34 +17,14 @@ def chain(name: str, length: int, seed: int = 0) -> Backbone:
     )
 
 
-def test_codes_and_letters_are_inverse():
-    assert decode(encode(AMINO_ACIDS)) == AMINO_ACIDS
-    assert encode("acd").tolist() == encode("ACD").tolist()
-    assert (encode("BJOUXZ*-") == UNKNOWN).all()
-
-
-@pytest.mark.parametrize(
-    "coords, sequence",
-    [
-        (np.zeros((3, 4, 3)), np.zeros(3, np.uint8)),
-        (np.zeros((3, 3, 3), np.float32), np.zeros(3, np.uint8)),
-        (np.zeros((3, 4, 3), np.float32), np.zeros(2, np.uint8)),
-        (np.zeros((3, 4, 3), np.float32), np.zeros(3, np.int64)),
-    ],
-)
-def test_backbone_refuses_other_shapes_and_types(coords, sequence):
-    with pytest.raises(ValueError, match="odd"):
-        Backbone("odd", coords, sequence)
-
-
-def test_collate_keeps_every_chain_whole():
+def test_collate_joins_chains_in_order():
     chains = [chain("a", 3, 1), chain("b", 1, 2), chain("c", 5, 3)]
     batch = collate(chains, torch.tensor([0, 2, 1]), [7, 8, 9])
     assert batch.ids == ("a", "b", "c") and batch.index.tolist() == [7, 8, 9] and batch.label.tolist() == [0, 2, 1]
-    for i, one in enumerate(chains):
+    for i, expected in enumerate(chains):
         part = slice(batch.ptr[i], batch.ptr[i + 1])
-        assert torch.equal(batch.coords[part], torch.from_numpy(one.coords))
-        assert batch.sequence[part].tolist() == one.sequence.tolist()
+        assert torch.equal(batch.coords[part], torch.from_numpy(expected.coords))
+        assert batch.sequence[part].tolist() == expected.sequence.tolist()
     assert (batch.coords.dtype, batch.sequence.dtype, batch.ptr.dtype) == (torch.float32, torch.int64, torch.int64)
 
 

@@ -1,3 +1,5 @@
+"""The cache of chains and numbers on disk: reuse, damage, processes."""
+
 import multiprocessing
 import os
 
@@ -18,7 +20,7 @@ def chain(name: str, length: int) -> Backbone:
 
 
 class Source:
-    """Counts how often it is read."""
+    """A source that counts how often it is read."""
 
     def __init__(self) -> None:
         self.reads = 0
@@ -38,32 +40,38 @@ def cache_file(folder):
     return path
 
 
-def test_read_once_and_everything_comes_back(source, tmp_path):
+def test_a_source_is_read_once_and_the_cache_returns_everything(source, tmp_path):
     for _ in range(2):
         store = cached("test", {"root": "x"}, 1, source, tmp_path)
         assert store.ids == ["a", "c"] and store.columns == {"kind": ["aa", "cc"]}
         assert store.skipped == [Skipped("", "b.pdb", "empty file")]
-        for found, expected in zip(store.read([1, 0]), [chain("c", 3), chain("a", 5)], strict=True):
-            np.testing.assert_array_equal(found.coords, expected.coords)
-            np.testing.assert_array_equal(found.sequence, expected.sequence)
+        for actual, expected in zip(store.read([1, 0]), [chain("c", 3), chain("a", 5)], strict=True):
+            np.testing.assert_array_equal(actual.coords, expected.coords)
+            np.testing.assert_array_equal(actual.sequence, expected.sequence)
         assert [s.tolist() for s in store.sequences([0])] == [chain("a", 5).sequence.tolist()]
     assert source.reads == 1
 
 
-def test_fifty_bytes_a_residue(tmp_path):
+def test_the_cache_takes_less_than_fifty_bytes_per_residue(tmp_path):
     cached("test", {}, 0, lambda: iter([chain("a", 20_000)]), tmp_path)
     assert cache_file(tmp_path).stat().st_size < 50 * 20_000
 
 
-@pytest.mark.parametrize("identity, state", [({"root": "x"}, 2), ({"root": "y"}, 1)])
-def test_changed_source_or_setting_is_read_again(source, tmp_path, identity, state):
+@pytest.mark.parametrize(
+    "cache_key, state",
+    [
+        pytest.param({"root": "x"}, 2, id="changed source"),
+        pytest.param({"root": "y"}, 1, id="other setting"),
+    ],
+)
+def test_a_changed_source_or_setting_is_read_again(source, tmp_path, cache_key, state):
     cached("test", {"root": "x"}, 1, source, tmp_path)
-    cached("test", identity, state, source, tmp_path)
+    cached("test", cache_key, state, source, tmp_path)
     assert source.reads == 2
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "grow", "empty", "other"])
-def test_damage_anywhere_is_noticed_and_mended(source, tmp_path, damage):
+def test_a_damaged_cache_is_built_again(source, tmp_path, damage):
     cached("test", {}, 0, source, tmp_path)
     path = cache_file(tmp_path)
     whole = path.read_bytes()
@@ -83,7 +91,7 @@ def test_damage_anywhere_is_noticed_and_mended(source, tmp_path, damage):
     assert path.read_bytes() == whole
 
 
-def test_a_reading_that_fails_leaves_nothing(tmp_path):
+def test_a_failed_reading_leaves_no_file(tmp_path):
     def broken():
         yield chain("a", 5)
         raise RuntimeError("killed")
@@ -93,7 +101,7 @@ def test_a_reading_that_fails_leaves_nothing(tmp_path):
     assert not list(tmp_path.glob("*.chains")) and not list(tmp_path.glob(".*.partial"))
 
 
-def test_what_a_killed_process_left_is_swept(source, tmp_path):
+def test_the_partial_file_of_a_killed_process_is_deleted(source, tmp_path):
     cached("test", {}, 0, source, tmp_path)
     path = cache_file(tmp_path)
     stale = path.with_name(f".{path.name}.abcd1234.partial")
@@ -102,12 +110,12 @@ def test_what_a_killed_process_left_is_swept(source, tmp_path):
     assert not stale.exists()
 
 
-def test_no_chain_at_all(tmp_path):
+def test_a_source_without_chains_gives_an_empty_store(tmp_path):
     store = cached("test", {}, 0, lambda: iter([Skipped("", "x", "bad")]), tmp_path)
     assert len(store) == 0 and len(store.skipped) == 1 and store.read([]) == []
 
 
-def test_a_folder_that_cannot_be_written_is_named(source, tmp_path):
+def test_the_error_names_a_folder_that_cannot_be_written(source, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"data.cache_dir=.*file"):
         cached("test", {}, 0, source, tmp_path / "file" / "cache")
@@ -122,7 +130,7 @@ def _build(folder, log):
     assert cached("test", {}, 0, read, folder).read([0])[0].id == "a"
 
 
-def test_processes_build_it_once(tmp_path):
+def test_concurrent_processes_build_the_cache_once(tmp_path):
     context = multiprocessing.get_context("spawn")
     processes = [context.Process(target=_build, args=(tmp_path, tmp_path / "log")) for _ in range(3)]
     for process in processes:
@@ -133,16 +141,16 @@ def test_processes_build_it_once(tmp_path):
     assert len((tmp_path / "log").read_text().split()) == 1
 
 
-def test_numbers_are_made_once_and_again_when_damaged(tmp_path):
-    made = []
+def test_numbers_are_computed_once_and_again_if_the_file_is_damaged(tmp_path):
+    calls = []
 
-    def make():
-        made.append(1)
+    def compute():
+        calls.append(1)
         return np.arange(5)
 
     for _ in range(2):
-        assert cached_numbers("n", ["x"], make, tmp_path).tolist() == [0, 1, 2, 3, 4]
-    assert len(made) == 1
+        assert cached_numbers("n", ["x"], compute, tmp_path).tolist() == [0, 1, 2, 3, 4]
+    assert len(calls) == 1
     (path,) = tmp_path.glob("*.numbers")
     path.write_bytes(path.read_bytes()[:-5] + b"12345")
-    assert cached_numbers("n", ["x"], make, tmp_path).tolist() == [0, 1, 2, 3, 4] and len(made) == 2
+    assert cached_numbers("n", ["x"], compute, tmp_path).tolist() == [0, 1, 2, 3, 4] and len(calls) == 2

@@ -1,3 +1,5 @@
+"""Batches by number of chains and by residues, on one device and several."""
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,7 +18,9 @@ def epoch(sampler: BatchSampler, number: int) -> list[list[int]]:
 
 @settings(max_examples=60, deadline=None)
 @given(LENGTHS, st.integers(1, 9), st.sampled_from([None, 500, 800, 3000]), st.integers(1, 3), st.booleans())
-def test_every_chain_once_an_epoch_and_as_many_batches_on_every_device(lengths, size, residues, world, shuffle):
+def test_an_epoch_has_every_chain_once_and_the_same_number_of_batches_on_each_device(
+    lengths, size, residues, world, shuffle
+):
     options = dict(batch_size=size, max_residues=residues, shuffle=shuffle, seed=3, world_size=world)
     try:
         count = count_batches(lengths, size, residues, world)
@@ -38,7 +42,7 @@ def test_every_chain_once_an_epoch_and_as_many_batches_on_every_device(lengths, 
 
 
 @pytest.mark.parametrize("residues", [None, 2000])
-def test_order_depends_on_seed_and_epoch_alone(residues):
+def test_the_order_depends_only_on_seed_and_epoch(residues):
     lengths = np.random.default_rng(0).integers(40, 500, 200)
 
     def make(seed: int) -> BatchSampler:
@@ -47,10 +51,10 @@ def test_order_depends_on_seed_and_epoch_alone(residues):
     one, two = make(0), make(0)
     assert epoch(one, 0) == epoch(two, 0)
     assert epoch(one, 1) != epoch(one, 0)
-    assert epoch(one, 5) == epoch(make(0), 5), "a resumed epoch has the order of the epoch that was cut off"
+    assert epoch(one, 5) == epoch(make(0), 5), "a resumed epoch has the order of the interrupted one"
     assert epoch(make(1), 0) != epoch(make(0), 0)
-    mates = [{frozenset(batch) for batch in epoch(one, e)} for e in (0, 1)]
-    assert len(mates[0] & mates[1]) < 0.2 * len(mates[0]), "batches have other mates in the next epoch"
+    first, second = ({frozenset(batch) for batch in epoch(one, e)} for e in (0, 1))
+    assert len(first & second) < 0.2 * len(first), "the next epoch has other batches"
 
 
 def test_batches_by_residues_are_nearly_full():
@@ -59,14 +63,14 @@ def test_batches_by_residues_are_nearly_full():
     assert count <= 1.03 * np.ceil(lengths.sum() / 8000)
 
 
-def test_evaluation_keeps_the_order():
+def test_evaluation_keeps_the_order_of_the_chains():
     sampler = BatchSampler(np.full(5, 100), batch_size=2, shuffle=False)
     assert list(sampler) == [[0, 1], [2, 3], [4]]
 
 
 @pytest.mark.parametrize("residues", [None, 700])
 @pytest.mark.parametrize("world", [1, 2])
-def test_epochs_that_share_a_pass_see_every_chain_once_between_them(residues, world):
+def test_the_epochs_of_a_pass_together_have_every_chain_once(residues, world):
     lengths = np.random.default_rng(0).integers(40, 500, 50)
     options = dict(batch_size=4, max_residues=residues, epochs_per_pass=3, seed=1, world_size=world)
     devices = [BatchSampler(lengths, rank=rank, **options) for rank in range(world)]
@@ -79,8 +83,8 @@ def test_epochs_that_share_a_pass_see_every_chain_once_between_them(residues, wo
     assert passes[0] != passes[1], "the next pass has another order"
 
 
-def test_a_chain_longer_than_the_batch_is_the_users_to_solve():
+def test_too_long_chains_and_too_few_chains_are_errors():
     with pytest.raises(UserError, match=r"max_residues_per_batch=300.*701"):
         count_batches(np.array([100, 701]), 8, 300)
-    with pytest.raises(UserError, match="1 chains cannot be shared by 2 devices and epochs"):
+    with pytest.raises(UserError, match="1 chains are too few for 2 devices and epochs"):
         count_batches(np.array([100]), 8, None, 2)

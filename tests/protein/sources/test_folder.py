@@ -1,3 +1,5 @@
+"""Folders of structure files with a label table."""
+
 import csv
 import gzip
 
@@ -18,7 +20,7 @@ def write_table(path, *rows):
 
 @pytest.fixture
 def folder(tmp_path, chains):
-    """1aaa with the chains A and B, 2bbb with one, 3ccc packed in a folder of its own."""
+    """1aaa with the chains A and B, 2bbb with one chain, and 3ccc, packed, in a subfolder."""
     root = tmp_path / "structures"
     (root / "deep").mkdir(parents=True)
     (root / "1aaa.pdb").write_text(pdb_text(chains[0], chains[5]))
@@ -30,28 +32,30 @@ def folder(tmp_path, chains):
 
 def labelled(folder, tmp_path, *rows, **options):
     store = read_folder(folder, min_length=10, cache_dir=tmp_path / "cache")
-    found = label_chains(store, write_table(tmp_path / "labels.csv", *rows), **options)
-    return found, {found.store.ids[row]: names for row, names in zip(found.rows, found.labels, strict=True)}
+    collection = label_chains(store, write_table(tmp_path / "labels.csv", *rows), **options)
+    ids = [collection.store.ids[row] for row in collection.rows]
+    return collection, dict(zip(ids, collection.labels, strict=True))
 
 
-def test_labels_by_file_by_chain_and_in_other_spellings(folder, tmp_path):
-    found, labels = labelled(folder, tmp_path, ("id", "label"), ("1aaa_A", "x"), ("2BBB", "y"), ("3ccc.ent.gz", "z"))
+def test_labels_apply_by_file_by_chain_and_whatever_the_case_of_the_name(folder, tmp_path):
+    rows = [("id", "label"), ("1aaa_A", "x"), ("2BBB", "y"), ("3ccc.ent.gz", "z")]
+    collection, labels = labelled(folder, tmp_path, *rows)
     assert labels == {"1aaa_A": ("x",), "2bbb": ("y",), "3ccc": ("z",)}
-    assert found.num_inputs == 3 and not found.num_unusable and not found.skipped
+    assert collection.num_inputs == 3 and not collection.num_unusable and not collection.skipped
 
 
-def test_a_file_label_means_its_longest_chain_or_all(folder, tmp_path, chains):
+def test_the_label_of_a_file_applies_to_its_longest_chain_or_to_all(folder, tmp_path, chains):
     assert len(chains[5]) > len(chains[0])
     _, longest = labelled(folder, tmp_path, ("id", "label"), ("1aaa", "x"))
     assert longest == {"1aaa_B": ("x",)}
     _, both = labelled(folder, tmp_path, ("id", "label"), ("1aaa", "x"), ("1aaa_B", "y"), chains="all")
-    assert both == {"1aaa_A": ("x",), "1aaa_B": ("y",)}, "a label by chain goes before one by file"
+    assert both == {"1aaa_A": ("x",), "1aaa_B": ("y",)}, "the label of a chain overrides the label of its file"
 
 
-def test_every_loss_is_listed_and_counted(folder, tmp_path, chains):
+def test_every_unused_file_chain_and_label_is_listed_with_its_reason(folder, tmp_path, chains):
     (folder / "bad.pdb").write_text("nothing")
     (folder / "1aaa.cif").write_text(cif_text(chains[3]))
-    found, labels = labelled(
+    collection, labels = labelled(
         folder,
         tmp_path,
         ("id", "label"),
@@ -64,7 +68,7 @@ def test_every_loss_is_listed_and_counted(folder, tmp_path, chains):
     )
     assert labels == {"1aaa": ("x",), "2bbb": ()}
     table = tmp_path / "labels.csv"
-    assert {(s.id, s.file, s.reason, s.unusable) for s in found.skipped} == {
+    assert {(s.id, s.file, s.reason, s.unusable) for s in collection.skipped} == {
         ("", "1aaa.pdb", "duplicate: the name 1aaa is already that of 1aaa.cif", False),
         ("", "bad.pdb", "no atom records, neither of PDB nor of mmCIF", True),
         ("", "deep/3ccc.ent.gz", f"no label in {table}", False),
@@ -72,15 +76,15 @@ def test_every_loss_is_listed_and_counted(folder, tmp_path, chains):
         ("2bbb", str(table), "labelled more than once: y, z", True),
         ("gone", str(table), "no file of this name", True),
     }
-    assert found.num_unusable == 4
+    assert collection.num_unusable == 4
 
 
-def test_several_labels_of_a_chain(folder, tmp_path):
+def test_the_labels_of_several_cells_and_rows_add_up_for_multi_label_data(folder, tmp_path):
     _, labels = labelled(folder, tmp_path, ("id", "label"), ("1aaa_A", "b;a"), ("1aaa_A", "c"), multi_label=True)
     assert labels["1aaa_A"] == ("a", "b", "c")
 
 
-def test_columns_are_checked(folder, tmp_path):
+def test_a_missing_column_or_a_wrong_choice_is_an_error_that_names_the_key(folder, tmp_path):
     with pytest.raises(UserError, match=r"data.label_column=label: .* Did you mean labels\?"):
         labelled(folder, tmp_path, ("id", "labels"), ("1aaa", "x"))
     with pytest.raises(UserError, match=r"data.id_column=id: no such column"):
@@ -89,7 +93,7 @@ def test_columns_are_checked(folder, tmp_path):
         labelled(folder, tmp_path, ("id", "label"), ("1aaa", "x"), chains="first")
 
 
-def test_missing_and_empty_folders(tmp_path):
+def test_a_missing_or_empty_folder_is_an_error(tmp_path):
     with pytest.raises(UserError, match=r"data.root=.*none: no such folder"):
         read_folder(tmp_path / "none", min_length=10)
     with pytest.raises(UserError, match="holds no structure file"):
@@ -98,7 +102,7 @@ def test_missing_and_empty_folders(tmp_path):
 
 @pytest.fixture
 def many(tmp_path, chains):
-    """Sixty files of which some are near-copies of others, and a table of two classes."""
+    """Sixty files, some of them near-copies of others, and a table with two classes."""
     root = tmp_path / "many"
     root.mkdir()
     rows = [("id", "label")]
@@ -113,7 +117,7 @@ def many(tmp_path, chains):
     return root, write_table(tmp_path / "labels.csv", *rows)
 
 
-def test_folder_trains_from_two_columns_and_copies_stay_together(many, tmp_path):
+def test_a_folder_needs_two_columns_and_near_copies_stay_in_one_split(many, tmp_path):
     root, labels = many
     data = catalog.folder(str(root), str(labels), cache_dir=str(tmp_path / "cache"))
     data.setup("fit")
@@ -127,16 +131,17 @@ def test_folder_trains_from_two_columns_and_copies_stay_together(many, tmp_path)
     assert batch.coords.shape[0] == batch.ptr[-1]
 
     data = catalog.folder(str(root), str(labels), cache_dir=str(tmp_path / "cache"), split="random")
-    assert sum(leak["at_least_0.9"] for leak in data.report()["leakage"].values()) > 0, "and a random split is told of"
+    leaked = [leak["at_least_0.9"] for leak in data.report()["leakage"].values()]
+    assert sum(leaked) > 0, "the report shows the leakage of a random split"
 
 
-def test_too_many_bad_files_end_the_run_with_the_list(many, tmp_path):
+def test_too_many_unusable_files_are_an_error_that_lists_them(many, tmp_path):
     root, labels = many
     for i in range(8):
         (root / f"bad{i}.pdb").write_text("")
     data = catalog.folder(str(root), str(labels), cache_dir=str(tmp_path / "cache"))
     with pytest.raises(UserError, match=r"8 of 68 inputs \(12%\) cannot be used(.|\n)*bad3.pdb: empty file"):
         data.setup("fit")
-    data.write_report(tmp_path)  # the engine does so also where reading failed
+    data.write_report(tmp_path)  # the engine calls it also after an error
     assert (tmp_path / "skipped.csv").read_text().count("empty file") == 8
     catalog.folder(str(root), str(labels), cache_dir=str(tmp_path / "cache"), max_skipped=0.2).setup("fit")

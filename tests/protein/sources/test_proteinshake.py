@@ -1,3 +1,5 @@
+"""ProteinShake releases: labels, splits, names, downloads."""
+
 import gzip
 import hashlib
 import json
@@ -17,7 +19,7 @@ SPLITS = ("random_split", "sequence_split_0.7", "structure_split_0.7")
 
 
 def record(chain, number: int, labels: dict) -> dict:
-    """A protein as the release's atom files hold it, with other atoms between."""
+    """A protein as in the atom files of the release, with other atoms between those of the backbone."""
     columns = {
         name: [] for name in ("atom_number", "atom_type", "residue_number", "residue_type", "x", "y", "z", "SASA")
     }
@@ -43,7 +45,7 @@ def write_release(path, records) -> None:
             return {"name": name, "type": {"type": "array", "items": kinds[type(value[0])] if value else "string"}}
         return {"name": name, "type": kinds[type(value)]}
 
-    # Avro allows no hyphen in names, which the releases use all the same.
+    # The releases use hyphens in names, which Avro does not allow.
     first = {"name": "Protein", "type": "record", "fields": [field(*item) for item in records[0].items()]}
     schema = fastavro.parse_schema(first, _force=True)
     opened = gzip.open if path.suffix == ".gz" else open
@@ -62,11 +64,11 @@ def release(tmp_path, chains):
 
 
 @pytest.mark.parametrize("ending", [".atom.avro", ".atom.avro.gz"])
-def test_enzyme_classes_with_the_releases_own_split(release, chains, ending):
-    where = release("EnzymeCommissionDataset", lambda i: {"EC": f"{i // 6 % 3 + 1}.2.-.-"}, ending)
-    data = catalog.proteinshake("enzymecommission", split="structure", **where)
+def test_enzyme_classes_have_names_and_the_split_of_the_release(release, chains, ending):
+    options = release("EnzymeCommissionDataset", lambda i: {"EC": f"{i // 6 % 3 + 1}.2.-.-"}, ending)
+    data = catalog.proteinshake("enzymecommission", split="structure", **options)
     data.setup("fit")
-    assert data.class_names == ["1", "2", "3"]
+    assert data.class_names == ["oxidoreductase", "transferase", "hydrolase"]
     assert {split: sum(counts) for split, counts in data.class_counts.items()} == {"train": 18, "val": 6, "test": 6}
     assert data.report()["left_out"]["without_split"] == 6
     dataset = data.dataset("test")
@@ -75,19 +77,19 @@ def test_enzyme_classes_with_the_releases_own_split(release, chains, ending):
         assert chain.letters == chains[row].letters and chain.id == f"p{row}"
 
 
-def test_gene_ontology_has_several_labels(release):
+def test_gene_ontology_data_are_multi_label(release):
     def terms(i):
         return {"molecular_function": [["GO:1"], ["GO:1", "GO:2"], ["GO:2", "GO:3"]][i // 6 % 3]}
 
     data = catalog.proteinshake("geneontology", **release("GeneOntologyDataset", terms))
     data.setup("fit")
-    assert data.multi_label and data.class_names == ["GO:1", "GO:2", "GO:3"]
+    assert data.options.multi_label and data.class_names == ["GO:1", "GO:2", "GO:3"]
     batch = next(iter(data.test_dataloader()))
     assert batch.label.dtype == torch.float32 and batch.label.shape[1] == 3
     assert data.class_counts["train"] == [12, 12, 6]
 
 
-def test_families_are_the_first_of_their_list_and_scop_levels_can_be_chosen(release):
+def test_the_family_is_the_first_of_its_list_and_scop_levels_can_be_chosen(release):
     families = release("ProteinFamilyDataset", lambda i: {"Pfam": [f"PF{i // 6 % 2}", "PF9"]})
     assert catalog.proteinshake("proteinfamily", **families).class_names == ["PF0", "PF1"]
     levels = release("SCOPDataset", lambda i: {"SCOP-CL": str(i // 6 % 2), "SCOP-FA": str(i // 12)})
@@ -95,32 +97,36 @@ def test_families_are_the_first_of_their_list_and_scop_levels_can_be_chosen(rele
     assert catalog.proteinshake("scop", label_column="SCOP-CL", **levels).class_names == ["0", "1"]
 
 
-def test_classes_without_a_training_chain_are_left_out_and_counted(release):
-    where = release("EnzymeCommissionDataset", lambda i: {"EC": "7.1" if i == 3 else f"{i // 6 % 2 + 1}.1"})
-    data = catalog.proteinshake("enzymecommission", **where)
-    assert data.class_names == ["1", "2"] and data.report()["left_out"]["other_classes"] == {"7": 1}
-    assert [s["reason"] for s in data.skipped] == ["no training chain has its class 7"]
+def test_a_class_without_a_training_chain_is_left_out_and_counted(release):
+    options = release("EnzymeCommissionDataset", lambda i: {"EC": "7.1" if i == 3 else f"{i // 6 % 2 + 1}.1"})
+    data = catalog.proteinshake("enzymecommission", **options)
+    assert data.class_names == ["oxidoreductase", "transferase"]
+    assert data.report()["left_out"]["other_classes"] == {"translocase": 1}
+    assert [s.reason for s in data.skipped] == ["no training chain has its class translocase"]
 
 
-def test_mistakes_are_named(release, tmp_path):
-    where = release("EnzymeCommissionDataset", lambda i: {"EC": f"{i % 2}.1"})
-    for options, message in (
-        ({"split": "structur"}, "data.split=structur: choose from random"),
-        ({"split": "structure", "split_similarity_threshold": 0.35}, "the file has random_split, sequence_split_0.7"),
-        ({"label_column": "Pfam"}, "data.label_column=Pfam: the file has EC"),
+def test_invalid_options_and_files_are_errors_that_name_the_cause(release, tmp_path):
+    options = release("EnzymeCommissionDataset", lambda i: {"EC": f"{i % 2}.1"})
+    for changed, message in (
+        ({"split": "structur"}, "data.split=structur: choose random"),
+        (
+            {"split": "structure", "split_similarity_threshold": 0.35},
+            "which has random_split, sequence_split_0.7",
+        ),
+        ({"label_column": "Pfam"}, "data.label_column=Pfam: no such column in the release file, which has EC"),
     ):
         with pytest.raises(UserError, match=message):
-            catalog.proteinshake("enzymecommission", **where, **options).setup("fit")
-    with pytest.raises(UserError, match="choose from enzymecommission"):
-        catalog.proteinshake("enzymes", **where)
+            catalog.proteinshake("enzymecommission", **options, **changed).setup("fit")
+    with pytest.raises(UserError, match=r"data\.dataset_name=enzymes: choose enzymecommission"):
+        catalog.proteinshake("enzymes", **options)
     path = tmp_path / "EnzymeCommissionDataset.atom.avro"
     path.write_bytes(path.read_bytes()[:-500])
     with pytest.raises(UserError, match="damaged or not of ProteinShake's schema"):
-        catalog.proteinshake("enzymecommission", **where).setup("fit")
+        catalog.proteinshake("enzymecommission", **options).setup("fit")
 
 
 class Server:
-    """Serves one file with ranges, and breaks off after `limit` bytes a request."""
+    """Serves one file with ranges, and breaks off after `limit` bytes per request."""
 
     def __init__(self, content: bytes) -> None:
         self.content, self.limit, self.ranges = content, None, []
@@ -158,7 +164,7 @@ def server():
     server.http.server_close()
 
 
-def test_a_broken_download_goes_on_where_it_stopped(server, tmp_path):
+def test_a_broken_download_resumes_where_it_stopped(server, tmp_path):
     target = tmp_path / "deep" / "X.atom.avro.gz"
     server.limit = 400_000
     with pytest.raises(OSError, match="broke off after 400000 of 1280000"):
@@ -170,14 +176,14 @@ def test_a_broken_download_goes_on_where_it_stopped(server, tmp_path):
     assert [p.name for p in target.parent.iterdir()] == [target.name]
 
 
-def test_a_wrong_checksum_is_never_accepted(server, tmp_path):
+def test_a_file_with_a_wrong_checksum_is_refused(server, tmp_path):
     server.checksum = "0" * 32
     with pytest.raises(OSError, match="has the checksum"):
         source.download(f"{server.url}/file", tmp_path / "X.atom.avro.gz", f"{server.url}/listing")
     assert not list(tmp_path.iterdir()) and server.ranges == [0, 0]
 
 
-def test_without_a_network_the_message_says_which_file_goes_where(tmp_path, monkeypatch):
+def test_without_a_network_the_error_says_which_file_to_put_where(tmp_path, monkeypatch):
     monkeypatch.setattr(source, "LISTING", "http://127.0.0.1:1/{record}")
     (tmp_path / "SCOPDataset.residue.avro").touch()
     with pytest.raises(UserError) as error:

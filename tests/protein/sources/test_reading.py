@@ -1,3 +1,5 @@
+"""Structure files: cleaning, unusable files, damaged files."""
+
 import gzip
 import random
 import re
@@ -7,7 +9,6 @@ import pytest
 
 from partoken.protein.chains.backbone import Backbone
 from partoken.protein.chains.validation import DISTANCES
-from partoken.protein.sources.finding import find_files, list_structures
 from partoken.protein.sources.reading import read_file
 from tests.protein.structures import atom_line, cif_text, pdb_chain, pdb_text
 
@@ -22,39 +23,39 @@ def write(tmp_path):
     return write
 
 
-def assert_same(found: Backbone, expected: Backbone) -> None:
-    np.testing.assert_allclose(found.coords, expected.coords, atol=6e-4)
-    assert found.letters == expected.letters
+def assert_same(actual: Backbone, expected: Backbone) -> None:
+    np.testing.assert_allclose(actual.coords, expected.coords, atol=6e-4)
+    assert actual.letters == expected.letters
 
 
 @pytest.mark.parametrize("text", [pdb_text, cif_text])
 @pytest.mark.parametrize("packed", [False, True])
-def test_chains_come_back_from_both_formats(write, chains, text, packed):
+def test_both_formats_give_the_chains_that_were_written(write, chains, text, packed):
     content = text(chains[0], chains[1]).encode()
     path = write(gzip.compress(content) if packed else content, "1abc.ent.gz" if packed else "1abc.ent")
     content = read_file(path)
     assert [c.id for c in content.chains] == ["1abc_A", "1abc_B"] and not content.skipped
-    for found, expected in zip(content.chains, chains, strict=False):
-        assert_same(found, expected)
+    for actual, expected in zip(content.chains, chains, strict=False):
+        assert_same(actual, expected)
 
 
 def test_a_single_chain_has_the_name_of_its_file(write, chains):
     assert [c.id for c in read_file(write(pdb_text(chains[0]))).chains] == ["1abc"]
 
 
-def test_format_is_told_from_the_content(write, chains):
+def test_the_content_decides_the_format(write, chains):
     assert_same(read_file(write(cif_text(chains[0]), "wrong.pdb")).chains[0], chains[0])
     assert_same(read_file(write(gzip.compress(pdb_text(chains[0]).encode()), "wrong.cif")).chains[0], chains[0])
 
 
-def test_first_model_only(write, chains):
+def test_only_the_first_model_is_read(write, chains):
     text = f"MODEL        1\n{pdb_chain(chains[0])}ENDMDL\nMODEL        2\n{pdb_chain(chains[1])}ENDMDL\nEND\n"
     content = read_file(write(text))
     assert len(content.chains) == 1 and content.notes["further models"] == 1
     assert_same(content.chains[0], chains[0])
 
 
-def test_highest_occupancy_wins_and_a_conformer_stays_whole(write, chains):
+def test_the_conformer_with_the_highest_occupancy_is_kept_whole(write, chains):
     lines = pdb_chain(chains[0]).splitlines(keepends=True)
     here = chains[0].coords[2]
     major = [
@@ -70,18 +71,18 @@ def test_highest_occupancy_wins_and_a_conformer_stays_whole(write, chains):
     assert content.notes["residues with alternate conformations"] == 1
 
 
-def test_of_two_residues_at_one_place_the_more_occupied_is_kept(write, chains):
+def test_the_residue_with_the_higher_occupancy_is_kept_if_two_have_one_number(write, chains):
     lines = pdb_chain(chains[0]).splitlines(keepends=True)
     here = chains[0].coords[2]
     names = ("N", "CA", "C", "O")
     trp = [atom_line(n, "TRP", 3, p, altloc="A", occupancy=0.7) for n, p in zip(names, here, strict=True)]
     ser = [atom_line(n, "SER", 3, p + 0.3, altloc="B", occupancy=0.3) for n, p in zip(names, here, strict=True)]
-    found = read_file(write("".join([*lines[:8], *ser, *trp, *lines[12:]]))).chains[0]
-    assert found.letters[2] == "W" and len(found) == len(chains[0])
-    np.testing.assert_allclose(found.coords[2], here, atol=6e-4)
+    chain = read_file(write("".join([*lines[:8], *ser, *trp, *lines[12:]]))).chains[0]
+    assert chain.letters[2] == "W" and len(chain) == len(chains[0])
+    np.testing.assert_allclose(chain.coords[2], here, atol=6e-4)
 
 
-def test_insertion_codes_are_residues_of_their_own_in_order(write, chains):
+def test_insertion_codes_make_separate_residues_in_order(write, chains):
     one = chains[0]
     lines = []
     for place in range(len(one)):
@@ -94,11 +95,11 @@ def test_insertion_codes_are_residues_of_their_own_in_order(write, chains):
         )
         for name, point in zip(("N", "CA", "C", "O"), one.coords[place], strict=True):
             lines.append(atom_line(name, "ALA", number, point, icode=icode))
-    found = read_file(write("".join(lines))).chains[0]
-    np.testing.assert_allclose(found.coords, one.coords, atol=6e-4)
+    chain = read_file(write("".join(lines))).chains[0]
+    np.testing.assert_allclose(chain.coords, one.coords, atol=6e-4)
 
 
-def test_modified_residues_get_their_parents_letter(write, chains):
+def test_a_modified_residue_has_the_letter_of_its_parent(write, chains):
     text = "".join(
         atom_line(n, residue, i, p, record="HETATM" if residue != "ALA" else "ATOM")
         for i, (points, residue) in enumerate(
@@ -111,14 +112,14 @@ def test_modified_residues_get_their_parents_letter(write, chains):
     assert content.notes["modified or unknown residues"] == 3
 
 
-def test_missing_atoms_are_nan_and_their_residue_stays(write, chains):
+def test_missing_atoms_are_nan_and_their_residue_is_kept(write, chains):
     text = "".join(line for line in pdb_chain(chains[0]).splitlines(keepends=True) if line[12:16].strip() != "O")
-    found = read_file(write(text)).chains[0]
-    assert len(found) == len(chains[0]) and np.isnan(found.coords[:, 3]).all()
-    assert np.isfinite(found.coords[:, :3]).all()
+    chain = read_file(write(text)).chains[0]
+    assert len(chain) == len(chains[0]) and np.isnan(chain.coords[:, 3]).all()
+    assert np.isfinite(chain.coords[:, :3]).all()
 
 
-def test_waters_ligands_and_nucleic_acids_are_no_chains(write, chains):
+def test_waters_ligands_and_nucleic_acids_give_no_chains(write, chains):
     dna = "".join(atom_line(n, " DA", i, (i, 0, 0), chain="B") for i in range(1, 15) for n in ("P", "C4'", "N9"))
     water = "".join(atom_line("O", "HOH", i, (i, 9, 0), record="HETATM") for i in range(300, 320))
     ligand = "".join(atom_line(n, "GLU", 400, (i, 0, 9), record="HETATM") for i, n in enumerate(("N", "CA", "C", "O")))
@@ -127,31 +128,31 @@ def test_waters_ligands_and_nucleic_acids_are_no_chains(write, chains):
     assert content.notes["chains that are no protein"] == 1
 
 
-def test_molecules_of_one_chain_name_are_told_apart_where_numbers_start_again(write, chains):
+def test_two_molecules_with_one_chain_name_are_separated_where_residue_numbers_restart(write, chains):
     content = read_file(write(pdb_chain(chains[0], " ") + pdb_chain(chains[1], " ") + "END\n"))
     assert [c.id for c in content.chains] == ["1abc_1", "1abc_2"]
     assert_same(content.chains[0], chains[0])
     assert_same(content.chains[1], chains[1])
 
 
-def test_ter_at_a_gap_does_not_cut_a_chain(write, chains):
+def test_a_ter_line_at_a_gap_does_not_divide_a_chain(write, chains):
     lines = pdb_chain(chains[0]).splitlines(keepends=True)
     assert_same(read_file(write("".join([*lines[:40], "TER\n", *lines[40:]]))).chains[0], chains[0])
 
 
-def test_two_molecules_that_cannot_be_told_apart_are_refused(write, chains):
+def test_two_molecules_with_the_same_names_and_numbers_are_refused(write, chains):
     text = (pdb_chain(chains[0]) + pdb_chain(chains[0])).replace("TER\n", "")
     content = read_file(write(text))
-    assert not content.chains and "residues that stand twice" in content.skipped[0].reason
+    assert not content.chains and "residues that occur twice" in content.skipped[0].reason
 
 
-def test_impossible_residues_are_missing_and_too_many_refuse_the_chain(write, chains):
+def test_impossible_residues_become_missing_and_too_many_make_the_chain_unusable(write, chains):
     wild = chains[0].coords.copy()
     wild[4, 1] += 30
     wild[9, 2] = 9999.0
-    found = read_file(write(pdb_text(Backbone("x", wild, chains[0].sequence))))
-    assert np.isnan(found.chains[0].coords[4]).all() and np.isnan(found.chains[0].coords[9, 2]).all()
-    assert found.notes["residues with impossible geometry"] == 1
+    content = read_file(write(pdb_text(Backbone("x", wild, chains[0].sequence))))
+    assert np.isnan(content.chains[0].coords[4]).all() and np.isnan(content.chains[0].coords[9, 2]).all()
+    assert content.notes["residues with impossible geometry"] == 1
     nanometres = Backbone("x", chains[0].coords / 10, chains[0].sequence)
     refused = read_file(write(pdb_text(nanometres)))
     assert not refused.chains and "impossible geometry" in refused.skipped[0].reason
@@ -172,13 +173,13 @@ def test_impossible_residues_are_missing_and_too_many_refuse_the_chain(write, ch
         (b"\x1f\x8bgarbage that is no gzip", "damaged gzip"),
     ],
 )
-def test_what_is_no_structure_is_named(write, content, reason):
-    found = read_file(write(content))
-    assert not found.chains and len(found.skipped) == 1 and reason in found.skipped[0].reason
-    assert "\n" not in found.skipped[0].reason
+def test_a_file_that_is_no_structure_is_skipped_with_the_reason(write, content, reason):
+    result = read_file(write(content))
+    assert not result.chains and len(result.skipped) == 1 and reason in result.skipped[0].reason
+    assert "\n" not in result.skipped[0].reason
 
 
-def test_short_and_ca_only_chains_are_named(write, chains):
+def test_short_long_and_ca_only_chains_are_skipped_with_the_reason(write, chains):
     short = Backbone("x", chains[0].coords[:7], chains[0].sequence[:7])
     assert "too short: 7 of 7" in read_file(write(pdb_text(short))).skipped[0].reason
     trace = chains[0].coords.copy()
@@ -187,29 +188,24 @@ def test_short_and_ca_only_chains_are_named(write, chains):
     both = read_file(write(pdb_text(chains[1], short)))
     assert [c.id for c in both.chains] == ["1abc"] or [c.id for c in both.chains] == ["1abc_A"]
     assert both.skipped[0].id == "1abc_B" and not both.skipped[0].unusable
-    assert "at most data.max_length=20" in read_file(write(pdb_text(chains[0])), max_length=20).skipped[0].reason
+    assert "data.max_length=20 are allowed" in read_file(write(pdb_text(chains[0])), max_length=20).skipped[0].reason
 
 
-def test_gzip_bomb_is_refused(write, monkeypatch):
+def test_files_of_any_name_are_read_and_a_missing_file_is_skipped(write, chains, tmp_path):
+    text = pdb_text(chains[0])
+    paths = [write(text, "notes.txt"), write(gzip.compress(cif_text(chains[0]).encode()), "a.cif.gz")]
+    assert [read_file(path).chains[0].id for path in paths] == ["notes.txt", "a"]
+    reasons = [s.reason for s in read_file(tmp_path / "none.pdb").skipped]
+    assert reasons == ["cannot be opened: No such file or directory"]
+
+
+def test_a_gzip_bomb_is_refused(write, monkeypatch):
     monkeypatch.setattr("partoken.protein.sources.reading.MAX_BYTES", 1 << 20)
     assert "larger than 1 MB" in read_file(write(gzip.compress(b"ATOM" * (1 << 20)))).skipped[0].reason
 
 
-def test_files_folders_and_patterns_are_read_for_prediction(write, chains, tmp_path):
-    for name in ("b.pdb", "a.cif.gz", ".hidden.pdb", "notes.txt"):
-        text = cif_text(chains[0]) if "cif" in name else pdb_text(chains[0])
-        write(gzip.compress(text.encode()) if name.endswith("gz") else text, name)
-    assert [f.name for f in find_files(tmp_path)] == ["a.cif.gz", "b.pdb"]
-    files, skipped = list_structures([tmp_path / "notes.txt", tmp_path, f"{tmp_path}/*.pdb"])
-    assert [f.name for f in files] == ["notes.txt", "a.cif.gz", "b.pdb"] and not skipped
-    assert [read_file(f).chains[0].id for f in files] == ["notes.txt", "a", "b"]
-    files, skipped = list_structures([tmp_path / "none.pdb", f"{tmp_path}/*.ent"])
-    assert [s.reason for f in files for s in read_file(f).skipped] == ["cannot be opened: No such file or directory"]
-    assert [s.reason for s in skipped] == ["no file matches"]
-
-
-def sane(chain: Backbone) -> bool:
-    """Whether every residue has atoms at distances that a backbone can have."""
+def is_plausible(chain: Backbone) -> bool:
+    """Checks that the atoms of every residue are at plausible distances."""
     atoms = dict(zip(("N", "CA", "C", "O"), chain.coords.transpose(1, 0, 2).astype(float), strict=True))
     if np.isinf(chain.coords).any() or np.nanmax(np.abs(chain.coords)) > 9_990:
         return False
@@ -271,7 +267,7 @@ def mutated(text: bytes, chance: random.Random) -> bytes:
 
 
 @pytest.mark.parametrize("text", [pdb_text, cif_text])
-def test_mutated_files_neither_crash_nor_pass_as_nonsense(write, chains, text):
+def test_randomly_damaged_files_give_plausible_chains_or_a_reason(write, chains, text):
     original = text(chains[0], chains[1]).encode()
     kept = 0
     for seed in range(250):
@@ -279,6 +275,6 @@ def test_mutated_files_neither_crash_nor_pass_as_nonsense(write, chains, text):
         assert content.chains or content.skipped
         assert all(s.reason and "\n" not in s.reason for s in content.skipped)
         for chain in content.chains:
-            assert sane(chain), f"seed {seed} gave a chain that cannot be"
+            assert is_plausible(chain), f"seed {seed} gave an implausible chain"
         kept += bool(content.chains)
     assert 15 < kept < 200, "the mutations should spoil some files and spare others"

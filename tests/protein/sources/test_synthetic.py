@@ -1,3 +1,5 @@
+"""Synthetic chains: geometry, motifs, reproducibility."""
+
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
@@ -6,20 +8,21 @@ from partoken.errors import UserError
 from partoken.protein import catalog
 from partoken.protein.sources.synthetic import (
     ANGLES,
-    APART,
     BONDS,
-    CLOSEST,
+    MIN_DISTANCE,
+    MIN_MOTIF_RMSD,
     MOTIF_LENGTH,
+    MOTIF_SPREAD,
     Recipe,
     make_chains,
-    motif_words,
+    motif_dihedrals,
 )
 
 RECIPE = Recipe(num_chains=40, shortest=40, longest=120, seed=3)
 
 
 @pytest.fixture(scope="module")
-def made():
+def synthetic_chains():
     return list(make_chains(RECIPE, workers=0))
 
 
@@ -52,49 +55,49 @@ def dihedrals(coords):
     )
 
 
-def test_bonds_angles_and_peptide_planes_are_ideal(made):
-    for chain in made:
+def test_bonds_angles_and_peptide_planes_are_ideal(synthetic_chains):
+    for chain in synthetic_chains:
         n, ca, c, o = chain.coords.astype(float).transpose(1, 0, 2)
-        for found, key in (
+        for actual, key in (
             (distance(n, ca), "N-CA"),
             (distance(ca, c), "CA-C"),
             (distance(c, o), "C-O"),
             (distance(c[:-1], n[1:]), "C-N"),
         ):
-            np.testing.assert_allclose(found, BONDS[key], atol=1e-3)
-        for found, key in (
+            np.testing.assert_allclose(actual, BONDS[key], atol=1e-3)
+        for actual, key in (
             (angle(n, ca, c), "N-CA-C"),
             (angle(ca, c, o), "CA-C-O"),
             (angle(ca[:-1], c[:-1], n[1:]), "CA-C-N"),
             (angle(c[:-1], n[1:], ca[1:]), "C-N-CA"),
         ):
-            np.testing.assert_allclose(found, ANGLES[key], atol=0.1)
+            np.testing.assert_allclose(actual, ANGLES[key], atol=0.1)
         np.testing.assert_allclose(np.abs(dihedrals(chain.coords)[:, 2]), 180, atol=0.1)
 
 
-def test_no_atoms_clash(made):
-    for chain in made:
+def test_no_atoms_clash(synthetic_chains):
+    for chain in synthetic_chains:
         atoms = chain.coords.astype(float).reshape(-1, 3)
-        residues = cKDTree(atoms).query_pairs(CLOSEST - 1e-3, output_type="ndarray") // 4
+        residues = cKDTree(atoms).query_pairs(MIN_DISTANCE - 1e-3, output_type="ndarray") // 4
         assert (np.abs(residues[:, 0] - residues[:, 1]) < 3).all()
 
 
-def test_the_motif_is_where_it_is_said_to_be(made):
-    words = motif_words(RECIPE)
-    for chain in made:
+def test_the_motif_is_at_the_residues_that_the_field_names(synthetic_chains):
+    motifs = motif_dihedrals(RECIPE)
+    for chain in synthetic_chains:
         start, stop = map(int, chain.fields["motif"].split("-"))
         assert stop - start + 1 == MOTIF_LENGTH and 0 <= start and stop < len(chain)
-        word = words[int(chain.fields["label"].removeprefix("motif"))]
+        motif = motifs[int(chain.fields["label"].removeprefix("motif"))]
         inner = [i for i in range(MOTIF_LENGTH) if 1 <= start + i < len(chain) - 1]
-        found = dihedrals(chain.coords)[[start + i - 1 for i in inner], :2]
-        apart = (found - word[inner] + 180) % 360 - 180
-        assert np.abs(apart).max() < 5 * 3
+        actual = dihedrals(chain.coords)[[start + i - 1 for i in inner], :2]
+        difference = (actual - motif[inner] + 180) % 360 - 180
+        assert np.abs(difference).max() < 5 * MOTIF_SPREAD
 
 
-def test_motifs_differ_in_shape_and_in_nothing_else():
+def test_motifs_differ_in_shape_but_not_in_composition():
     recipe = Recipe(num_chains=100, num_classes=8)
-    words = motif_words(recipe)
-    assert len({tuple(sorted(map(tuple, word))) for word in words}) == 1
+    motifs = motif_dihedrals(recipe)
+    assert len({tuple(sorted(map(tuple, motif))) for motif in motifs}) == 1
     traces = {}
     for chain in make_chains(recipe, workers=0):
         start = int(chain.fields["motif"].split("-")[0])
@@ -107,21 +110,21 @@ def test_motifs_differ_in_shape_and_in_nothing_else():
         return np.sqrt(((one @ turn - two) ** 2).sum(1).mean())
 
     names = sorted(traces)
-    apart = [rmsd(traces[a], traces[b]) for i, a in enumerate(names) for b in names[:i]]
-    assert len(names) == 8 and min(apart) > 0.6 * APART
+    deviations = [rmsd(traces[a], traces[b]) for i, a in enumerate(names) for b in names[:i]]
+    assert len(names) == 8 and min(deviations) > 0.6 * MIN_MOTIF_RMSD
 
 
-def test_recipe_decides_everything_and_processes_nothing(made):
+def test_the_chains_depend_on_the_recipe_but_not_on_the_number_of_processes(synthetic_chains):
     again = list(make_chains(RECIPE, workers=2))
     other = list(make_chains(Recipe(num_chains=40, shortest=40, longest=120, seed=4), workers=0))
-    for one, two in zip(made, again, strict=True):
+    for one, two in zip(synthetic_chains, again, strict=True):
         assert one.id == two.id and one.fields == two.fields
         np.testing.assert_array_equal(one.coords, two.coords)
-    assert any(len(a) != len(b) for a, b in zip(made, other, strict=True))
-    assert len(made) == 40 and all(40 <= len(chain) <= 120 for chain in made)
+    assert any(len(a) != len(b) for a, b in zip(synthetic_chains, other, strict=True))
+    assert len(synthetic_chains) == 40 and all(40 <= len(chain) <= 120 for chain in synthetic_chains)
 
 
-def test_data_module_knows_the_motifs(tmp_path):
+def test_the_data_module_has_the_motif_of_each_chain(tmp_path):
     data = catalog.synthetic(num_chains=60, num_classes=3, shortest=30, longest=60, cache_dir=str(tmp_path))
     data.setup("fit")
     assert data.class_names == ["motif0", "motif1", "motif2"]
@@ -139,6 +142,6 @@ def test_data_module_knows_the_motifs(tmp_path):
         ({"longest": 50}, "data.longest=50"),
     ],
 )
-def test_impossible_recipes_are_named(options, message):
+def test_an_invalid_recipe_is_an_error_that_names_the_key(options, message):
     with pytest.raises(UserError, match=message):
         Recipe(**options)

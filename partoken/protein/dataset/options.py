@@ -1,0 +1,110 @@
+"""The options of `data` that every source has: classes, splits, limits, batches."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from partoken.errors import UserError, check_choice, check_flag, check_number
+
+__all__ = ["SPLIT_KINDS", "DataOptions"]
+
+SPLIT_KINDS = ("given", "cluster", "random")
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """How labelled chains become classes, splits and batches.
+
+    Raises:
+        UserError: a value is out of range or has the wrong type.
+    """
+
+    split: str | None = None
+    """"given": the source's own splits; "cluster": chains of one cluster stay in one split; "random". None: the
+    source's own splits if it has any, otherwise by cluster."""
+    fractions: Sequence[float] = (0.7, 0.15, 0.15)
+    """Fractions of the chains for train, val and test, which sum to 1; unused with the source's own splits."""
+    multi_label: bool = False
+    """True: a chain may have several classes. False: it has exactly one."""
+    classes: Sequence[str | int] | None = None
+    """Labels or names of the classes to learn. None: all."""
+    class_names: Mapping[Any, str] | None = None
+    """Readable names by label. They override the names that the source knows. None: the source's names only. A label
+    without a name is its own name."""
+    min_class_size: int = 1
+    """Classes with fewer chains, over all splits, are left out. The default keeps all."""
+    limit: int | None = None
+    """Approximate number of chains to use, spread over all splits and classes. None: all."""
+    max_residues_per_batch: int | None = None
+    """Largest number of residues in a batch; batches are then filled by residues. None: batches have a fixed number of
+    chains, `train.batch_size`."""
+    epochs_per_pass: int = 1
+    """Training epochs that share one pass over the chains. With the default every epoch sees every chain."""
+    cluster_identity: float = 0.3
+    """Sequence identity, 0 to 1, from which two chains belong to one cluster; unused if the source has clusters."""
+    max_skipped: float = 0.1
+    """Largest fraction of inputs, 0 to 1, that may be unusable; above it the run stops."""
+    cache_dir: str | os.PathLike[str] | None = None
+    """Folder for chains and clusters that take long to read or compute. None: the user's cache folder."""
+
+    def __post_init__(self) -> None:
+        check_choice("data.split", self.split, SPLIT_KINDS, optional=True)
+        _check_fractions(self.fractions)
+        check_flag("data.multi_label", self.multi_label)
+        _check_classes(self.classes)
+        _check_class_names(self.class_names)
+        check_number("data.min_class_size", self.min_class_size, minimum=1, whole=True)
+        check_number("data.limit", self.limit, minimum=1, whole=True, optional=True)
+        check_number(
+            "data.max_residues_per_batch",
+            self.max_residues_per_batch,
+            minimum=1,
+            whole=True,
+            optional=True,
+        )
+        check_number("data.epochs_per_pass", self.epochs_per_pass, minimum=1, whole=True)
+        check_number("data.cluster_identity", self.cluster_identity, minimum=0, maximum=1)
+        check_number("data.max_skipped", self.max_skipped, minimum=0, maximum=1)
+
+
+def _check_fractions(fractions: Any) -> None:
+    is_list = isinstance(fractions, Sequence) and not isinstance(fractions, str)
+    is_valid = (
+        is_list
+        and len(fractions) == 3
+        and all(_is_number(f) and f >= 0 for f in fractions)
+        and math.isclose(sum(fractions), 1, abs_tol=1e-6)
+    )
+    if not is_valid:
+        shown = list(fractions) if is_list else fractions
+        raise UserError(
+            f"data.fractions={shown}: must be three numbers of at least 0 for train, val and test that sum to 1"
+        )
+
+
+def _check_classes(classes: Any) -> None:
+    if classes is None:
+        return
+    if not isinstance(classes, Sequence) or isinstance(classes, str):
+        raise UserError(f"data.classes={classes}: must be a list such as [{classes}, ...], or null")
+
+
+def _check_class_names(class_names: Any) -> None:
+    """Checks the form of the names; whether the labels exist is known only after the data are read."""
+    if class_names is None:
+        return
+    if not isinstance(class_names, Mapping):
+        raise UserError(
+            f"data.class_names={class_names}: must map labels to names, or be null; "
+            "in a shell: 'data.class_names={1: alpha, 2: beta}'"
+        )
+    for label, name in class_names.items():
+        # Predictions of several classes are joined by semicolons.
+        if not isinstance(name, str) or not name.strip() or ";" in name or not name.isprintable():
+            raise UserError(f"data.class_names.{label}={name!r}: must be a text on one line without a semicolon")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,84 @@
+"""From labelled chains to the data set of each split."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+
+from partoken.errors import UserError
+from partoken.protein.chains.backbone import Backbone
+from partoken.protein.chains.collection import Collection
+from partoken.protein.chains.store import ChainStore
+from partoken.protein.dataset.assembly import build_datasets, select_chains
+from partoken.protein.dataset.options import DataOptions
+
+
+@pytest.fixture
+def collection():
+    """Twelve chains in given splits; labels a and b occur in all splits, c has no training chain."""
+    coords = np.zeros((3, 4, 3), np.float32)
+    chains = [Backbone(f"c{i}", coords, np.full(3, i, np.uint8)) for i in range(12)]
+    labels = [("a",), ("b",)] * 5 + [("c",), ()]
+    splits = ["train"] * 6 + ["val", "val", "test", "test", "test", "train"]
+    return Collection(ChainStore.of(chains), list(range(12)), labels, splits)
+
+
+def ids_by_split(collection, options=None, seed=0):
+    options = options or DataOptions()
+    selection = select_chains(collection, options, seed)
+    datasets = build_datasets(collection.store, selection, options)
+    return {split: data.ids for split, data in datasets.items()}
+
+
+def test_given_splits_are_kept(collection):
+    assert ids_by_split(collection) == {
+        "train": ["c0", "c1", "c2", "c3", "c4", "c5"],
+        "val": ["c6", "c7"],
+        "test": ["c8", "c9"],
+    }
+
+
+def test_a_class_without_a_training_chain_is_dropped_with_the_reason(collection):
+    collection.class_names = {"c": "third"}
+    selection = select_chains(collection, DataOptions(), seed=0)
+    assert selection.class_names == ["a", "b"] and selection.dropped == {"third": 1}
+    (skipped,) = selection.skipped
+    assert (skipped.id, skipped.reason) == ("c10", "no training chain has its class third")
+    assert not skipped.unusable
+
+
+def test_a_chain_without_a_split_is_not_used(collection):
+    collection.splits[0] = ""
+    assert ids_by_split(collection)["train"] == ["c1", "c2", "c3", "c4", "c5"]
+
+
+def test_chains_of_one_cluster_stay_in_one_split(collection):
+    collection.clusters = ["x", "x", "y", "y"] + [""] * 8
+    collection.labels = [("a",), ("b",)] * 6
+    ids = ids_by_split(collection, DataOptions(split="cluster"))
+    split_of = {name: split for split, names in ids.items() for name in names}
+    assert len(split_of) == 12
+    assert split_of["c0"] == split_of["c1"] and split_of["c2"] == split_of["c3"]
+
+
+def test_the_collection_stays_unchanged(collection):
+    before = copy.deepcopy([collection.rows, collection.labels, collection.splits, collection.skipped])
+    ids_by_split(collection, DataOptions(limit=6))
+    assert before == [collection.rows, collection.labels, collection.splits, collection.skipped]
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"splits": None}, "data.split=given: the table has no column split"),
+        ({"splits": ["train"] * 8 + ["val"] * 4}, r"the split test has no chain \(chains: train 8, val 2, test 0\)"),
+        ({"labels": [("a",)] * 6 + [("b",)] * 6}, "all training chains have the class a, at least two classes"),
+    ],
+    ids=["no given splits", "empty split", "one class in training"],
+)
+def test_unusable_splits_are_an_error(collection, changes, message):
+    if "labels" in changes:
+        changes = {**changes, "splits": ["train"] * 6 + ["val"] * 3 + ["test"] * 3}
+    with pytest.raises(UserError, match=message):
+        ids_by_split(dataclasses.replace(collection, **changes), DataOptions(split="given"))
