@@ -168,7 +168,7 @@ def test_two_devices_take_the_planned_steps_and_write_one_folder(tmp_path):
 
 def test_a_sweep_gives_each_job_a_folder_and_reports_the_job_that_failed(tmp_path):
     said = run("-m", "train.lr=1e-3,-1,1e-4", "train.epochs=1", f"hydra.sweep.dir={tmp_path}", code=2)
-    assert "job 1 failed: train.lr=-1: must be above 0" in said
+    assert "job 1 failed: train.lr=-1: must be a number above 0" in said
     assert "Traceback" not in said
     for job in ("0", "2"):
         assert (tmp_path / job / "summary.json").exists()
