@@ -12,7 +12,7 @@ ROOT = CONF.parent
 
 
 @pytest.mark.parametrize("file", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
-def test_every_experiment_composes_and_gives_way_to_the_command_line(file):
+def test_every_experiment_composes_and_the_command_line_wins(file):
     cfg = compose([f"experiment={file.stem}", "train.lr=0.5"])
     assert cfg.train.lr == 0.5 and cfg.train.epochs != compose([]).train.epochs
     assert f"python run_partoken.py experiment={file.stem}" in file.read_text()
@@ -53,7 +53,7 @@ def test_the_documents_defaults():
         ("train.epochs=true", "train.epochs=True", "whole number"),
     ],
 )
-def test_a_wrong_override_is_named_with_what_was_meant(override, found, meant):
+def test_a_wrong_override_is_named_with_the_closest_right_one(override, found, meant):
     with pytest.raises(UserError) as caught:
         compose([override])
     assert found in str(caught.value)
@@ -70,7 +70,7 @@ def test_warmup_may_be_a_fraction_of_an_epoch():
         compose(["train.warmup_epochs=0.5"])
 
 
-def test_nothing_near_is_suggested_for_nonsense():
+def test_nothing_is_suggested_for_nonsense():
     assert did_you_mean("qqqq", ["train.lr"]) == ""
 
 

@@ -55,7 +55,7 @@ def cosine(tmp_path_factory):
     return folder, said
 
 
-def test_the_run_folder_is_whole(cosine):
+def test_the_run_folder_is_complete(cosine):
     folder, said = cosine
     for name in (
         ".hydra/config.yaml",
@@ -99,7 +99,7 @@ def test_fault_10_the_smoke_test_is_red_when_the_runs_do_nothing(tmp_path, statu
     assert "FAILED" in done.stderr
 
 
-def test_the_summary_says_what_happened_and_what_nothing_would_have_given(cosine):
+def test_the_summary_has_the_scores_beside_the_majority_answer(cosine):
     folder, said = cosine
     summary = json.loads((folder / "summary.json").read_text())
     assert set(summary["test"]) == {"accuracy", "balanced_accuracy", "macro_f1", "loss"}
@@ -119,7 +119,7 @@ def test_the_summary_says_what_happened_and_what_nothing_would_have_given(cosine
     assert f"{summary['test']['accuracy']:.3f}" in said
 
 
-def test_the_rates_are_those_of_the_formula(cosine):
+def test_the_applied_rates_follow_the_formula(cosine):
     folder, _ = cosine
     table = rows(folder / "lr.csv")
     assert {r["group"] for r in table} == {"0", "1"}
@@ -129,7 +129,7 @@ def test_the_rates_are_those_of_the_formula(cosine):
         assert float(row["lr"]) == pytest.approx(7e-4 * factor, rel=1e-12)
 
 
-def test_a_resumed_run_has_the_numbers_of_one_that_was_not_stopped(cosine, tmp_path):
+def test_a_resumed_run_has_the_numbers_of_an_uninterrupted_run(cosine, tmp_path):
     """Stopped by SIGTERM in the middle, as a scheduler of jobs does, and resumed into another folder."""
     folder, _ = cosine
     options = ["train.use_cosine_schedule=true", "train.lr=7e-4"]
@@ -175,7 +175,7 @@ def test_a_sweep_gives_each_job_a_folder_and_reports_the_job_that_failed(tmp_pat
     assert not (tmp_path / "1" / "summary.json").exists()
 
 
-def test_two_jobs_of_the_same_second_have_two_folders():
+def test_two_jobs_that_start_in_the_same_second_have_two_folders():
     started = time.time()
     names = set()
     while len(names) < 5 and time.time() - started < 60:
@@ -201,7 +201,7 @@ def test_two_jobs_of_the_same_second_have_two_folders():
     ],
     ids=lambda value: "",
 )
-def test_what_a_user_gets_wrong_ends_in_one_message(arguments, words, tmp_path):
+def test_a_user_error_ends_in_one_message(arguments, words, tmp_path):
     given = arguments if "hydra.run.dir" in arguments[0] else [*arguments, f"hydra.run.dir={tmp_path}"]
     said = run(*given, code=2)
     assert words in said

@@ -29,7 +29,7 @@ def axion_sat_document(step, warmup, total, base, eta_min):
 
 @settings(deadline=None)
 @given(lengths)
-def test_is_the_partoken_document(length):
+def test_the_curve_is_the_one_of_the_partoken_document(length):
     curve = WarmupCosine(*length, warmup_floor=1e-6)
     for epoch in range(length[1] + 1):
         assert curve.factor(epoch) == pytest.approx(partoken_document(epoch, *length), abs=1e-15)
@@ -37,7 +37,7 @@ def test_is_the_partoken_document(length):
 
 @settings(deadline=None)
 @given(lengths, st.floats(1e-6, 1.0), st.floats(0, 1))
-def test_is_the_axion_sat_document(length, base, share):
+def test_the_curve_is_the_one_of_the_axion_sat_document(length, base, share):
     curve, eta_min = WarmupCosine(*length), base * share
     for step in range(length[1] + 1):
         assert curve.rate(step, base, eta_min) == pytest.approx(
@@ -55,7 +55,7 @@ def test_the_corners_are_exact():
 
 @settings(deadline=None)
 @given(lengths, st.floats(0, 1), st.floats(-1e9, 1e9), st.floats(0, 1e9), st.sampled_from([0.5, 1.5, 2.5]))
-def test_stays_between_its_bounds_and_never_rebounds(length, minimum, time, beyond, cycles):
+def test_the_curve_stays_within_its_bounds_and_never_rises_past_the_end(length, minimum, time, beyond, cycles):
     curve = WarmupCosine(*length, num_cycles=cycles)
     assert 0 <= curve.factor(time, minimum) <= 1
     assert curve.factor(length[1] + beyond, minimum) == curve.factor(length[1], minimum) == pytest.approx(minimum)
@@ -64,7 +64,7 @@ def test_stays_between_its_bounds_and_never_rebounds(length, minimum, time, beyo
 
 @settings(deadline=None)
 @given(lengths, st.floats(0, 1))
-def test_rises_then_falls(length, minimum):
+def test_the_curve_rises_then_falls(length, minimum):
     warmup, total = length
     values = [WarmupCosine(warmup, total).factor(t, minimum) for t in range(total + 1)]
     assert all(a < b for a, b in pairwise(values[:warmup]))
@@ -73,7 +73,7 @@ def test_rises_then_falls(length, minimum):
 
 @settings(deadline=None)
 @given(lengths, st.floats(1e-3, 1), st.floats(0, 1))
-def test_follows_torch_in_warm_up_and_after(length, base, share):
+def test_the_curve_equals_torch_in_warm_up_and_after(length, base, share):
     warmup, total = length
     curve, eta_min = WarmupCosine(warmup, total), base * share
 
@@ -109,20 +109,20 @@ TIMM = [
 ]
 
 
-def test_is_the_curve_of_transformers_and_timm():
+def test_the_curve_equals_transformers_and_timm():
     curve = WarmupCosine(37, 301)
     assert [curve.factor(t) for t in STEPS] == pytest.approx(TRANSFORMERS, abs=1e-15)
     assert [curve.factor(t, 0.01) for t in STEPS] == pytest.approx(TIMM, abs=1e-15)
     assert curve.factor(309, 0.01) == 0.01  # timm holds as well
 
 
-def test_has_the_waves_of_transformers():
+def test_the_waves_are_those_of_transformers():
     # transformers 5.23.0, 4 steps of warm-up in 10, num_cycles=1.5
     expected = [0.0, 0.25, 0.5, 0.75, 1.0, 0.5, 0.0, 0.5, 1.0, 0.5, 0.0]
     assert [WarmupCosine(4, 10, num_cycles=1.5).factor(t) for t in range(11)] == pytest.approx(expected, abs=1e-15)
 
 
-def test_the_other_families_are_what_their_libraries_give():
+def test_the_curves_of_other_libraries_are_as_they_compute_them():
     # 4 steps of warm-up in 10. transformers 5.23.0 and timm 1.0.31 printed theirs; the rest follow from their sources.
     third, sixth = 0.9330127018922194, 0.06698729810778065
     falling = [1.0, third, 0.75, 0.5, 0.25, sixth, 0.0]
@@ -157,12 +157,12 @@ def test_the_other_families_are_what_their_libraries_give():
         ({"warmup": 1, "total": 10, "warmup_floor": 2}, "warmup_floor"),
     ],
 )
-def test_refuses_what_cannot_be(arguments, named):
+def test_an_impossible_curve_is_rejected(arguments, named):
     with pytest.raises(ScheduleError, match=named):
         WarmupCosine(**arguments)
 
 
-def test_is_a_value():
+def test_curves_are_equal_if_their_numbers_are():
     assert WarmupCosine(1, 10) == WarmupCosine(1, 10) != WarmupCosine(1, 11)
     with pytest.raises(AttributeError):
         WarmupCosine(1, 10).total = 11

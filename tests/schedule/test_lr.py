@@ -67,7 +67,7 @@ def test_every_group_follows_its_own_peak(cls):
 
 @both
 @pytest.mark.parametrize("stop", range(TOTAL + 3))
-def test_stopped_after_any_step_goes_on_as_if_it_had_not(cls, stop):
+def test_a_run_stopped_after_any_step_continues_with_the_same_rates(cls, stop):
     whole = advance(cls(optimizer(0.1, 0.02), **CLASSES[cls], eta_min=1e-4), TOTAL + 5)
     first = cls(optimizer(0.1, 0.02), **CLASSES[cls], eta_min=1e-4)
     seen = advance(first, stop)
@@ -82,7 +82,7 @@ def test_stopped_after_any_step_goes_on_as_if_it_had_not(cls, stop):
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_resumes_for_any_length_groups_and_accumulation(data):
+def test_a_resume_is_exact_for_any_length_groups_and_accumulation(data):
     total = data.draw(st.integers(1, 40), "total")
     warmup = data.draw(st.integers(0, total - 1), "warm-up")
     bases = data.draw(st.lists(st.floats(1e-5, 1), min_size=1, max_size=3), "bases")
@@ -109,7 +109,7 @@ def test_resumes_for_any_length_groups_and_accumulation(data):
 
 
 @both
-def test_last_step_continues(cls):
+def test_last_step_sets_where_a_schedule_continues(cls):
     # last_step names the last step that was completed: the next is one after it.
     whole = advance(cls(optimizer(0.1), **CLASSES[cls]), TOTAL)
     resumed = optimizer(0.1)
@@ -120,7 +120,7 @@ def test_last_step_continues(cls):
 
 
 @both
-def test_is_a_lambda_lr_with_a_plain_state(cls):
+def test_a_scheduler_is_a_lambda_lr_with_a_plain_state(cls):
     scheduler = cls(optimizer(0.1), **CLASSES[cls])
     assert isinstance(scheduler, LambdaLR)
     state = scheduler.state_dict()
@@ -144,7 +144,7 @@ def test_numpy_numbers_do_not_reach_the_state():
         ({"eta_min": 0.01}, "0.00e.00 at.*1.00e-02 at"),
     ],
 )
-def test_a_state_of_another_plan_is_refused_and_changes_nothing(changed, words):
+def test_a_state_of_another_plan_is_rejected_and_changes_nothing(changed, words):
     first = CosineAnnealingWarmupLR(optimizer(0.1), **CLASSES[CosineAnnealingWarmupLR])
     advance(first, 7)
     second = CosineAnnealingWarmupLR(optimizer(0.1), **CLASSES[CosineAnnealingWarmupLR] | changed)
@@ -154,14 +154,14 @@ def test_a_state_of_another_plan_is_refused_and_changes_nothing(changed, words):
     assert second.plan == curve and second.last_epoch == 0
 
 
-def test_a_state_of_another_peak_or_other_groups_is_refused():
+def test_a_state_of_another_peak_or_other_groups_is_rejected():
     state = CosineAnnealingWarmupLR(optimizer(0.1, 0.2), 3, TOTAL).state_dict()
     for bases in ((0.1, 0.3), (0.1,), (0.2, 0.2)):
         with pytest.raises(ScheduleError, match=r"peak rates|would go from"):
             CosineAnnealingWarmupLR(optimizer(*bases), 3, TOTAL).load_state_dict(state)
 
 
-def test_a_state_of_another_unit_or_another_class_is_refused():
+def test_a_state_of_another_unit_or_another_class_is_rejected():
     by_epoch = CosineAnnealingWarmupEpochLR(optimizer(0.1), 3, TOTAL)
     with pytest.raises(ScheduleError, match="epoch"):
         CosineAnnealingWarmupLR(optimizer(0.1), 3, TOTAL).load_state_dict(by_epoch.state_dict())
@@ -172,7 +172,7 @@ def test_a_state_of_another_unit_or_another_class_is_refused():
         extended.load_state_dict(by_epoch.state_dict())
 
 
-def test_extend_goes_on_under_the_new_plan_and_peak():
+def test_extend_continues_with_the_new_plan_and_peak():
     first = PlanLR(optimizer(0.1), Plan(interval="step", curve=WarmupCosine(3, TOTAL), lr=0.1))
     advance(first, 7)
     longer = Plan(interval="step", curve=WarmupCosine(3, 2 * TOTAL), lr=0.2)
@@ -194,7 +194,7 @@ def test_the_optimizer_has_the_plans_rates_after_loading_even_without_its_own_st
 @both
 @pytest.mark.parametrize("done", [0, 1, 5])
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda s: pickle.loads(pickle.dumps(s))])
-def test_a_copy_goes_on_alike_and_apart(cls, done, duplicate):
+def test_a_copy_has_the_same_rates_and_does_not_share_state(cls, done, duplicate):
     scheduler = cls(optimizer(0.1, 0.2), **CLASSES[cls])
     advance(scheduler, done)
     other = duplicate(scheduler)
@@ -203,7 +203,7 @@ def test_a_copy_goes_on_alike_and_apart(cls, done, duplicate):
 
 
 @both
-def test_a_group_added_later_follows_the_curve_in_its_place(cls):
+def test_a_group_added_later_follows_the_curve(cls):
     scheduler = cls(optimizer(0.1), **CLASSES[cls])
     advance(scheduler, 4)
     scheduler.optimizer.add_param_group({"params": [torch.zeros(1, requires_grad=True)], "lr": 0.5})
@@ -217,14 +217,14 @@ def test_a_group_added_later_follows_the_curve_in_its_place(cls):
     assert other.get_last_lr() == pytest.approx([expected(10, 0.1), expected(10, 0.5)])
 
 
-def test_a_rate_that_is_a_tensor_stays_one():
+def test_a_rate_that_is_a_tensor_stays_a_tensor():
     rate = torch.tensor(0.1)
     scheduler = CosineAnnealingWarmupLR(torch.optim.Adam([torch.zeros(1, requires_grad=True)], lr=rate), 3, TOTAL)
     assert [r[0] for r in advance(scheduler, 6)] == pytest.approx([expected(s, 0.1) for s in range(6)], rel=1e-6)
     assert isinstance(scheduler.optimizer.param_groups[0]["lr"], torch.Tensor)
 
 
-def test_a_step_that_the_scaler_skips_can_be_waited_for():
+def test_the_schedule_can_wait_for_a_step_that_the_scaler_skipped():
     scheduler = CosineAnnealingWarmupLR(optimizer(0.1), 3, TOTAL)
     parameter, scaler = scheduler.optimizer.param_groups[0]["params"][0], torch.amp.GradScaler("cpu")
     rates = []
@@ -240,7 +240,7 @@ def test_a_step_that_the_scaler_skips_can_be_waited_for():
     assert rates == pytest.approx([0.0, 0.1 / 3, 0.1 / 3, 0.2 / 3])
 
 
-def test_weight_decay_and_clipping_do_not_touch_the_rate():
+def test_weight_decay_and_clipping_do_not_change_the_rate():
     parameter = torch.ones(3, requires_grad=True)
     adamw = torch.optim.AdamW([parameter], lr=0.1, weight_decay=0.5)
     scheduler = CosineAnnealingWarmupLR(adamw, 3, TOTAL)
@@ -268,7 +268,7 @@ def test_get_cosine_schedule_with_warmup_has_waves_and_a_minimum():
         ({"eta_min": 0.2}, "0.2 is above .* 0.1"),
     ],
 )
-def test_refuses_what_cannot_be(arguments, named):
+def test_an_impossible_schedule_is_rejected(arguments, named):
     with pytest.raises(ScheduleError, match=named):
         CosineAnnealingWarmupLR(optimizer(0.1), **{"warmup_steps": 3, "total_steps": TOTAL, **arguments})
 

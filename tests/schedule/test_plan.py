@@ -69,13 +69,13 @@ def test_the_units_and_floors_are_those_of_the_documents():
     assert by_step.time(step=33, epoch=3) == 33 and plan().time(step=33, epoch=3) == 3
 
 
-def test_reads_objects_as_well_as_mappings():
+def test_a_plan_is_made_from_an_object_or_a_mapping():
     train = SimpleNamespace(use_cosine_schedule=True, lr=1e-3, warmup_epochs=5)
     assert plan_from_config(train, **LENGTH) == plan(warmup_epochs=5)
 
 
 @pytest.mark.parametrize("length", [{"total_epochs": 3}, {"total_epochs": -1}, {"total_epochs": math.inf}])
-def test_without_the_cosine_the_rate_is_constant_whatever_the_length(length):
+def test_without_the_cosine_the_rate_is_constant_for_any_length(length):
     constant = plan(length, use_cosine_schedule=False, warmup_epochs=5, warmup_steps=7, min_lr=1e-2)
     assert [constant.rate(t) for t in (0, 1, 1000)] == [1e-3] * 3
     assert constant.headline == (
@@ -118,7 +118,7 @@ def test_without_the_cosine_the_rate_is_constant_whatever_the_length(length):
         ),
     ],
 )
-def test_refuses_naming_keys_and_values(train, length, words):
+def test_an_impossible_schedule_is_rejected_with_keys_and_values(train, length, words):
     with pytest.raises(ScheduleError) as caught:
         plan(length, **train)
     for word in words:
@@ -157,7 +157,7 @@ def test_a_fingerprint_is_plain_and_gives_the_plan_back(made):
     assert again.total_steps == 200 and explain_change(made, again, step=3, epoch=0) == ""
 
 
-def test_what_is_no_fingerprint_is_refused():
+def test_a_mapping_that_is_no_fingerprint_is_rejected():
     for wrong in ({}, {"curve": None}, {**plan().fingerprint(), "colour": "red"}):
         with pytest.raises(ScheduleError, match="no fingerprint"):
             Plan.from_fingerprint(wrong)
@@ -207,7 +207,7 @@ def test_linear_scaling_follows_the_effective_batch():
         ({"schedule_interval": "step", "warmup_steps": 190}, ["95 % of the run", "the last step runs at 2.45e-05"]),
     ],
 )
-def test_advice_names_what_hurts_and_nothing_else(train, words):
+def test_there_is_advice_for_choices_that_hurt_and_for_no_others(train, words):
     advice = plan(**train).advice()
     assert len(advice) == len(words)
     for sentence, word in zip(advice, words, strict=True):

@@ -16,7 +16,7 @@ def run(capsys, *arguments):
     return status, out, err
 
 
-def test_shows_the_plan_of_the_overrides(capsys):
+def test_the_preview_shows_the_plan_of_the_overrides(capsys):
     status, out, err = run(capsys, COSINE, "train.epochs=50", "train.warmup_epochs=5", "train.lr=1e-3")
     assert (status, err) == (0, "")
     assert out.startswith(
@@ -27,7 +27,7 @@ def test_shows_the_plan_of_the_overrides(capsys):
     assert "█" in out and "advice: the first epoch runs at 1e-06" in out
 
 
-def test_counts_steps_with_the_partial_window(capsys):
+def test_the_preview_counts_the_partial_window_as_a_step(capsys):
     step = (COSINE, "train.schedule_interval=step", "train.warmup_steps=2", "train.epochs=3")
     status, out, _ = run(capsys, *step, "trainer.accumulate_grad_batches=4", "--batches-per-epoch", "10")
     assert status == 0
@@ -65,7 +65,7 @@ class Endless(Batches):
         (("trainer.max_steps=11",), 11),
     ],
 )
-def test_asks_the_data_for_its_batches_and_limits_them_as_the_trainer_does(capsys, limits, steps):
+def test_the_preview_asks_the_data_for_batches_and_limits_them_as_the_trainer_does(capsys, limits, steps):
     step = (COSINE, "train.schedule_interval=step", "train.epochs=2", "train.warmup_steps=1", "train.batch_size=8")
     status, out, err = run(capsys, *step, f"data._target_={__name__}.Batches", *limits)
     assert (status, err) == (0, "") and f"at step {steps};" in out
@@ -93,7 +93,7 @@ def test_max_steps_may_end_an_endless_run(capsys):
     assert status == 2 and "trainer.max_steps" in err
 
 
-def test_says_what_scaling_does(capsys):
+def test_the_preview_says_how_the_rate_is_scaled(capsys):
     scaling = ("train.lr_scaling=linear", "train.lr_scaling_base_batch=32", "train.batch_size=8")
     _, out, _ = run(capsys, COSINE, *scaling, "trainer.accumulate_grad_batches=2", "trainer.devices=4")
     assert "becomes 2.00e-03 for the effective batch of 64" in out and "to 2.00e-03, then cosine" in out
@@ -129,14 +129,14 @@ def test_every_stage_has_its_plan(capsys, tmp_path):
         ((COSINE, "train.schedule_interval=step", "trainer.limit_train_batches=0"), ["limit_train_batches=0"]),
     ],
 )
-def test_a_mistake_is_one_message_and_status_2(capsys, arguments, words):
+def test_a_user_error_is_one_message_and_status_2(capsys, arguments, words):
     status, out, err = run(capsys, *arguments)
     assert status == 2 and out == "" and err.startswith("error: ")
     for word in words:
         assert word in err
 
 
-def test_the_documents_key_points_with_the_numbers_of_their_formula(capsys):
+def test_the_documents_key_points_have_the_numbers_of_the_formula(capsys):
     _, out, _ = run(capsys, "--table", "keypoints")
     for cells in (
         ("0", "start", "0.00e+00", "0 %"),
@@ -164,7 +164,7 @@ def test_the_gallery_has_the_documents_pictures(capsys, tmp_path):
     assert len(out.splitlines()) == 4
 
 
-def test_the_applied_rates_are_held_against_the_plan(tmp_path):
+def test_the_applied_rates_are_compared_with_the_plan(tmp_path):
     plan = Plan(interval="epoch", curve=WarmupCosine(1, 4, 1e-6), lr=0.1)
     bases = {0: 0.1, 1: 0.3}
     rows = [

@@ -8,7 +8,7 @@ import partoken.schedule
 FILES = sorted(Path(partoken.schedule.__file__).parent.glob("*.py"))
 
 
-def test_knows_torch_and_errors_and_nothing_else_of_the_package():
+def test_schedule_imports_only_errors_of_the_package():
     imported = set()
     for file in FILES:
         if file.name != "__main__.py":  # the command also composes the configuration
@@ -19,6 +19,6 @@ def test_knows_torch_and_errors_and_nothing_else_of_the_package():
     assert own == {"partoken.errors"}
 
 
-def test_offers_what_it_names():
+def test_every_public_name_exists():
     assert all(hasattr(partoken.schedule, name) for name in partoken.schedule.__all__)
     assert not hasattr(partoken.schedule, "something_else")

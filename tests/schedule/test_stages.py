@@ -28,7 +28,7 @@ def test_uneven_stages_follow_one_another_by_step():
     assert rates[9] == 0, "past the end the last stage holds"
 
 
-def test_a_group_keeps_its_share_in_every_stage():
+def test_a_group_keeps_its_fraction_of_the_peak_in_every_stage():
     both = StagedPlan((stage(3), stage(2, lr=0.1)))
     assert [both.rate(t, base=0.5) for t in range(5)] == pytest.approx([both.rate(t) / 2 for t in range(5)])
 
@@ -70,6 +70,6 @@ def test_a_stage_that_grew_is_a_change():
         ((stage(2), Plan(interval="epoch", curve=None, lr=1.0)), "needs a length"),
     ],
 )
-def test_stages_that_cannot_follow_one_another_are_refused(plans, words):
+def test_stages_that_cannot_follow_one_another_are_rejected(plans, words):
     with pytest.raises(ScheduleError, match=words):
         StagedPlan(plans)

@@ -1,6 +1,5 @@
 """The engine carries out a run of any domain and leaves a folder that a person can read."""
 
-import csv
 import json
 import math
 import unittest.mock
@@ -13,45 +12,21 @@ from partoken.errors import UserError
 from partoken.report import present
 from partoken.schedule import RunLength
 from partoken.system.checkpoint import read_checkpoint
+from partoken.system.tables import read_table
 from partoken.training import engine
 from partoken.training.engine import carry_out, check_outcome, objective
-from tests.training.toy import TRAIN
-
-TRAINER = {
-    "accelerator": "cpu",
-    "devices": 1,
-    "num_nodes": 1,
-    "max_epochs": 3,
-    "enable_progress_bar": False,
-    "enable_model_summary": False,
-    "num_sanity_val_steps": 0,
-}
+from tests.training.runs import settings
 
 
-def settings(trainer=(), model=(), data=(), **train):
-    train = {**TRAIN, "use_wandb": False, "wandb_project": "toy", **train}
-    return {
-        "train": train,
-        "trainer": {**TRAINER, "max_epochs": train["epochs"], **dict(trainer)},
-        "model": {"_target_": "tests.training.toy.ToyModule", **dict(model)},
-        "data": {"_target_": "tests.training.toy.ToyData", **dict(data)},
-    }
-
-
-def rows(path):
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
-
-
-def test_a_run_leaves_a_whole_folder(tmp_path):
+def test_a_run_of_the_toy_domain_leaves_a_complete_folder(tmp_path):
     summary = carry_out(settings(), tmp_path)
     present(tmp_path)
     for name in ("checkpoints/best.ckpt", "checkpoints/last.ckpt", "lr.csv", "metrics.csv", "plots/learning_rate.png"):
         assert (tmp_path / name).stat().st_size > 0
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
     assert not list(tmp_path.rglob("*.partial"))
-    assert len(rows(tmp_path / "metrics.csv")) == 3
-    assert len(rows(tmp_path / "lr.csv")) == 21 * 2  # 7 batches, 3 epochs, two parameter groups
+    assert len(read_table(tmp_path / "metrics.csv")) == 3
+    assert len(read_table(tmp_path / "lr.csv")) == 21 * 2  # 7 batches, 3 epochs, two parameter groups
     assert summary["schedule"]["errors"] == []
     assert summary["schedule"]["steps"] == summary["schedule"]["planned_steps"] == 21
     assert summary["schedule"]["largest_deviation"] == 0
@@ -59,14 +34,14 @@ def test_a_run_leaves_a_whole_folder(tmp_path):
 
 def test_an_epoch_without_validation_has_no_validation_scores(tmp_path):
     carry_out(settings(epochs=4, trainer={"check_val_every_n_epoch": 2}), tmp_path)
-    table = rows(tmp_path / "metrics.csv")
+    table = read_table(tmp_path / "metrics.csv")
     assert [bool(r["val_loss"]) for r in table] == [False, True, False, True]
     assert all(r["train_loss"] for r in table)
 
 
-def test_the_best_checkpoint_is_the_one_that_is_tested(tmp_path):
+def test_the_best_checkpoint_is_tested(tmp_path):
     summary = carry_out(settings(monitor_mode="max"), tmp_path)  # the loss falls, so this asks for an early epoch
-    losses = [float(r["val_loss"]) for r in rows(tmp_path / "metrics.csv")]
+    losses = [float(r["val_loss"]) for r in read_table(tmp_path / "metrics.csv")]
     assert summary["best_epoch"] == losses.index(max(losses)) < 2
     assert summary["monitor"]["best"] == pytest.approx(max(losses))
     assert summary["test"]["loss"] == pytest.approx(max(losses))  # the toy tests on its validation points
@@ -77,7 +52,7 @@ def test_the_same_seed_gives_the_same_numbers(tmp_path):
     for name in ("first", "second"):
         (tmp_path / name).mkdir()
         carry_out(settings(), tmp_path / name)
-        tables.append([r["train_loss"] for r in rows(tmp_path / name / "metrics.csv")])
+        tables.append([r["train_loss"] for r in read_table(tmp_path / name / "metrics.csv")])
     assert tables[0] == tables[1]
 
 
@@ -102,7 +77,7 @@ def test_early_stopping_ends_the_run_and_is_no_error(tmp_path):
     assert "stopped early" in summary["schedule"]["verdict"]
 
 
-def test_a_departure_from_the_plan_is_an_error_after_everything_is_written(tmp_path, monkeypatch):
+def test_a_rate_that_leaves_the_plan_is_an_error_after_everything_is_written(tmp_path, monkeypatch):
     build = torch.optim.lr_scheduler.LambdaLR.__init__
 
     def late(self, optimizer, lr_lambda, *args, **kwargs):
@@ -115,10 +90,10 @@ def test_a_departure_from_the_plan_is_an_error_after_everything_is_written(tmp_p
     assert json.loads((tmp_path / "summary.json").read_text())["schedule"]["errors"]
 
 
-def test_any_scheduler_of_torch_can_be_named(tmp_path):
+def test_any_scheduler_of_torch_can_be_chosen(tmp_path):
     chosen = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1, "gamma": 0.5}
     carry_out(settings(scheduler=chosen, schedule_interval="epoch"), tmp_path)
-    assert [float(r["lr"]) for r in rows(tmp_path / "lr.csv") if r["group"] == "0"][::7] == [0.1, 0.05, 0.025]
+    assert [float(r["lr"]) for r in read_table(tmp_path / "lr.csv") if r["group"] == "0"][::7] == [0.1, 0.05, 0.025]
 
 
 def test_reduce_on_plateau_follows_the_monitor(tmp_path):
@@ -128,17 +103,17 @@ def test_reduce_on_plateau_follows_the_monitor(tmp_path):
         "threshold": 10.0,
     }  # never better
     carry_out(settings(scheduler=chosen), tmp_path)
-    assert [float(r["lr"]) for r in rows(tmp_path / "lr.csv") if r["group"] == "0"][::7] == pytest.approx(
+    assert [float(r["lr"]) for r in read_table(tmp_path / "lr.csv") if r["group"] == "0"][::7] == pytest.approx(
         [0.1, 0.01, 0.001]
     )
 
 
-def test_schedulers_inside_a_scheduler(tmp_path):
+def test_a_scheduler_may_contain_schedulers(tmp_path):
     warm = {"_target_": "torch.optim.lr_scheduler.LinearLR", "start_factor": 0.5, "total_iters": 7}
     then = {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": 14}
     both = {"_target_": "torch.optim.lr_scheduler.SequentialLR", "schedulers": [warm, then], "milestones": [7]}
     carry_out(settings(scheduler=both), tmp_path)
-    rates = [float(r["lr"]) for r in rows(tmp_path / "lr.csv") if r["group"] == "0"]
+    rates = [float(r["lr"]) for r in read_table(tmp_path / "lr.csv") if r["group"] == "0"]
     assert rates[0] == pytest.approx(0.05)
     assert rates[14] == pytest.approx(0.1 * 0.5 * (1 + math.cos(math.pi / 2)))
 
@@ -168,19 +143,19 @@ def test_schedulers_inside_a_scheduler(tmp_path):
     ],
     ids=lambda value: str(value)[:60] if isinstance(value, dict) else "",
 )
-def test_what_a_user_gets_wrong_is_one_message(changes, words, tmp_path):
+def test_a_user_error_is_one_message_that_names_the_key(changes, words, tmp_path):
     with pytest.raises(UserError) as caught:
         carry_out(settings(**changes), tmp_path)
     for word in words:
         assert word in str(caught.value)
 
 
-def test_several_devices_inside_a_sweep_are_refused(tmp_path):
+def test_more_than_one_device_inside_a_sweep_is_rejected(tmp_path):
     with pytest.raises(UserError, match=r"trainer\.devices=2 inside -m"):
         carry_out(settings(trainer={"devices": 2}), tmp_path, in_sweep=True)
 
 
-def test_uneven_stages_with_a_frozen_part(tmp_path):
+def test_a_part_frozen_in_one_of_two_uneven_stages_does_not_move_there(tmp_path):
     """Two stages in one run: each has its own warm-up and peak, and what is frozen does not move."""
     stages = [{"epochs": 2, "lr": 0.1}, {"epochs": 1, "lr": 0.02, "freeze": ["network.0"]}]
     chosen = {"stages": stages, "schedule_interval": "epoch", "warmup_epochs": 0, "warmup_steps": None}
@@ -192,7 +167,7 @@ def test_uneven_stages_with_a_frozen_part(tmp_path):
 
     with unittest.mock.patch.object(engine, "stopping_callbacks", lambda train: [Watch()]):
         summary = carry_out(settings(**chosen), tmp_path)
-    rates = [float(r["lr"]) for r in rows(tmp_path / "lr.csv") if r["group"] == "0"]
+    rates = [float(r["lr"]) for r in read_table(tmp_path / "lr.csv") if r["group"] == "0"]
     assert rates[::7] == pytest.approx([0.1, 0.05, 0.02])
     assert summary["schedule"]["steps"] == summary["schedule"]["planned_steps"] == 21
     first, second, third = watched
@@ -211,7 +186,7 @@ def test_uneven_stages_with_a_frozen_part(tmp_path):
     ],
     ids=lambda value: "",
 )
-def test_stages_that_cannot_be_are_refused(stages, words, tmp_path):
+def test_impossible_stages_are_rejected(stages, words, tmp_path):
     chosen = {"schedule_interval": "epoch", "warmup_epochs": 0, "warmup_steps": None}
     with pytest.raises(UserError) as caught:
         carry_out(settings(stages=stages, **chosen), tmp_path)
@@ -256,7 +231,7 @@ class Endless(torch.utils.data.IterableDataset):
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
-def test_a_run_without_an_end_is_refused_with_the_key_to_set(tmp_path, monkeypatch):
+def test_a_run_without_an_end_is_rejected_with_the_key_to_set(tmp_path, monkeypatch):
     loader = torch.utils.data.DataLoader(Endless(), batch_size=None)
     monkeypatch.setattr("tests.training.toy.ToyData.train_dataloader", lambda self: loader)
     with pytest.raises(UserError, match=r"trainer\.max_steps"):

@@ -8,7 +8,8 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from partoken.training.optim import OPTIMIZERS, build_optimizer, parameter_groups
 from partoken.training.settings import TrainSettings
-from tests.training.toy import TRAIN, ToyData, ToyModule
+from tests.training.runs import TRAIN
+from tests.training.toy import ToyData, ToyModule
 
 
 def settings(**changes):
@@ -23,7 +24,7 @@ def test_biases_and_norms_do_not_decay():
     assert (decaying["weight_decay"], still["weight_decay"]) == (0.1, 0.0)
 
 
-def test_what_does_not_decay_does_not_move_without_a_gradient():
+def test_without_a_gradient_only_decaying_parameters_move():
     module = nn.Linear(2, 2)
     before = {name: p.detach().clone() for name, p in module.named_parameters()}
     optimizer = build_optimizer([module], settings(optimizer="adamw", weight_decay=0.5), lr=0.1)
@@ -35,7 +36,7 @@ def test_what_does_not_decay_does_not_move_without_a_gradient():
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_is_the_one_that_is_named(name):
+def test_the_optimizer_is_the_one_that_the_settings_name(name):
     optimizer = build_optimizer([nn.Linear(2, 2)], settings(optimizer=name, weight_decay=0.0), lr=0.3)
     assert type(optimizer).__name__.lower() == name
     assert {group["lr"] for group in optimizer.param_groups} == {0.3}
@@ -53,7 +54,7 @@ def test_lightning_gets_a_lambda_lr_over_the_plan(interval):
     assert (config.interval, config.frequency) == (interval, 1)
 
 
-def test_the_rate_is_scaled_with_the_batch_that_really_makes_a_step(caplog):
+def test_the_rate_is_scaled_with_the_effective_batch_of_a_step(caplog):
     caplog.set_level("INFO")
     train = {**TRAIN, "lr": 0.01, "lr_scaling": "linear", "lr_scaling_base_batch": 2}
     module = ToyModule(train=train)

@@ -12,7 +12,7 @@ from partoken.system.checkpoint import read_checkpoint
 from partoken.system.tables import read_table
 from partoken.training import engine
 from partoken.training.engine import carry_out, check_outcome
-from tests.training.test_engine import settings
+from tests.training.runs import settings
 
 OPTIMIZERS = ("generator", "discriminator")
 MODEL = {"_target_": "tests.training.adversarial.Adversarial"}

@@ -9,7 +9,8 @@ import torch
 from partoken.errors import UserError
 from partoken.training.recorders import RateRecorder
 from partoken.training.resume import AtomicCheckpointIO, ExactResume
-from tests.training.toy import TRAIN, ToyData, ToyModule
+from tests.training.runs import TRAIN
+from tests.training.toy import ToyData, ToyModule
 
 EPOCHS, STEPS = 3, 9  # 7 batches, accumulate 3: 3 optimizer steps an epoch, the last over a single batch
 
@@ -65,7 +66,7 @@ def uninterrupted(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("stop", range(1, STEPS + 1))
-def test_any_stop_and_resume_gives_the_same_rates(uninterrupted, stop):
+def test_a_resume_after_any_step_has_the_same_rates(uninterrupted, stop):
     interval, folder, rows, _ = uninterrupted
     assert len({r["step"] for r in rows}) == STEPS
     resumed, _, recorder = fit(folder, f"after{stop}", resume=folder / f"{stop}.ckpt", **INTERVALS[interval])
@@ -74,7 +75,7 @@ def test_any_stop_and_resume_gives_the_same_rates(uninterrupted, stop):
 
 
 @pytest.mark.parametrize("stop", range(1, STEPS + 1))
-def test_any_stop_and_resume_gives_the_same_parameters(uninterrupted, stop):
+def test_a_resume_after_any_step_has_the_same_parameters(uninterrupted, stop):
     """Dropout and shuffling included: the random state and the place in the epoch's order travel too."""
     interval, folder, _, whole = uninterrupted
     _, resumed, _ = fit(folder, f"again{stop}", resume=folder / f"{stop}.ckpt", **INTERVALS[interval])
@@ -94,7 +95,7 @@ def rates(rows):
     return [float(r["lr"]) for r in rows if r["group"] == "0"]
 
 
-def test_a_changed_plan_is_refused_with_both_plans_and_the_jump(halfway):
+def test_a_changed_plan_is_rejected_with_both_plans_and_the_jump(halfway):
     folder, _ = halfway
     with pytest.raises(UserError) as caught:
         fit(folder, "refused", resume=folder / "4.ckpt", epochs=6)
@@ -102,7 +103,7 @@ def test_a_changed_plan_is_refused_with_both_plans_and_the_jump(halfway):
         assert words in str(caught.value)
 
 
-def test_keep_goes_on_with_the_saved_plan(halfway):
+def test_keep_continues_with_the_saved_plan(halfway):
     folder, whole = halfway
     rows, _, recorder = fit(folder, "kept", resume=folder / "4.ckpt", epochs=6, lr=0.5, on_schedule_change="keep")
     assert rates(rows)[:5] == rates(whole)[4:]
@@ -138,7 +139,7 @@ def test_a_longer_constant_run_is_no_change(halfway):
     assert rates(rows) == [0.1] * 3
 
 
-def test_the_checkpoint_of_another_model_is_refused_by_name(halfway):
+def test_the_checkpoint_of_another_model_is_rejected_by_name(halfway):
     folder, _ = halfway
     checkpoint = torch.load(folder / "4.ckpt", weights_only=True)
     checkpoint["state_dict"]["network.0.weight"] = torch.zeros(5, 3)

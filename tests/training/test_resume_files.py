@@ -13,7 +13,7 @@ from partoken.system.checkpoint import read_checkpoint
 from partoken.training.resume import AtomicCheckpointIO
 
 
-def test_a_save_leaves_one_file_and_sweeps_what_a_kill_left(tmp_path):
+def test_a_save_leaves_one_file_and_deletes_partial_files_of_a_kill(tmp_path):
     (tmp_path / ".last.ckpt.abcd1234.partial").write_bytes(b"half")
     AtomicCheckpointIO().save_checkpoint({"state_dict": {}, "epoch": 3}, tmp_path / "last.ckpt")
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]

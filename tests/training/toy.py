@@ -7,20 +7,6 @@ from torch.utils.data import DistributedSampler, TensorDataset
 from partoken.training.module import ScheduledModule
 from partoken.training.resume import ResumableDataModule, ResumableLoader
 
-TRAIN = {
-    "epochs": 3,
-    "lr": 0.1,
-    "batch_size": 2,
-    "optimizer": "sgd",
-    "weight_decay": 0.0,
-    "use_cosine_schedule": True,
-    "schedule_interval": "step",
-    "warmup_epochs": None,
-    "warmup_steps": 2,
-    "monitor": "val_loss",
-    "monitor_mode": "min",
-}
-
 
 class ToyModule(ScheduledModule):
     def __init__(self, *, train, data=None, dropout=0.5):
