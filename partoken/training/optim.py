@@ -1,5 +1,6 @@
 """From train settings to a torch optimizer and its scheduler."""
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,8 @@ class ScheduledOptimizer:
     """None: the scheduler is the one of `train.scheduler`, which has no plan."""
     interval: str
     """When the scheduler moves: "epoch" or "step"."""
+    last_rate: float = math.nan
+    """Rate of the first parameter group in the last step; NaN before the first step."""
     steps: int = 0
     """Steps taken since the beginning of the run; a step that a gradient scaler skipped does not count."""
 
@@ -102,8 +105,12 @@ def build_scheduler(
 def count_steps(scheduled: ScheduledOptimizer, before_step: Callable[[ScheduledOptimizer], None]) -> None:
     """Makes the optimizer call `before_step` before each step that it really takes, and count the step."""
 
+    def on_step(*_: Any) -> None:
+        scheduled.last_rate = float(scheduled.optimizer.param_groups[0]["lr"])
+        before_step(scheduled)
+
     def after_step(*_: Any) -> None:
         scheduled.steps += 1
 
-    scheduled.optimizer.register_step_pre_hook(lambda *_: before_step(scheduled))
+    scheduled.optimizer.register_step_pre_hook(on_step)
     scheduled.optimizer.register_step_post_hook(after_step)

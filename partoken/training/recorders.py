@@ -145,6 +145,8 @@ class RateRecorder(pl.Callback):
 class EpochTable(pl.Callback):
     """Writes `metrics.csv`, one row per epoch with every logged metric, and logs the main metrics as a line.
 
+    The learning rate in a row is the one of the epoch's last optimizer step.
+
     It also measures the speed of training in the units that the module counts (`batch_units`), without validation.
 
     Arguments:
@@ -193,8 +195,8 @@ class EpochTable(pl.Callback):
         units, seconds = self.units - self._epoch_start[0], self.seconds - self._epoch_start[1]
         speed = units / seconds if seconds else 0.0
         metrics = self._metrics(trainer)
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        row = {"epoch": trainer.current_epoch, "step": module.optimizer_steps, "lr": rate, **metrics}
+        rates = {f"lr_{name}" if name else "lr": item.last_rate for name, item in module.scheduled.items()}
+        row = {"epoch": trainer.current_epoch, "step": module.optimizer_steps, **rates, **metrics}
         row[f"{module.unit}_per_second"] = round(speed, 1)
         row["seconds"] = round(seconds, 2)
         self.rows.append(row)
@@ -203,7 +205,8 @@ class EpochTable(pl.Callback):
         write_table(self.path, list(dict.fromkeys(name for row in self.rows for name in row)), self.rows)
         number = f"{trainer.current_epoch + 1}/{trainer.max_epochs if trainer.max_epochs != -1 else '?'}"
         scores = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items() if name in module.epoch_line)
-        log.info("epoch %s  lr %.2e  %s  %s %s/s", number, rate, scores, f"{speed:,.0f}", module.unit)
+        shown = "  ".join(f"{name} {rate:.2e}" for name, rate in rates.items())
+        log.info("epoch %s  %s  %s  %s %s/s", number, shown, scores, f"{speed:,.0f}", module.unit)
 
     def _metrics(self, trainer: pl.Trainer) -> dict[str, float]:
         """Returns the metrics of this epoch, and warns about those that are not finite."""

@@ -32,6 +32,14 @@ def test_a_run_of_the_toy_domain_leaves_a_complete_folder(tmp_path):
     assert summary["schedule"]["largest_deviation"] == 0
 
 
+@pytest.mark.parametrize("interval", ["epoch", "step"])
+def test_the_rate_of_an_epoch_is_the_one_of_its_last_step(tmp_path, interval):
+    chosen = {"epoch": {"warmup_steps": None, "warmup_epochs": 1}, "step": {"warmup_steps": 2}}[interval]
+    carry_out(settings(schedule_interval=interval, **chosen), tmp_path)
+    applied = [row["lr"] for row in read_table(tmp_path / "lr.csv") if row["group"] == "0"]
+    assert [row["lr"] for row in read_table(tmp_path / "metrics.csv")] == applied[6::7]
+
+
 def test_an_epoch_without_validation_has_no_validation_scores(tmp_path):
     carry_out(settings(epochs=4, trainer={"check_val_every_n_epoch": 2}), tmp_path)
     table = read_table(tmp_path / "metrics.csv")
