@@ -1,5 +1,6 @@
-# `make train` trains, `make test` tests; `make lint` and `make types` check the code. Each sets up the environment
-# that it needs and reuses it until pyproject.toml or constraints.txt changes.
+# `make train` trains, `make test` tests; `make lint` and `make types` check the code; `make dist` builds a release and
+# `make dist-test` tests it. Each sets up the environment that it needs and reuses it until pyproject.toml, setup.py or
+# constraints.txt changes.
 # ARGS passes arguments on: make train ARGS="train.epochs=20"
 VENV ?= .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -12,7 +13,7 @@ MYPY_OUTPUT = $(VENV)/mypy.txt
 BASELINE = .ci/mypy-baseline.txt
 UNTYPED_ROOMS = partoken/protein/
 
-.PHONY: train test lint types types-baseline clean
+.PHONY: train test lint types types-baseline dist dist-test clean
 
 train: $(READY)
 	$(BIN)/python run_partoken.py $(ARGS)
@@ -40,7 +41,18 @@ types-baseline: $(DEV)
 	@$(BIN)/mypy >$(MYPY_OUTPUT); test $$? -le 1 || { cat $(MYPY_OUTPUT); exit 2; }
 	$(BIN)/mypy-baseline sync <$(MYPY_OUTPUT)
 
-$(READY): pyproject.toml constraints.txt
+# Builds the sdist, and the wheel from the sdist.
+dist: $(DEV)
+	rm -rf dist build partoken.egg-info
+	$(BIN)/python -m build --outdir dist . >$(VENV)/build.txt 2>&1 || { cat $(VENV)/build.txt; exit 1; }
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/python .ci/check_dist.py dist
+
+# Runs the tests with the wheel in a new environment outside the clone.
+dist-test: dist
+	.ci/test_wheel $(BIN)/python $(ARGS)
+
+$(READY): pyproject.toml setup.py constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found; name one with make PYTHON=..." >&2; exit 1; }
 	@echo "setting up $(VENV) with $(PYTHON): about a minute and 1.2 GB the first time"
 	$(PYTHON) -m venv $(VENV)
@@ -53,4 +65,4 @@ $(DEV): $(READY)
 	@touch $@
 
 clean:
-	rm -rf $(VENV) outputs multirun .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) build dist partoken.egg-info outputs multirun .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

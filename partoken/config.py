@@ -1,6 +1,7 @@
 """From overrides on a command line to a checked configuration; imports no torch."""
 
 import contextlib
+import functools
 import inspect
 import logging
 import os
@@ -12,9 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import hydra
+from hydra import version
+from hydra._internal.hydra import Hydra
+from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException
+from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -26,7 +31,15 @@ __all__ = ["check_config", "check_trainer_keys", "compose", "instantiate", "laun
 
 log = logging.getLogger(__name__)
 
-CONF = Path(__file__).resolve().parents[1] / "conf"
+
+def _find_conf() -> Path:
+    """Returns conf/: inside an installed package, beside the package in a clone."""
+    package = Path(__file__).resolve().parent
+    inside = package / "conf"
+    return inside if inside.is_dir() else package.parent / "conf"
+
+
+CONF = _find_conf()
 PRIMARY = "config_partoken"
 
 TYPED_GROUPS = ("data", "model")
@@ -39,18 +52,24 @@ RUN_ARGUMENTS = ("callbacks", "logger", "plugins", "default_root_dir", "enable_c
 OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), use_cache=True, replace=True)
 
 
-def compose(overrides: Sequence[str]) -> DictConfig:
-    """Composes the primary config with Hydra overrides and checks it, as `run_partoken.py` does.
+def compose(overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None) -> DictConfig:
+    """Composes the primary config with Hydra overrides and checks it, as `partoken train` does.
+
+    Arguments:
+        overrides: `key=value` and `group=option`.
+        config_dir: a folder of the user with more YAML files.
 
     Raises:
-        UserError: an unknown key or option of a group, or a value of another type than its default.
+        UserError: an unknown key or option of a group, a value of another type than its default, or a `config_dir`
+            that cannot be used.
     """
     _check_group_choices(overrides)
+    _check_config_dir(config_dir)
     try:
-        cfg = _compose(overrides)
+        cfg = _compose(overrides, config_dir)
     except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_explain(error, overrides)) from None
-    _check(cfg, overrides)
+        raise UserError(_explain(error, overrides, config_dir)) from None
+    _check(cfg, overrides, config_dir)
     return cfg
 
 
@@ -60,7 +79,8 @@ def check_config(cfg: DictConfig) -> None:
     Raises:
         UserError: naming the key, what was found, and the closest known key.
     """
-    _check(cfg, HydraConfig.get().overrides.task)
+    chosen = HydraConfig.get().runtime.choices  # by the primary config, an experiment or the command line
+    _check(cfg, [f"{group}={option}" for group, option in chosen.items() if option is not None])
 
 
 def plain_group(cfg: DictConfig, group: str) -> dict[str, Any]:
@@ -127,42 +147,88 @@ def log_failed_job() -> Iterator[None]:
         raise
 
 
-def launch(main: Callable[[], Any]) -> None:
-    """Calls a `@hydra.main` function; a user error ends in one message and exit status 2, without a traceback."""
+def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
+    """Runs a job, or a sweep of jobs, on the configuration that Hydra composes from conf/ and a command line.
+
+    Arguments:
+        job: receives the configuration of one run.
+        arguments: overrides and Hydra's own options, such as `-m` or `--cfg job`.
+
+    Returns:
+        The exit status: 2 for a user error, after one message without a traceback.
+    """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them itself
     prepare_process()
-    words = [word for word in sys.argv[1:] if not word.startswith("-")]
+    command_line = list(sys.argv)
+
+    @functools.wraps(job)
+    def restored(cfg: DictConfig) -> Any:
+        sys.argv[:] = command_line  # Lightning repeats this command line to start the processes of further devices
+        return job(cfg)
+
+    options = get_args_parser().parse_args(list(arguments))
+    main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=PRIMARY)(restored)
+    sys.argv[1:] = arguments  # Hydra takes its arguments from there
     try:
-        _check_group_choices(words)
+        _check_group_choices(options.overrides)
+        _check_config_dir(options.config_dir)
         main()
     except UserError as error:
         message = str(error)
     except InstantiationException:
         raise  # `instantiate` has turned the user's errors into UserErrors
     except (HydraException, OmegaConfBaseException) as error:
-        message = _explain(error, words)
+        message = _explain(error, options.overrides, options.config_dir)
     except OSError as error:
         if error.filename is None:
             raise
         message = f"{error.filename}: {error.strerror}; a run folder can be chosen with hydra.run.dir=FOLDER"
     else:
-        return
+        return 0
+    finally:
+        sys.argv[:] = command_line
     print(f"error: {message}", file=sys.stderr)
-    sys.exit(2)
+    return 2
 
 
-def _compose(overrides: Sequence[str]) -> DictConfig:
+def _compose(overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None) -> DictConfig:
     if GlobalHydra.instance().is_initialized():
         return hydra.compose(PRIMARY, list(overrides))
-    if not CONF.is_dir():
-        raise UserError(f"{CONF} does not exist: run from a clone of the project, installed with `pip install -e .`")
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+    version.setbase("1.3")
+    search_path = create_config_search_path(str(CONF))
+    if config_dir is not None:  # as Hydra does for --config-dir
+        search_path.prepend("command-line", f"file://{Path(config_dir).resolve()}", SearchPathQuery(provider="schema"))
+    Hydra.create_main_hydra2("partoken", search_path)
+    try:
         return hydra.compose(PRIMARY, list(overrides))
+    finally:
+        GlobalHydra.instance().clear()
+
+
+def _check_config_dir(config_dir: str | os.PathLike[str] | None) -> None:
+    """Rejects a folder that does not exist, and a file in it that Hydra would ignore without a word."""
+    if config_dir is None:
+        return
+    folder = Path(config_dir)
+    if not folder.is_dir():
+        raise UserError(f"--config-dir={config_dir}: no such folder")
+    for file in sorted(folder.rglob("*.yaml")):
+        name = file.relative_to(folder)
+        if (CONF / name).exists():
+            raise UserError(
+                f"{file}: {CONF / name} has the same name and would be used instead; rename your file, or use "
+                f"--config-path={folder.resolve()} if the folder is a complete conf/ of your own"
+            )
 
 
 def _group_choices(overrides: Sequence[str]) -> list[str]:
     """Returns the overrides that choose an option of a config group."""
     return [word for word in overrides if (CONF / word.lstrip("+").split("=")[0].split("@")[0]).is_dir()]
+
+
+def _defaults(overrides: Sequence[str]) -> list[str]:
+    """Returns the overrides that find the defaults: choices of options, and where to look for options."""
+    return [*_group_choices(overrides), *(word for word in overrides if word.startswith("hydra.searchpath="))]
 
 
 def _check_group_choices(overrides: Sequence[str]) -> None:
@@ -193,10 +259,10 @@ def _group_leaves(cfg: DictConfig, group: str) -> dict[str, Any]:
     return dict(_leaves(plain_group(cfg, group), f"{group}."))
 
 
-def _check(cfg: DictConfig, overrides: Sequence[str]) -> None:
+def _check(cfg: DictConfig, overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None) -> None:
     if cfg.get("trainer") is not None:
         check_trainer_keys(map(str, cfg.trainer))
-    defaults = _compose(_group_choices(overrides))
+    defaults = _compose(_defaults(overrides), config_dir)
     for group in (*TYPED_GROUPS, "train"):
         known = _known_leaves(defaults, group)
         for path, value in _group_leaves(cfg, group).items():
@@ -226,18 +292,17 @@ def _check_type(path: str, value: Any, default: Any) -> None:
         raise UserError(f"{path}={value!r}: expected {kind.__name__}, as in its default {path}={default!r}")
 
 
-def _explain(error: BaseException, overrides: Sequence[str]) -> str:
+def _explain(error: BaseException, overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None) -> str:
     """Returns an error of Hydra as one message that names the closest key or option."""
     text = str(error)
     if unknown := re.search(r"Could not override '([^']+)'", text):
         key = unknown.group(1)
-        defaults = OmegaConf.to_container(_compose(_group_choices(overrides)), resolve=False)
+        defaults = OmegaConf.to_container(_compose(_defaults(overrides), config_dir), resolve=False)
         assert isinstance(defaults, dict)
         known = [path for path, _ in _leaves({str(name): value for name, value in defaults.items()})]
         return f"{key} is not a key of the configuration.{did_you_mean(key, known)}"
-    if option := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
-        group, name = option.groups()
-        if options := _options(group):
-            listed = ", ".join(options)
-            return f"{group}={name}: no such option, choose from {listed}.{did_you_mean(name, options)}"
+    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+        group, _, name = error.missing_cfg_file.rpartition("/")
+        listed = ", ".join(error.options)
+        return f"{group}={name}: no such option, choose from {listed}.{did_you_mean(name, error.options)}"
     return " ".join(line.strip() for line in [text, str(error.__cause__ or "")] if line.strip())

@@ -7,8 +7,7 @@ import pytest
 
 from partoken.config import CONF, compose
 from partoken.errors import UserError, did_you_mean
-
-ROOT = CONF.parent
+from tests.commands import ROOT, TRAIN
 
 
 @pytest.mark.parametrize("file", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
@@ -84,8 +83,7 @@ def test_composing_imports_no_torch():
 )
 def test_the_command_ends_with_one_message_and_no_traceback(arguments, tmp_path):
     command = [
-        sys.executable,
-        "run_partoken.py",
+        *TRAIN,
         *arguments,
         f"hydra.run.dir={tmp_path}",
         f"hydra.sweep.dir={tmp_path}",

@@ -11,8 +11,8 @@ import time
 
 import pytest
 
-from partoken.config import CONF
 from partoken.system.checkpoint import read_checkpoint
+from tests.commands import IN_CLONE, ROOT, TRAIN
 
 SMALL = [
     "data.limit=24",
@@ -29,8 +29,7 @@ SMALL = [
 
 def command(*arguments):
     return [
-        sys.executable,
-        "run_partoken.py",
+        *TRAIN,
         *(a for a in arguments if a == "-m"),
         *SMALL,
         *(a for a in arguments if a != "-m"),
@@ -38,7 +37,7 @@ def command(*arguments):
 
 
 def run(*arguments, code=0):
-    done = subprocess.run(command(*arguments), cwd=CONF.parent, capture_output=True, text=True)
+    done = subprocess.run(command(*arguments), cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == code, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -83,6 +82,7 @@ def test_fault_9_the_default_trainer_runs_without_a_gpu(tmp_path, monkeypatch):
     assert "best checkpoint" in said
 
 
+@pytest.mark.skipif(not IN_CLONE, reason="the smoke test is part of a clone")
 @pytest.mark.parametrize("status", [0, 1])
 def test_fault_10_the_smoke_test_is_red_when_the_runs_do_nothing(tmp_path, status):
     python = tmp_path / "python"
@@ -90,7 +90,7 @@ def test_fault_10_the_smoke_test_is_red_when_the_runs_do_nothing(tmp_path, statu
     python.chmod(0o755)
     done = subprocess.run(
         ["bash", "test_cosine_scheduler.sh"],
-        cwd=CONF.parent,
+        cwd=ROOT,
         env={**os.environ, "PYTHON": str(python)},
         capture_output=True,
         text=True,
@@ -134,7 +134,7 @@ def test_a_resumed_run_has_the_numbers_of_an_uninterrupted_run(cosine, tmp_path)
     folder, _ = cosine
     options = ["train.use_cosine_schedule=true", "train.lr=7e-4"]
     process = subprocess.Popen(
-        command(f"hydra.run.dir={tmp_path / 'stopped'}", *options), cwd=CONF.parent, stdout=subprocess.PIPE, text=True
+        command(f"hydra.run.dir={tmp_path / 'stopped'}", *options), cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     for line in process.stdout:
         if "epoch 1/3" in line:
@@ -180,8 +180,8 @@ def test_two_jobs_that_start_in_the_same_second_have_two_folders():
     names = set()
     while len(names) < 5 and time.time() - started < 60:
         shown = subprocess.run(
-            [sys.executable, "run_partoken.py", "--cfg", "hydra", "--resolve"],
-            cwd=CONF.parent,
+            [*TRAIN, "--cfg", "hydra", "--resolve"],
+            cwd=ROOT,
             capture_output=True,
             text=True,
         ).stdout
@@ -197,7 +197,7 @@ def test_two_jobs_that_start_in_the_same_second_have_two_folders():
         (["data.label_column=ec_tpo"], "ec_top"),
         (["data=arrays", "data.path=nowhere.npz"], "nowhere.npz"),
         (["train.use_cosine_schedule=true", "train.warmup_epochs=3"], "train.warmup_epochs=3"),
-        (["hydra.run.dir=run_partoken.py/inside"], "run_partoken.py"),
+        (["hydra.run.dir=pyproject.toml/inside"], "pyproject.toml"),
     ],
     ids=lambda value: "",
 )

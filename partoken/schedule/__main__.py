@@ -1,9 +1,11 @@
 """Shows the plan of a configuration before anything is trained.
 
-    python -m partoken.schedule train.use_cosine_schedule=true train.epochs=50     the overrides of run_partoken.py
+    python -m partoken.schedule train.use_cosine_schedule=true train.epochs=50     the overrides of a run
     python -m partoken.schedule OVERRIDES --png plan.png                           as a picture as well
     python -m partoken.schedule --gallery reports                                  the pictures of the documentation
     python -m partoken.schedule --table keypoints                                  its tables, as Markdown
+
+`partoken preview` is the same command.
 
 With `train.schedule_interval=step` the data is opened to count its batches, unless --batches-per-epoch is given.
 """
@@ -27,11 +29,12 @@ __all__ = ["main"]
 TABLES = {"keypoints": document_keypoints, "scenarios": document_scenarios}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = "python -m partoken.schedule") -> int:
     """Runs the command; returns its exit status, 2 for a user error."""
-    parser = argparse.ArgumentParser("python -m partoken.schedule", description=__doc__)
+    parser = argparse.ArgumentParser(program, description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter  # keeps the lines of __doc__
-    parser.add_argument("overrides", nargs="*", help="as for run_partoken.py: key=value, group=option")
+    parser.add_argument("overrides", nargs="*", help="as for partoken train: key=value, group=option")
+    parser.add_argument("--config-dir", "-cd", type=Path, metavar="DIR", help="a folder with more YAML files")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw the plan")
     parser.add_argument("--gallery", type=Path, metavar="DIR", help="write the pictures of the documentation")
     parser.add_argument("--table", choices=TABLES, help="print a table of the documentation")
@@ -65,7 +68,7 @@ def _preview(options: argparse.Namespace) -> Iterator[str]:
 
     if options.batches_per_epoch is not None and options.batches_per_epoch < 1:
         raise UserError(f"--batches-per-epoch={options.batches_per_epoch}: must be 1 or more")
-    cfg = compose(tuple(options.overrides))
+    cfg = compose(tuple(options.overrides), options.config_dir)
     trainer = plain_group(cfg, "trainer")
     settings = instantiate(plain_group(cfg, "train"), "train")
     devices, accumulate = num_devices(trainer), accumulated_batches(trainer)

@@ -2,17 +2,17 @@
 
 import dataclasses
 import inspect
-from pathlib import Path
 
 import pytest
 from hydra.utils import get_method
 from omegaconf import OmegaConf
 
+from partoken.config import CONF
 from partoken.errors import UserError
 from partoken.protein.catalog import EMBEDDED_FIRST_LEVEL_NAMES, EMBEDDED_NAMES, arrays, embedded
 from partoken.protein.dataset.options import DataOptions
 
-FILES = sorted((Path(__file__).parents[2] / "conf/data").glob("*.yaml"))
+FILES = sorted((CONF / "data").glob("*.yaml"))
 OPTIONS = {field.name: field.default for field in dataclasses.fields(DataOptions)}
 DIFFERENT_ON_PURPOSE = {
     "embedded": {"min_class_size": 20, "epochs_per_pass": 3},

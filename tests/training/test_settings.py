@@ -3,10 +3,12 @@
 import dataclasses
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
+import partoken
 from partoken.config import CONF
 from partoken.errors import UserError
 from partoken.training.settings import TrainSettings
@@ -26,8 +28,8 @@ def test_the_defaults_are_those_of_the_configuration_file():
 
 
 def test_every_field_says_in_a_docstring_what_it_means():
-    text = (CONF.parent / "partoken/training/settings.py").read_text()
-    text += (CONF.parent / "partoken/schedule/settings.py").read_text()
+    package = Path(partoken.__file__).parent
+    text = (package / "training/settings.py").read_text() + (package / "schedule/settings.py").read_text()
     lines = text.splitlines()
     for item in dataclasses.fields(TrainSettings):
         declared = [number for number, line in enumerate(lines) if line.startswith(f"    {item.name}: ")]

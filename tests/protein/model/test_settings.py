@@ -1,19 +1,19 @@
 """Settings of the network and of the loss: defaults, checks, and how the flat keys are sorted."""
 
 from dataclasses import asdict, fields
-from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
 
+from partoken.config import CONF
 from partoken.errors import UserError
 from partoken.protein.model.settings import LossSettings, NetworkSettings, split_settings
 
-CONF = Path(__file__).parents[3] / "conf" / "model" / "partoken.yaml"
+FILE = CONF / "model" / "partoken.yaml"
 
 
 def test_the_yaml_file_and_the_dataclasses_have_the_same_keys_and_defaults():
-    conf = OmegaConf.to_container(OmegaConf.load(CONF))
+    conf = OmegaConf.to_container(OmegaConf.load(FILE))
     del conf["_target_"]
     defaults = asdict(NetworkSettings()) | asdict(LossSettings())
     plain = {key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}
@@ -21,7 +21,7 @@ def test_the_yaml_file_and_the_dataclasses_have_the_same_keys_and_defaults():
 
 
 def test_the_yaml_file_gives_the_default_settings():
-    conf = OmegaConf.to_container(OmegaConf.load(CONF))
+    conf = OmegaConf.to_container(OmegaConf.load(FILE))
     del conf["_target_"]
     assert split_settings(conf) == (NetworkSettings(), LossSettings())
 

@@ -1,0 +1,227 @@
+"""The `partoken` command: from an empty folder, with a user's own YAML files, and asked by a shell for completions."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import partoken
+from partoken.cli import main
+from partoken.config import compose
+from partoken.errors import UserError
+from partoken.protein.catalog import embedded
+from tests.commands import IN_CLONE, ROOT
+from tests.protein.structures import pdb_text
+
+PARTOKEN = str(Path(sys.executable).with_name("partoken"))
+SMALL = [
+    "data.limit=24",
+    "train.batch_size=4",
+    "train.epochs=1",
+    "model.node_h_dim=[16,4]",
+    "model.num_layers=1",
+    "model.num_neighbors=8",
+    "model.max_clusters=4",
+    "model.codebook_size=16",
+]
+OWN_DATA = "defaults:\n  - embedded\n  - _self_\nlimit: 24\nlabel_column: ec_top\n"
+OWN_EXPERIMENT = "# @package _global_\ndefaults:\n  - override /data: mine\ntrain:\n  epochs: 7\n  lr: 0.125\n"
+
+
+def run(*arguments, cwd, code=0, **variables):
+    """Runs `partoken` of this environment with the package under test; returns its output and errors."""
+    variables = {"PYTHONPATH": str(Path(partoken.__file__).parents[1]), **variables}
+    done = subprocess.run(
+        [PARTOKEN, *arguments], cwd=cwd, capture_output=True, text=True, env={**os.environ, **variables}
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout, done.stderr
+
+
+def complete(line, cwd):
+    """Returns what bash is offered after a command line."""
+    words, _ = run("-sc", "query=bash", cwd=cwd, COMP_LINE=line, COMP_POINT=str(len(line)))
+    return words.split()
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory):
+    """A user's folder with a data file and an experiment that uses it."""
+    folder = tmp_path_factory.mktemp("own")
+    for name, text in {"data/mine.yaml": OWN_DATA, "experiment/trial.yaml": OWN_EXPERIMENT}.items():
+        (folder / name).parent.mkdir()
+        (folder / name).write_text(text)
+    return folder
+
+
+def test_a_stranger_trains_previews_and_predicts_in_an_empty_folder(tmp_path):
+    printed, _ = run("train", *SMALL, cwd=tmp_path)
+    (run_folder,) = tmp_path.glob("outputs/*/*")
+    assert str(run_folder) in printed
+    assert json.loads((run_folder / "summary.json").read_text())["test"]["accuracy"] >= 0
+    chain = embedded(limit=24).dataset("test").store.read(range(1))[0]
+    (tmp_path / "one.pdb").write_text(pdb_text(chain))
+    checkpoint = next(run_folder.glob("checkpoints/best.ckpt"))
+    printed, _ = run("predict", str(checkpoint), "one.pdb", "--out", "table.csv", "--device", "cpu", cwd=tmp_path)
+    assert "1 chains classified" in printed and (tmp_path / "table.csv").read_text().count("\n") == 2
+    printed, _ = run("preview", "train.use_cosine_schedule=true", "train.epochs=20", cwd=tmp_path)
+    assert "warm-up 5 epochs" in printed
+    assert {path.name for path in tmp_path.iterdir()} == {"outputs", "one.pdb", "table.csv"}
+
+
+def test_two_devices_train_an_own_experiment_with_the_installed_command(own, tmp_path):
+    """Lightning repeats the command line to start the second process."""
+    added = ["--config-dir", os.path.relpath(own, tmp_path), "experiment=trial"]
+    run("train", *added, *SMALL, "hydra.run.dir=run", "trainer.accelerator=cpu", "trainer.devices=2", cwd=tmp_path)
+    assert json.loads((tmp_path / "run/summary.json").read_text())["best_epoch"] == 0
+    assert "label_column: ec_top" in (tmp_path / "run/.hydra/config.yaml").read_text()
+
+
+def test_the_version_is_the_one_of_the_package(tmp_path):
+    assert run("--version", cwd=tmp_path)[0].strip() == partoken.__version__
+
+
+def test_help_lists_the_commands(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--help"])
+    listed = capsys.readouterr().out
+    assert all(f"\n    {command} " in listed for command in ("train", "preview", "predict"))
+
+
+def test_help_of_train_lists_groups_and_keys(tmp_path):
+    printed, _ = run("train", "--help", cwd=tmp_path)
+    assert "data: arrays, embedded, folder, proteinshake, synthetic" in printed
+    assert "use_cosine_schedule: false" in printed
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["train", "--help"], ["train", "--cfg", "job"], ["train", "train.epoch=3"], ["--help"], ["-sc", "query=bash"]],
+    ids=" ".join,
+)
+def test_torch_is_not_imported_before_a_run_is_certain(arguments, tmp_path):
+    code = "import sys; from partoken.cli import main; sys.argv[1:] = []\n"
+    code += f"try: main({arguments!r})\nexcept SystemExit: pass\n"
+    code += "sys.exit('torch' in sys.modules)"
+    variables = {"PYTHONPATH": str(Path(partoken.__file__).parents[1]), "COMP_LINE": "partoken train data="}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env={**os.environ, **variables})
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train.epoch=3"], "Did you mean train.epochs?"),
+        (["data=embeded"], "Did you mean embedded?"),
+        (["train.epochs=0"], "train.epochs=0"),
+        (["--config-dir", "data"], "--config-dir=data: no such folder"),
+    ],
+    ids=lambda value: value[-1] if isinstance(value, list) else "",
+)
+def test_a_user_error_ends_in_one_message_and_status_2(arguments, words, tmp_path):
+    _, errors = run("train", *arguments, "hydra.run.dir=run", cwd=tmp_path, code=2)
+    assert words in errors and "Traceback" not in errors
+
+
+@pytest.mark.skipif(not IN_CLONE, reason="run_partoken.py is part of a clone")
+@pytest.mark.parametrize(
+    "arguments",
+    [["--cfg", "job", "train.lr=0.5"], ["--help"], ["train.epoch=3"], ["logger=null"], ["--info", "searchpath"]],
+    ids=" ".join,
+)
+def test_the_script_of_a_clone_answers_as_the_installed_command(arguments, tmp_path):
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    script = subprocess.run(
+        [sys.executable, ROOT / "run_partoken.py", *arguments], cwd=tmp_path, capture_output=True, text=True, env=env
+    )
+    assert (script.stdout, script.stderr) == run("train", *arguments, cwd=tmp_path, code=script.returncode)
+
+
+def test_config_dir_adds_an_experiment_and_a_data_file(own, tmp_path):
+    printed, _ = run("train", "--config-dir", str(own), "experiment=trial", "--cfg", "job", cwd=tmp_path)
+    assert "label_column: ec_top" in printed and "epochs: 7" in printed and "lr: 0.125" in printed
+
+
+def test_searchpath_adds_files_as_config_dir_does(own, tmp_path):
+    printed, _ = run("train", f"hydra.searchpath=[file://{own}]", "data=mine", "--cfg", "job", cwd=tmp_path)
+    assert "label_column: ec_top" in printed
+
+
+@pytest.mark.parametrize("way", ["--config-dir", "hydra.searchpath"])
+def test_a_misspelt_key_beside_an_own_experiment_is_named(way, own, tmp_path):
+    added = ["--config-dir", str(own)] if way == "--config-dir" else [f"hydra.searchpath=[file://{own}]"]
+    _, errors = run("train", *added, "experiment=trial", "train.epoch=3", cwd=tmp_path, code=2)
+    assert errors == "error: train.epoch is not a key of the configuration. Did you mean train.epochs?\n"
+
+
+def test_the_options_in_a_message_include_those_of_config_dir(own, tmp_path):
+    _, errors = run("train", "--config-dir", str(own), "experiment=trail", cwd=tmp_path, code=2)
+    assert "choose from enzymes, motifs, trial. Did you mean trial?" in errors
+
+
+def test_the_keys_of_an_own_primary_config_are_those_of_its_choices(tmp_path):
+    (tmp_path / "mine.yaml").write_text("defaults:\n  - config_partoken\n  - override data: synthetic\n  - _self_\n")
+    arguments = ["--config-dir", str(tmp_path), "--config-name", "mine", "hydra.run.dir=run"]
+    _, errors = run("train", *arguments, "+data.num_chain=40", cwd=tmp_path, code=2)
+    assert "Did you mean data.num_chains?" in errors
+    _, errors = run("train", *arguments, "data.num_chains=40", "train.epochs=0", cwd=tmp_path, code=2)
+    assert "train.epochs=0" in errors, "data.num_chains was accepted"
+
+
+def test_a_preview_uses_the_files_of_config_dir(own, capsys):
+    assert main(["preview", "--config-dir", str(own), "experiment=trial", "train.use_cosine_schedule=true"]) == 0
+    assert "to 1.25e-01, then cosine to 0.00e+00 at epoch 7" in capsys.readouterr().out
+
+
+def test_a_file_that_conf_would_hide_is_an_error(own, tmp_path):
+    shutil.copytree(own, tmp_path / "own")
+    (tmp_path / "own/data/embedded.yaml").write_text(OWN_DATA)
+    with pytest.raises(UserError, match=r"own/data/embedded\.yaml: .* has the same name .*rename your file"):
+        compose([], tmp_path / "own")
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("partoken ", ["train", "preview", "predict"]),
+        ("partoken pre", ["preview", "predict"]),
+        ("partoken train train.warmup_e", ["train.warmup_epochs="]),
+        ("partoken train data=em", ["data=embedded"]),
+        ("partoken train data=synthetic data.num_ch", ["data.num_chains="]),
+        ("partoken preview train.warmup_s", ["train.warmup_steps="]),
+        ("bin/partoken train train.min_l", ["train.min_lr="]),
+        ("partoken predict outputs/", []),
+    ],
+)
+def test_a_shell_completes_commands_options_and_keys(line, offered, tmp_path):
+    assert complete(line, tmp_path) == offered
+
+
+def test_a_shell_completes_options_of_config_dir(own, tmp_path):
+    assert complete(f"partoken train --config-dir {own} experiment=tr", tmp_path) == ["experiment=trial"]
+
+
+def test_bash_calls_the_installed_completion(tmp_path):
+    script = f"""
+        PATH={Path(PARTOKEN).parent}:$PATH
+        eval "$(partoken train --shell-completion install=bash)"
+        COMP_LINE="partoken train train.warmup_e" COMP_POINT=29 COMP_CWORD=2
+        hydra_bash_completion
+        echo "$(complete -p partoken)" "${{COMPREPLY[@]}}"
+    """
+    env = {**os.environ, "PYTHONPATH": str(Path(partoken.__file__).parents[1])}
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, env=env)
+    assert "hydra_bash_completion partoken train.warmup_epochs=" in done.stdout, done.stderr
+
+
+@pytest.mark.skipif(not IN_CLONE, reason="run_partoken.py is part of a clone")
+def test_a_shell_completes_the_script_of_a_clone():
+    env = {**os.environ, "COMP_LINE": "python run_partoken.py train.warmup_e"}
+    done = subprocess.run(
+        [sys.executable, "run_partoken.py", "-sc", "query=bash"], cwd=ROOT, capture_output=True, text=True, env=env
+    )
+    assert done.stdout.split() == ["train.warmup_epochs="]
