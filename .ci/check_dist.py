@@ -1,6 +1,6 @@
 """Checks what the wheel and the sdist contain, and prints their sizes.
 
-    python .ci/check_dist.py dist
+python .ci/check_dist.py dist
 """
 
 import sys

@@ -1,6 +1,7 @@
 """The `partoken` command; it imports torch only if the command line is valid."""
 
 import argparse
+import itertools
 import os
 import sys
 from collections.abc import Sequence
@@ -106,9 +107,9 @@ def _complete(arguments: Sequence[str]) -> int:
         print("\n".join(command for command in COMMANDS if command.startswith(words[0])))
     elif words and words[0] in PASSED_ON:
         os.environ["COMP_LINE"] = " ".join([program, *words[1:]])
-        pairs = zip(words[1:-2], words[2:-1], strict=True)
-        folder = next((value for flag, value in pairs if flag in ("-cd", "--config-dir")), None)
-        return train([*arguments, *(["--config-dir", folder] if folder else [])])
+        pairs = itertools.pairwise(words[:-1])
+        added = [word for flag, value in pairs if flag in ("-cd", "--config-dir") for word in (flag, value)]
+        return train([*arguments, *added])
     return 0  # the shell completes the names of files
 
 

@@ -169,6 +169,9 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
     options = get_args_parser().parse_args(list(arguments))
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=PRIMARY)(restored)
     sys.argv[1:] = arguments  # Hydra takes its arguments from there
+    if options.config_path is not None and "://" not in options.config_path:
+        # Hydra would look beside this package; the last value wins
+        sys.argv.append(f"--config-path={Path(options.config_path).resolve()}")
     try:
         _check_group_choices(options.overrides)
         _check_config_dir(options.config_dir)

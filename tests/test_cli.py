@@ -11,7 +11,7 @@ import pytest
 
 import partoken
 from partoken.cli import main
-from partoken.config import compose
+from partoken.config import CONF, compose
 from partoken.errors import UserError
 from partoken.protein.catalog import embedded
 from tests.commands import IN_CLONE, ROOT
@@ -170,6 +170,13 @@ def test_the_keys_of_an_own_primary_config_are_those_of_its_choices(tmp_path):
     assert "Did you mean data.num_chains?" in errors
     _, errors = run("train", *arguments, "data.num_chains=40", "train.epochs=0", cwd=tmp_path, code=2)
     assert "train.epochs=0" in errors, "data.num_chains was accepted"
+
+
+def test_config_path_replaces_conf_with_a_folder_beside_the_user(tmp_path):
+    shutil.copytree(CONF, tmp_path / "mine")
+    (tmp_path / "mine/data/embedded.yaml").write_text("_target_: partoken.protein.catalog.embedded\nlimit: 33\n")
+    printed, _ = run("train", "--config-path", "mine", "--cfg", "job", cwd=tmp_path)
+    assert "limit: 33" in printed
 
 
 def test_a_preview_uses_the_files_of_config_dir(own, capsys):

@@ -3,7 +3,9 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import partoken
 from partoken.system.process import prepare_process
 
 
@@ -17,14 +19,15 @@ def test_a_variable_that_the_user_has_set_keeps_its_value_and_the_others_are_set
     assert os.environ["THP_MEM_ALLOC_ENABLE"] == "1"
 
 
-def test_the_command_sets_them_before_torch_is_imported():
+def test_the_command_sets_them_before_torch_is_imported(tmp_path):
     code = """
 import os, sys
 from partoken import config
 seen = []
-config.launch(lambda: seen.append(("torch" in sys.modules, os.environ.get("THP_MEM_ALLOC_ENABLE"))))
+config.launch(lambda _: seen.append(("torch" in sys.modules, os.environ.get("THP_MEM_ALLOC_ENABLE"))), [])
 print(seen)
 """
     environment = {k: v for k, v in os.environ.items() if k not in ("THP_MEM_ALLOC_ENABLE", "GOMP_SPINCOUNT")}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    environment["PYTHONPATH"] = str(Path(partoken.__file__).parents[1])
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == "[(False, '1')]", done.stderr

@@ -62,7 +62,7 @@ VALUES = {
 def composed_once():
     """Composes each configuration once, for the preview and the run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("partoken.config.compose", functools.cache(lambda words: compose(words)))
+        patch.setattr("partoken.config.compose", functools.cache(compose))
         yield
 
 
