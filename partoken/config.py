@@ -215,11 +215,11 @@ def _check_config_dir(config_dir: str | os.PathLike[str] | None) -> None:
     folder = Path(config_dir)
     if not folder.is_dir():
         raise UserError(f"--config-dir={config_dir}: no such folder")
-    for file in sorted(folder.rglob("*.yaml")):
-        name = file.relative_to(folder)
-        if (CONF / name).exists():
+    for file in sorted(CONF.rglob("*.yaml")):
+        name = file.relative_to(CONF)
+        if (folder / name).exists():
             raise UserError(
-                f"{file}: {CONF / name} has the same name and would be used instead; rename your file, or use "
+                f"{folder / name}: {file} has the same name and would be used instead; rename your file, or use "
                 f"--config-path={folder.resolve()} if the folder is a complete conf/ of your own"
             )
 
