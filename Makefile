@@ -1,5 +1,5 @@
-# `make train` trains, `make test` tests; `make lint` and `make types` check the code. Each sets up the environment
-# that it needs and reuses it until pyproject.toml or constraints.txt changes.
+# `make train` trains, `make test` tests; `make lint` and `make types` check the code; `make docs` builds the manual.
+# Each sets up the environment that it needs and reuses it until pyproject.toml or constraints.txt changes.
 # ARGS passes arguments on: make train ARGS="train.epochs=20"
 VENV ?= .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -8,11 +8,12 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 READY = $(VENV)/.ready
 DEV = $(VENV)/.ready-dev
+DOCS = $(VENV)/.ready-docs
 MYPY_OUTPUT = $(VENV)/mypy.txt
 BASELINE = .ci/mypy-baseline.txt
 UNTYPED_ROOMS = partoken/protein/
 
-.PHONY: train test lint types types-baseline clean
+.PHONY: train test lint types types-baseline docs clean
 
 train: $(READY)
 	$(BIN)/python run_partoken.py $(ARGS)
@@ -40,6 +41,11 @@ types-baseline: $(DEV)
 	@$(BIN)/mypy >$(MYPY_OUTPUT); test $$? -le 1 || { cat $(MYPY_OUTPUT); exit 2; }
 	$(BIN)/mypy-baseline sync <$(MYPY_OUTPUT)
 
+# Builds the manual into site/. Fails on a broken link, and on a page that loads anything from the network.
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "manual: open site/index.html"
+
 $(READY): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "no Python 3.11, 3.12 or 3.13 found; name one with make PYTHON=..." >&2; exit 1; }
 	@echo "setting up $(VENV) with $(PYTHON): about a minute and 1.2 GB the first time"
@@ -52,5 +58,10 @@ $(DEV): $(READY)
 	$(PIP) -e ".[dev]"
 	@touch $@
 
+$(DOCS): $(READY)
+	@echo "adding the tools of the manual to $(VENV): ten seconds"
+	$(PIP) -e ".[docs]"
+	@touch $@
+
 clean:
-	rm -rf $(VENV) outputs multirun .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) site outputs multirun .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
