@@ -62,6 +62,8 @@ def commands() -> Iterator[tuple[Path, str]]:
             for line in block.replace("\\\n", " ").splitlines():
                 yield page, line.split("  #")[0].strip()
         prose = _BLOCK.sub("", page.read_text())
+        if page.name == "two-documents.md":  # the first column has the commands of other projects
+            prose = re.sub(r"^\|[^|]*", "", prose, flags=re.MULTILINE)
         for code in re.findall(r"`([^`\n]+)`", prose):
             if re.match(r"(OMP_NUM_THREADS=1 )?(python|partoken|make|bash) \S", code):
                 yield page, code

@@ -3,6 +3,7 @@
 import csv
 import re
 import shlex
+from importlib import resources
 from itertools import product
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import pytest
 
 from partoken.cli import main as partoken
 from partoken.config import compose
-from partoken.protein.catalog import embedded
+from partoken.protein.chains.store import ChainStore
+from partoken.protein.sources.arrays import read_arrays
 from tests.protein.structures import pdb_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -77,11 +79,9 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("manual")
     run = folder / "outputs/DAY/TIME"
     (folder / "log").write_text(manual.run(f"python run_partoken.py hydra.run.dir={run} {SMALL}"))
-    data = embedded(cache_dir=folder / "cache")
-    data.setup("fit")
+    store = ChainStore.of(read_arrays(resources.files("partoken.protein.embedded") / "chains.npz"))
     (folder / "new_structures").mkdir()
-    for row in data.datasets["test"].rows[:3].tolist():
-        chain = data.datasets["test"].store.read([row])[0]
+    for chain in store.read([1, 2, 3]):
         (folder / f"new_structures/{chain.id}.pdb").write_text(pdb_text(chain))
     (folder / "new_structures/notes.pdb").write_text("not a structure\n")
     return folder

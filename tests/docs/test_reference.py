@@ -49,12 +49,11 @@ def test_every_group_of_the_configuration_is_in_the_manual():
 
 @pytest.mark.parametrize("page", manual.PAGES, ids=lambda page: page.stem)
 def test_every_key_that_a_page_names_exists(page):
-    known = {
-        f"{file.parent.name}.{key}" for file in CONF.glob("*/*.yaml") for key in keys(f"{file.parent.name}/{file.stem}")
-    }
+    files = [f"{file.parent.name}/{file.stem}" for file in CONF.glob("*/*.yaml")]
+    known = {f"{file.split('/')[0]}.{key}" for file in files for key in keys(file)}
     known |= {f"trainer.{name}" for name in inspect.signature(pl.Trainer.__init__).parameters}
     code = re.findall(r"`([^`\n]+)`", page.read_text())
-    named = {key for text in code for key in re.findall(rf"(?<![\w.])((?:{'|'.join(GROUPS)})\.[a-z]\w*)", text)}
+    named = {key for text in code for key in re.findall(rf"(?<![\w./])((?:{'|'.join(GROUPS)})\.[a-z]\w*)", text)}
     assert named - known - {"train.warmup_epoch"} == set()
 
 
