@@ -103,6 +103,8 @@ def _placeholder(node: ast.expr) -> str:
         if isinstance(node.func, ast.Name) and node.func.id == "len":
             return "N"
         return "..."
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Constant):
+        return str(node.slice.value).strip("_").upper()
     name = node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else "..."
     return name.strip("_").upper()
 
