@@ -1,15 +1,15 @@
-"""What the model learns of enzyme classes, beside answers that need no network, and what its partition brings.
+"""Compares the model on enzyme classes with answers that need no network, and with variants of its partition.
 
     python benchmarks/enzymes.py --path chains.npz                         the baselines alone, a minute
     python benchmarks/enzymes.py --path chains.npz --variants learned random none features --seeds 0 1 2
     python benchmarks/enzymes.py --path chains.npz --variants learned --share 0.33 -- train.epochs=10 train.lr=1e-3
 
 Each variant and seed is a run of run_partoken.py with `experiment=enzymes` and the overrides after `--`, in a folder of
-its own under --out; one that has its summary already is not run again. The splits are those of the table.
---share keeps a fixed share of the training clusters, and validation and test whole.
+its own under --out. A run that has its summary is not repeated. The splits are those of the table. --share keeps a
+fixed part of the training clusters, and all validation and test chains.
 
-The logistic regression reads the share of each amino acid and a histogram of (phi, psi), 12 by 12; its weight decay is
-the one with the best macro-F1 on the validation chains.
+The logistic regression reads the fraction of each amino acid and a histogram of (phi, psi), 12 by 12. Its weight decay
+is the one with the best macro-F1 on the validation chains.
 """
 
 import argparse
@@ -100,8 +100,10 @@ def baselines(data: ProteinDataModule) -> dict[str, dict[str, float]]:
     x = {split: (part - mean) / std for split, part in x.items()}
     models = {decay: fit(x["train"], y["train"], data.num_classes, decay) for decay in (1e-4, 1e-3, 1e-2, 1e-1)}
     with torch.no_grad():
-        found = {decay: multi_class_scores(model(x["val"]), y["val"])[0]["macro_f1"] for decay, model in models.items()}
-        best = max(found, key=found.get)
+        results = {
+            decay: multi_class_scores(model(x["val"]), y["val"])[0]["macro_f1"] for decay, model in models.items()
+        }
+        best = max(results, key=results.get)
         print(f"logistic regression: weight decay {best:g} of {', '.join(f'{d:g}' for d in models)}")
         frequent = F.one_hot(y["train"].bincount().argmax(), data.num_classes).expand(len(y["test"]), -1).double()
         scores = {"majority": frequent, "logistic regression": models[best](x["test"])}
@@ -121,37 +123,37 @@ def train(variant: str, seed: int, settings: argparse.Namespace, table: str, fol
     return json.loads((folder / "summary.json").read_text())["test"]
 
 
-def report(found: dict[str, list[dict[str, float]]], out: Path, label: str) -> None:
+def report(results: dict[str, list[dict[str, float]]], out: Path, label: str) -> None:
     print(f"\n{label:<22}" + "".join(f"{name:>26}" for name in SCORES))
-    for name, runs in found.items():
+    for name, runs in results.items():
         cells = []
         for score in SCORES:
             values = [run[score] for run in runs]
             spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
             cells.append(f"{statistics.mean(values):.3f}{spread}")
         print(f"{name:<22}" + "".join(f"{cell:>26}" for cell in cells) + f"   {len(runs)} run{'s' * (len(runs) > 1)}")
-    (out / f"{label}.json").write_text(json.dumps(found, indent=2))
-    plot(found, out / f"{label}.png", label)
+    (out / f"{label}.json").write_text(json.dumps(results, indent=2))
+    plot(results, out / f"{label}.png", label)
     print(f"wrote {out / label}.png and .json")
 
 
-def plot(found: dict[str, list[dict[str, float]]], path: Path, label: str) -> None:
+def plot(results: dict[str, list[dict[str, float]]], path: Path, label: str) -> None:
     import matplotlib
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, 2, figsize=(8, 0.5 * len(found) + 1.4), sharey=True, layout="constrained")
-    names = list(found)[::-1]
+    figure, panels = plt.subplots(1, 2, figsize=(8, 0.5 * len(results) + 1.4), sharey=True, layout="constrained")
+    names = list(results)[::-1]
     for axes, score in zip(panels, SCORES, strict=True):
         for row, name in enumerate(names):
-            values = [run[score] for run in found[name]]
+            values = [run[score] for run in results[name]]
             network = name in VARIANTS
             axes.plot(values, [row] * len(values), "o", color="tab:blue" if network else "tab:gray", alpha=0.7)
             if not network:
                 axes.axvline(values[0], color="tab:gray", linewidth=0.8, linestyle=":")
         axes.set(title=f"test {score.replace('_', ' ')}", yticks=range(len(names)), yticklabels=names)
-        axes.set_xlim(0, 1.1 * max(run[score] for runs in found.values() for run in runs))
+        axes.set_xlim(0, 1.1 * max(run[score] for runs in results.values() for run in runs))
         axes.spines[["top", "right"]].set_visible(False)
     figure.suptitle(f"{label}: a dot a run, unseen clusters")
     figure.savefig(path, dpi=150)
@@ -173,14 +175,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if settings.share < 1:
         table = write_share(table, settings.share, settings.out / f"share{settings.share:g}.csv")
     data = arrays(settings.path, table=table, label_column=settings.label)
-    found = {name: [scores] for name, scores in baselines(data).items()}
-    report(found, settings.out, settings.label)
+    results = {name: [scores] for name, scores in baselines(data).items()}
+    report(results, settings.out, settings.label)
     for seed in settings.seeds:
         for variant in settings.variants:
             folder = settings.out / f"{settings.label}-share{settings.share:g}" / variant / str(seed)
-            found.setdefault(variant, []).append(train(variant, seed, settings, table, folder))
+            results.setdefault(variant, []).append(train(variant, seed, settings, table, folder))
     if settings.variants:
-        report(found, settings.out, settings.label)
+        report(results, settings.out, settings.label)
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""Whether the partition finds what decides the class, on made-up chains where that is known residue by residue.
+"""Measures whether the partition finds the motif that decides the class, on synthetic chains with known motifs.
 
     python benchmarks/motifs.py                      one seed of each variant, about an hour on two cores
     python benchmarks/motifs.py --seeds 0 1 2 -- trainer.precision=bf16-mixed
 
 Each variant and seed is a run of run_partoken.py with `experiment=motifs` and the overrides after `--`, in a folder of
-its own under --out; one that has its summary already is not run again. "none" reads the summary of all residues, the
-others three substructures and nothing else.
+its own under --out. A run that has its summary is not repeated. "none" reads the summary of all residues, the others
+read only three substructures.
 
-Of each test chain's substructures: the share of their residues that lies in the motif, weighted by importance (a
-substructure that ignores the motif has the motif's share of the chain, "by chance"), and whether any touches it.
+For each test chain: the fraction of the substructures' residues that lies in the motif, weighted by importance ("by
+chance" is the motif's fraction of the chain), and whether any substructure touches the motif.
 """
 
 import argparse
@@ -81,37 +81,37 @@ def _motif(chain: Backbone) -> tuple[int, int]:
     return first, last
 
 
-def report(found: dict[str, list[dict[str, float]]], out: Path) -> None:
+def report(results: dict[str, list[dict[str, float]]], out: Path) -> None:
     print(f"\n{'':<10}" + "".join(f"{title:>38}" for title in SCORES.values()))
-    for name, runs in found.items():
+    for name, runs in results.items():
         cells = []
         for score in SCORES:
             values = [run[score] for run in runs]
             spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
             cells.append("-" if name == "none" and score != "accuracy" else f"{statistics.mean(values):.3f}{spread}")
         print(f"{name:<10}" + "".join(f"{cell:>38}" for cell in cells) + f"   {len(runs)} run{'s' * (len(runs) > 1)}")
-    some = next(iter(found.values()))[0]
+    some = next(iter(results.values()))[0]
     print(f"the most frequent class: accuracy {some['frequent']:.3f}; by chance {some['by chance']:.3f} lies inside")
-    (out / "motifs.json").write_text(json.dumps(found, indent=2))
-    plot(found, out / "motifs.png")
+    (out / "motifs.json").write_text(json.dumps(results, indent=2))
+    plot(results, out / "motifs.png")
     print(f"wrote {out / 'motifs.png'} and .json")
 
 
-def plot(found: dict[str, list[dict[str, float]]], path: Path) -> None:
+def plot(results: dict[str, list[dict[str, float]]], path: Path) -> None:
     import matplotlib
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
-    figure, panels = plt.subplots(1, 3, figsize=(9, 0.5 * len(found) + 1.3), sharey=True, layout="constrained")
-    names = list(found)[::-1]
-    some = next(iter(found.values()))[0]
+    figure, panels = plt.subplots(1, 3, figsize=(9, 0.5 * len(results) + 1.3), sharey=True, layout="constrained")
+    names = list(results)[::-1]
+    some = next(iter(results.values()))[0]
     doing_nothing = {"accuracy": some["frequent"], "inside": some["by chance"]}
     for axes, (score, title) in zip(panels, SCORES.items(), strict=True):
         for row, name in enumerate(names):
             if name != "none" or score == "accuracy":
                 axes.plot(
-                    [run[score] for run in found[name]], [row] * len(found[name]), "o", color="tab:blue", alpha=0.7
+                    [run[score] for run in results[name]], [row] * len(results[name]), "o", color="tab:blue", alpha=0.7
                 )
         if score in doing_nothing:
             axes.axvline(doing_nothing[score], color="tab:gray", linewidth=0.8, linestyle=":")
@@ -158,17 +158,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks/motifs"))
     parser.add_argument("overrides", nargs="*", help="after --: overrides of run_partoken.py")
     settings = parser.parse_args(arguments)
-    found: dict[str, list[dict[str, float]]] = {}
+    results: dict[str, list[dict[str, float]]] = {}
     seen: dict[str, tuple[list[Backbone], list[Prediction]]] = {}
     for seed in settings.seeds:
         for variant in settings.variants:
             folder = settings.out / variant / str(seed)
             train(variant, seed, folder, settings.overrides)
             chains, predictions = predict(folder)
-            found.setdefault(variant, []).append(measure(folder, chains, predictions))
+            results.setdefault(variant, []).append(measure(folder, chains, predictions))
             if variant != "none":
                 seen.setdefault(variant, (chains, predictions))
-    report(found, settings.out)
+    report(results, settings.out)
     if seen:
         plot_chains(seen, settings.out / "chains.png")
         print(f"wrote {settings.out / 'chains.png'}")

@@ -1,9 +1,9 @@
-"""How the cost of features, partitioner and whole training step grows with the length of the chains.
+"""Measures how the cost of features, partitioner and whole training step grows with the length of the chains.
 
     python benchmarks/scaling.py                   32 chains of 100 to 1,000 residues, about two minutes on two cores
 
 The last column is the exponent of the cost between the shortest and the longest chains: 1 is linear. Only the neighbour
-search inside a chain may exceed it.
+search within a chain may grow faster.
 """
 
 import argparse
@@ -61,30 +61,34 @@ def main() -> None:
     torch.set_num_threads(settings.threads)
     settings.out.mkdir(parents=True, exist_ok=True)
 
-    found = {length: costs(settings.chains, length, settings.repeats) for length in settings.lengths}
-    print(f"{'ms':<12}" + "".join(f"{f'{settings.chains} x {length}':>12}" for length in found) + f"{'exponent':>12}")
-    first, last = min(found), max(found)
+    results = {length: costs(settings.chains, length, settings.repeats) for length in settings.lengths}
+    print(f"{'ms':<12}" + "".join(f"{f'{settings.chains} x {length}':>12}" for length in results) + f"{'exponent':>12}")
+    first, last = min(results), max(results)
     for part in ("featurize", "partition", "step"):
-        exponent = math.log(found[last][part] / found[first][part]) / math.log(last / first) if last > first else 1.0
-        print(f"{part:<12}" + "".join(f"{cost[part] * 1e3:>12.1f}" for cost in found.values()) + f"{exponent:>12.2f}")
+        exponent = (
+            math.log(results[last][part] / results[first][part]) / math.log(last / first) if last > first else 1.0
+        )
+        print(f"{part:<12}" + "".join(f"{cost[part] * 1e3:>12.1f}" for cost in results.values()) + f"{exponent:>12.2f}")
     print(
-        f"{'partition':<12}" + "".join(f"{c['partition'] / c['step']:>12.1%}" for c in found.values()) + "   of a step"
+        f"{'partition':<12}"
+        + "".join(f"{c['partition'] / c['step']:>12.1%}" for c in results.values())
+        + "   of a step"
     )
-    plot(found, settings.chains, settings.out)
-    (settings.out / "scaling.json").write_text(json.dumps(found, indent=2))
+    plot(results, settings.chains, settings.out)
+    (settings.out / "scaling.json").write_text(json.dumps(results, indent=2))
     print(f"wrote {settings.out / 'scaling.png'} and scaling.json")
 
 
-def plot(found: dict[int, dict[str, float]], num_chains: int, out: Path) -> None:
+def plot(results: dict[int, dict[str, float]], num_chains: int, out: Path) -> None:
     import matplotlib
 
     matplotlib.use("agg")
     import matplotlib.pyplot as plt
 
     figure, axes = plt.subplots(figsize=(5, 3.6), layout="constrained")
-    residues = [num_chains * length for length in found]
+    residues = [num_chains * length for length in results]
     for part in ("step", "featurize", "partition"):
-        seconds = [cost[part] for cost in found.values()]
+        seconds = [cost[part] for cost in results.values()]
         (line,) = axes.loglog(residues, seconds, marker="o", label=part)
         linear = [seconds[0] * size / residues[0] for size in residues]
         axes.loglog(residues, linear, color=line.get_color(), linestyle=":", linewidth=1)

@@ -1,12 +1,13 @@
-"""How fast the network trains, how near to the limit of the machine, and how much faster than the layers as published.
+"""Measures the speed of a training step against the limit of the machine and against the published layers.
 
     python benchmarks/training_step.py             about two minutes on two cores
     python benchmarks/training_step.py --bf16      the same, with bfloat16 mixed precision beside it
 
-One batch of embedded chains, forward, backward and Adam. Each form runs in processes of its own, in turn, under the
-same allocator settings; speeds are the best step of each, memory the resident peak. "plain" has the same network around
-layers written as in the paper (`plain.py`). The limit is the time of the encoder's matrix products alone, each shape at
-the speed that it reaches here, forward and backward; the percentage compares the whole step with it.
+A step is one batch of embedded chains: forward, backward and Adam. Each form runs in processes of its own, in turn,
+with the same allocator settings. The speed is that of the fastest step, the memory is the resident peak. "plain" is the
+same network with layers written as in the paper (`plain.py`). The limit is the time of the encoder's matrix products
+alone, forward and backward, each shape at the speed that it reaches on this machine. The percentage is the limit's time
+over the step's time.
 """
 
 import argparse
@@ -88,15 +89,15 @@ def child(form: str, settings: argparse.Namespace) -> dict[str, float]:
     faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     step()
     repeats = settings.steps if form != "plain" else max(1, settings.steps // 2)
-    found = {"step": time_of(step, repeats), "residues": len(coords)}
+    results = {"step": time_of(step, repeats), "residues": len(coords)}
     usage = resource.getrusage(resource.RUSAGE_SELF)
-    found |= {"faults": (usage.ru_minflt - faults) / (repeats + 1), "peak_mb": usage.ru_maxrss / 1024}
+    results |= {"faults": (usage.ru_minflt - faults) / (repeats + 1), "peak_mb": usage.ru_maxrss / 1024}
     if form == "fast":
         graph = network.featurize(coords, ptr)
         h = network.encode(graph).detach().requires_grad_()
-        found["featurize"] = time_of(lambda: network.featurize(coords, ptr), 5)
-        found["partition"] = time_of(lambda: network.partition(h, graph).features.sum().backward(), 5)
-    return found
+        results["featurize"] = time_of(lambda: network.featurize(coords, ptr), 5)
+        results["partition"] = time_of(lambda: network.partition(h, graph).features.sum().backward(), 5)
+    return results
 
 
 def products(num_residues: int) -> list[tuple[int, int, int, float]]:
@@ -147,8 +148,8 @@ def run(form: str, settings: argparse.Namespace) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def report(found: dict[str, list[dict[str, float]]], limits: dict[str, float], out: Path) -> None:
-    best = {form: min(runs, key=lambda run: run["step"]) for form, runs in found.items()}
+def report(results: dict[str, list[dict[str, float]]], limits: dict[str, float], out: Path) -> None:
+    best = {form: min(runs, key=lambda run: run["step"]) for form, runs in results.items()}
     fast = best["fast"]
     residues = fast["residues"]
     speed = {form: run["residues"] / run["step"] for form, run in best.items()}
@@ -158,7 +159,7 @@ def report(found: dict[str, list[dict[str, float]]], limits: dict[str, float], o
             f"{form:<8}{speed[form]:>12,.0f}{run['step']:>10.2f}{run['peak_mb']:>10,.0f}{run['faults']:>13,.0f}"
             f"{speed[form] / speed['plain']:>9.2f}x"
         )
-    ratios = [p["step"] / f["step"] for f, p in zip(found["fast"], found["plain"], strict=True)]
+    ratios = [p["step"] / f["step"] for f, p in zip(results["fast"], results["plain"], strict=True)]
     print(f"fast over plain, round by round: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
     limit = residues / limits["limit"]
     print(
@@ -212,13 +213,13 @@ def main() -> None:
         return
     settings.out.mkdir(parents=True, exist_ok=True)
     forms = ["fast", "plain"] + (["bf16"] if settings.bf16 else [])
-    found = {form: [] for form in forms}
+    results = {form: [] for form in forms}
     limits = []
     for _ in range(settings.rounds):
         for form in forms:
-            found[form].append(run(form, settings))
-        limits.append(matmul_limit(found["fast"][0]["residues"], settings.threads))
-    report(found, min(limits, key=lambda limit: limit["limit"]), settings.out)
+            results[form].append(run(form, settings))
+        limits.append(matmul_limit(results["fast"][0]["residues"], settings.threads))
+    report(results, min(limits, key=lambda limit: limit["limit"]), settings.out)
 
 
 if __name__ == "__main__":

@@ -164,15 +164,15 @@ def make_plan(settings: ScheduleSettings, length: RunLength, *, effective_batch:
     if not settings.use_cosine_schedule:
         return replace(plan, unused=_assignments(settings, _changed(settings, COSINE_KEYS)))
     if settings.min_lr > lr:
-        found = f"{settings.assignment('min_lr')} is above {settings.key('lr')}={lr:g}"
-        raise ScheduleError(f"{found}: the rate would rise; lower min_lr")
+        problem = f"{settings.assignment('min_lr')} is above {settings.key('lr')}={lr:g}"
+        raise ScheduleError(f"{problem}: the rate would rise; lower min_lr")
     total = _total(settings, length)
     warmup, source, unused = _warmup(settings, total, length.steps_per_epoch)
     if warmup >= total:
         unit = settings.schedule_interval
-        found = f"warm-up takes {count(warmup, unit)} ({source}) of a run of {count(total, unit)}"
+        problem = f"warm-up takes {count(warmup, unit)} ({source}) of a run of {count(total, unit)}"
         fix = f"set {settings.key(f'warmup_{unit}s')} below {total}, or train longer (train.epochs)"
-        raise ScheduleError(f"{found}, so the peak rate would never be reached: {fix}")
+        raise ScheduleError(f"{problem}, so the peak rate would never be reached: {fix}")
     floor = EPOCH_WARMUP_FLOOR if settings.schedule_interval == "epoch" else 0.0
     curve = WarmupCosine(warmup, total, floor, settings.num_cycles)
     return replace(plan, curve=curve, min_lr=settings.min_lr, warmup_source=source, unused=unused)
@@ -265,8 +265,8 @@ def _total(settings: ScheduleSettings, length: RunLength) -> int:
     unit = settings.schedule_interval
     total, key = (length.total_steps, "trainer.max_steps") if unit == "step" else (length.total_epochs, "train.epochs")
     if total is None:
-        found = f"the number of {unit}s of this run is infinite or unknown"
-        raise ScheduleError(f"{settings.key('schedule_interval')}={unit}: {found}; set {key} to a number above 0")
+        problem = f"the number of {unit}s of this run is infinite or unknown"
+        raise ScheduleError(f"{settings.key('schedule_interval')}={unit}: {problem}; set {key} to a number above 0")
     return total
 
 

@@ -170,7 +170,7 @@ def check_outcome(summary: Mapping[str, Any]) -> None:
 
 
 def _check_before_reading(train: TrainSettings, trainer: Mapping[str, Any], in_sweep: bool) -> None:
-    """Rejects what is wrong whatever the data, before any is read."""
+    """Rejects settings that are wrong for any data, before the data is read."""
     check_trainer_keys(trainer)
     _check_plans(train, trainer, num_batches=None)
     if num_devices(trainer) > 1 and in_sweep:

@@ -119,7 +119,7 @@ def build_trainer(
 
 @contextlib.contextmanager
 def open_loggers(settings: Mapping[str, Any], train: TrainSettings, folder: Path) -> Iterator[list[Logger]]:
-    """Creates the loggers of the run and closes them whatever happens, so that no job logs into another job's run.
+    """Creates the loggers of the run and closes them even after an error, so that no job logs into another job's run.
 
     Arguments:
         settings: the groups of the configuration; all but `logger` are logged as hyper-parameters.

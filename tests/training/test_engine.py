@@ -2,10 +2,8 @@
 
 import json
 import math
-import unittest.mock
 
 import pytest
-import pytorch_lightning as pl
 import torch
 
 from partoken.errors import UserError
@@ -13,7 +11,6 @@ from partoken.report import present
 from partoken.schedule import RunLength
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.tables import read_table
-from partoken.training import engine
 from partoken.training.engine import carry_out, check_outcome, objective
 from tests.training.runs import settings
 
@@ -30,21 +27,6 @@ def test_a_run_of_the_toy_domain_leaves_a_complete_folder(tmp_path):
     assert summary["schedule"]["errors"] == []
     assert summary["schedule"]["steps"] == summary["schedule"]["planned_steps"] == 21
     assert summary["schedule"]["largest_deviation"] == 0
-
-
-@pytest.mark.parametrize("interval", ["epoch", "step"])
-def test_the_rate_of_an_epoch_is_the_one_of_its_last_step(tmp_path, interval):
-    chosen = {"epoch": {"warmup_steps": None, "warmup_epochs": 1}, "step": {"warmup_steps": 2}}[interval]
-    carry_out(settings(schedule_interval=interval, **chosen), tmp_path)
-    applied = [row["lr"] for row in read_table(tmp_path / "lr.csv") if row["group"] == "0"]
-    assert [row["lr"] for row in read_table(tmp_path / "metrics.csv")] == applied[6::7]
-
-
-def test_an_epoch_without_validation_has_no_validation_scores(tmp_path):
-    carry_out(settings(epochs=4, trainer={"check_val_every_n_epoch": 2}), tmp_path)
-    table = read_table(tmp_path / "metrics.csv")
-    assert [bool(r["val_loss"]) for r in table] == [False, True, False, True]
-    assert all(r["train_loss"] for r in table)
 
 
 def test_the_best_checkpoint_is_tested(tmp_path):
@@ -98,34 +80,6 @@ def test_a_rate_that_leaves_the_plan_is_an_error_after_everything_is_written(tmp
     assert json.loads((tmp_path / "summary.json").read_text())["schedule"]["errors"]
 
 
-def test_any_scheduler_of_torch_can_be_chosen(tmp_path):
-    chosen = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1, "gamma": 0.5}
-    carry_out(settings(scheduler=chosen, schedule_interval="epoch"), tmp_path)
-    assert [float(r["lr"]) for r in read_table(tmp_path / "lr.csv") if r["group"] == "0"][::7] == [0.1, 0.05, 0.025]
-
-
-def test_reduce_on_plateau_follows_the_monitor(tmp_path):
-    chosen = {
-        "_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau",
-        "patience": 0,
-        "threshold": 10.0,
-    }  # never better
-    carry_out(settings(scheduler=chosen), tmp_path)
-    assert [float(r["lr"]) for r in read_table(tmp_path / "lr.csv") if r["group"] == "0"][::7] == pytest.approx(
-        [0.1, 0.01, 0.001]
-    )
-
-
-def test_a_scheduler_may_contain_schedulers(tmp_path):
-    warm = {"_target_": "torch.optim.lr_scheduler.LinearLR", "start_factor": 0.5, "total_iters": 7}
-    then = {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": 14}
-    both = {"_target_": "torch.optim.lr_scheduler.SequentialLR", "schedulers": [warm, then], "milestones": [7]}
-    carry_out(settings(scheduler=both), tmp_path)
-    rates = [float(r["lr"]) for r in read_table(tmp_path / "lr.csv") if r["group"] == "0"]
-    assert rates[0] == pytest.approx(0.05)
-    assert rates[14] == pytest.approx(0.1 * 0.5 * (1 + math.cos(math.pi / 2)))
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -161,26 +115,6 @@ def test_a_user_error_is_one_message_that_names_the_key(changes, words, tmp_path
 def test_more_than_one_device_inside_a_sweep_is_rejected(tmp_path):
     with pytest.raises(UserError, match=r"trainer\.devices=2 inside -m"):
         carry_out(settings(trainer={"devices": 2}), tmp_path, in_sweep=True)
-
-
-def test_a_part_frozen_in_one_of_two_uneven_stages_does_not_move_there(tmp_path):
-    """Two stages in one run: each has its own warm-up and peak, and what is frozen does not move."""
-    stages = [{"epochs": 2, "lr": 0.1}, {"epochs": 1, "lr": 0.02, "freeze": ["network.0"]}]
-    chosen = {"stages": stages, "schedule_interval": "epoch", "warmup_epochs": 0, "warmup_steps": None}
-    watched = []
-
-    class Watch(pl.Callback):
-        def on_train_epoch_end(self, trainer, module):
-            watched.append([p.detach().clone() for p in module.network[0].parameters()])
-
-    with unittest.mock.patch.object(engine, "stopping_callbacks", lambda train: [Watch()]):
-        summary = carry_out(settings(**chosen), tmp_path)
-    rates = [float(r["lr"]) for r in read_table(tmp_path / "lr.csv") if r["group"] == "0"]
-    assert rates[::7] == pytest.approx([0.1, 0.05, 0.02])
-    assert summary["schedule"]["steps"] == summary["schedule"]["planned_steps"] == 21
-    first, second, third = watched
-    assert not torch.equal(first[0], second[0])
-    assert all(torch.equal(a, b) for a, b in zip(second, third, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -230,6 +164,12 @@ def test_a_run_of_another_length_than_planned_is_an_error(tmp_path, monkeypatch)
     with pytest.raises(UserError, match="30 optimizer steps were planned, 21 were taken"):
         check_outcome(carry_out(settings(), tmp_path))
     assert (tmp_path / "checkpoints/last.ckpt").exists()
+
+
+def test_a_resume_of_a_finished_run_says_that_nothing_is_left(tmp_path):
+    carry_out(settings(), tmp_path)
+    with pytest.raises(UserError, match=r"nothing is left to train after 3 epochs and 21 steps; raise train\.epochs"):
+        carry_out(settings(resume_from=str(tmp_path / "checkpoints/last.ckpt")), tmp_path)
 
 
 class Endless(torch.utils.data.IterableDataset):

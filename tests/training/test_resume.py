@@ -1,4 +1,4 @@
-"""A run that is stopped after any step and resumed goes on with the same numbers as one that was not."""
+"""A run that is stopped after any step and resumed continues with the numbers of an uninterrupted run."""
 
 import csv
 

@@ -1,4 +1,4 @@
-"""A checkpoint is whole or not there, whatever happens while it is written."""
+"""A checkpoint is complete or missing, even after a kill during the save."""
 
 import os
 import signal

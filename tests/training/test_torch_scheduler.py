@@ -1,0 +1,57 @@
+"""Schedulers of torch that `train.scheduler` names."""
+
+import math
+
+import pytest
+
+from partoken.errors import UserError
+from partoken.system.tables import read_table
+from partoken.training.engine import carry_out
+from partoken.training.torch_scheduler import check_torch_scheduler
+from tests.training.runs import settings
+
+
+def test_any_scheduler_of_torch_can_be_chosen(tmp_path):
+    chosen = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1, "gamma": 0.5}
+    carry_out(settings(scheduler=chosen, schedule_interval="epoch"), tmp_path)
+    assert [float(r["lr"]) for r in read_table(tmp_path / "lr.csv") if r["group"] == "0"][::7] == [0.1, 0.05, 0.025]
+
+
+def test_reduce_on_plateau_follows_the_monitor(tmp_path):
+    chosen = {
+        "_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau",
+        "patience": 0,
+        "threshold": 10.0,
+    }  # never better
+    carry_out(settings(scheduler=chosen), tmp_path)
+    assert [float(r["lr"]) for r in read_table(tmp_path / "lr.csv") if r["group"] == "0"][::7] == pytest.approx(
+        [0.1, 0.01, 0.001]
+    )
+
+
+def test_a_scheduler_may_contain_schedulers(tmp_path):
+    warm = {"_target_": "torch.optim.lr_scheduler.LinearLR", "start_factor": 0.5, "total_iters": 7}
+    then = {"_target_": "torch.optim.lr_scheduler.CosineAnnealingLR", "T_max": 14}
+    both = {"_target_": "torch.optim.lr_scheduler.SequentialLR", "schedulers": [warm, then], "milestones": [7]}
+    carry_out(settings(scheduler=both), tmp_path)
+    rates = [float(r["lr"]) for r in read_table(tmp_path / "lr.csv") if r["group"] == "0"]
+    assert rates[0] == pytest.approx(0.05)
+    assert rates[14] == pytest.approx(0.1 * 0.5 * (1 + math.cos(math.pi / 2)))
+
+
+@pytest.mark.parametrize(
+    ("node", "words"),
+    [
+        ({"_target_": "torch.optim.lr_scheduler.StepLr", "step_size": 1}, ["no class StepLr", "Did you mean StepLR?"]),
+        ({"_target_": "torch.optim.lr_schedule.StepLR", "step_size": 1}, ["no module 'torch.optim.lr_schedule'"]),
+        ({"_target_": "StepLR"}, ["StepLR", "no module"]),
+        ({"_target_": "torch.optim.lr_scheduler.StepLR", "size": 1}, ["StepLR cannot be created", "size"]),
+        ({"_target_": "torch.nn.Identity"}, ["is not a learning-rate scheduler"]),
+    ],
+    ids=["class", "module", "no module", "argument", "another class"],
+)
+def test_a_scheduler_that_cannot_be_created_is_rejected(node, words):
+    with pytest.raises(UserError) as caught:
+        check_torch_scheduler(node)
+    for word in words:
+        assert word in str(caught.value)
