@@ -43,7 +43,7 @@ types-baseline: $(DEV)
 
 # Builds the manual into site/. Fails on a broken link, and on a page that loads anything from the network.
 docs: $(DOCS)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "manual: open site/index.html"
 
 $(READY): pyproject.toml constraints.txt
