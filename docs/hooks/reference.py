@@ -35,7 +35,8 @@ def settings_table(name: str) -> str:
     for key, value in yaml.safe_load((CONF / f"{name}.yaml").read_text()).items():
         if key == "_target_":
             continue
-        meaning = documented.get(key) or comments.get(key) or ""
+        comment = comments.get(key, "")
+        meaning = _as_typed(documented[key]) + _choices(comment, documented[key]) if key in documented else comment
         lines.append(f"| `{group}.{key}` | `{_yaml(value)}` | {_cell(meaning)} |")
     return "\n".join(lines)
 
@@ -44,7 +45,7 @@ def options_table() -> str:
     """Returns a table of the options that every source of data has, with what the code says of them."""
     lines = ["| key | meaning |", "|---|---|"]
     for key, meaning in _documentation((DataOptions,)).items():
-        lines.append(f"| `data.{key}` | {_cell(meaning)} |")
+        lines.append(f"| `data.{key}` | {_cell(_as_typed(meaning))} |")
     return "\n".join(lines)
 
 
@@ -127,13 +128,38 @@ def _field_docstrings(kind: type) -> dict[str, str]:
     for item, after in zip(definition.body, definition.body[1:], strict=False):
         is_text = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
         if isinstance(item, ast.AnnAssign) and isinstance(item.target, ast.Name) and is_text:
-            found[item.target.id] = inspect.cleandoc(after.value.value)
+            found[item.target.id] = _spell_out(inspect.cleandoc(after.value.value), kind)
     return found
+
+
+def _spell_out(text: str, kind: type) -> str:
+    """Replaces the names of constants, such as `OPTIMIZERS`, by their values."""
+    module = inspect.getmodule(kind)
+
+    def values(match: re.Match[str]) -> str:
+        found = getattr(module, match[1], None)
+        return ", ".join(f"`{value}`" for value in found) if isinstance(found, tuple) else match[0]
+
+    return re.sub(r"`([A-Z_]+)`", values, text)
 
 
 def _comments(path: Path) -> dict[str, str]:
     lines = re.findall(r"^(\w+):[^#\n]*#\s*(.+)$", path.read_text(), re.MULTILINE)
     return dict(lines)
+
+
+def _as_typed(text: str) -> str:
+    """Writes the values of Python as they are typed on a command line."""
+    return re.sub(r"\b(None|True|False)\b", lambda match: {"None": "null"}.get(match[1], match[1].lower()), text)
+
+
+def _choices(comment: str, said: str) -> str:
+    """Returns the choices with which a comment begins, as a sentence, unless all of them are said already."""
+    listed = re.match(r"[\w-]+(?: \| [\w-]+)+", comment)
+    words = listed[0].split(" | ") if listed else []
+    if all(word in said for word in words):
+        return ""
+    return f" Choose {', '.join(f'`{word}`' for word in words)}."
 
 
 def _yaml(value: Any) -> str:

@@ -37,6 +37,12 @@ def test_the_configuration_page_explains_every_key(name):
     assert [key for key, _, meaning in rows if len(meaning.strip(" |")) < 10] == []
 
 
+def test_constants_and_values_of_python_are_spelt_out():
+    table = reference.settings_table("train/default")
+    assert "One of `adam`, `adamw`, `sgd`." in table
+    assert not {"None:", "True:", "False:", "STAGE_KEYS"} & set(re.findall(r"\w+:?", table))
+
+
 def test_every_option_that_the_sources_share_is_explained():
     assert "`data.epochs_per_pass`" in reference.options_table()
     assert reference.options_table().count("\n") == 1 + len(reference.DataOptions.__dataclass_fields__)
