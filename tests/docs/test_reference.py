@@ -78,6 +78,12 @@ def test_every_message_is_in_the_list_of_one_family():
         assert len(families) == 1, f"list partoken/{module} in one family of docs/troubleshooting.md"
 
 
+def test_the_architecture_page_shows_the_import_rules_of_the_project():
+    page, project = ((ROOT / name).read_text() for name in ("docs/architecture.md", "pyproject.toml"))
+    assert f"Contracts: {project.count('[[tool.importlinter.contracts]]')} kept, 0 broken." in page
+    assert all(rule in project for rule in re.findall(r"^(.*) KEPT$", page, re.MULTILINE))
+
+
 def test_a_message_is_shown_with_a_word_for_each_value():
     assert "KEY=VALUE: must be true or false" in list(reference.messages("errors.py"))
 
