@@ -1,6 +1,6 @@
-# `make train` trains, `make test` tests; `make lint` and `make types` check the code; `make dist` builds a release and
-# `make dist-test` tests it. Each sets up the environment that it needs and reuses it until pyproject.toml, setup.py or
-# constraints.txt changes.
+# `make train` trains, `make test` tests; `make lint` and `make types` check the code; `make docs` builds the manual;
+# `make dist` builds a release and `make dist-test` tests it. Each sets up the environment that it needs and reuses it
+# until pyproject.toml, setup.py or constraints.txt changes.
 # ARGS passes arguments on: make train ARGS="train.epochs=20"
 VENV ?= .venv
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
@@ -9,11 +9,12 @@ BIN = $(VENV)/bin
 PIP = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 READY = $(VENV)/.ready
 DEV = $(VENV)/.ready-dev
+DOCS = $(VENV)/.ready-docs
 MYPY_OUTPUT = $(VENV)/mypy.txt
 BASELINE = .ci/mypy-baseline.txt
 UNTYPED_ROOMS = partoken/protein/
 
-.PHONY: train test lint types types-baseline dist dist-test clean
+.PHONY: train test lint types types-baseline docs dist dist-test clean
 
 train: $(READY)
 	$(BIN)/python run_partoken.py $(ARGS)
@@ -41,6 +42,11 @@ types-baseline: $(DEV)
 	@$(BIN)/mypy >$(MYPY_OUTPUT); test $$? -le 1 || { cat $(MYPY_OUTPUT); exit 2; }
 	$(BIN)/mypy-baseline sync <$(MYPY_OUTPUT)
 
+# Builds the manual into site/. Fails on a broken link, and on a page that loads anything from the network.
+docs: $(DOCS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "manual: open site/index.html"
+
 # Builds the sdist, and the wheel from the sdist.
 dist: $(DEV)
 	rm -rf dist build partoken.egg-info
@@ -64,5 +70,10 @@ $(DEV): $(READY)
 	$(PIP) -e ".[dev]"
 	@touch $@
 
+$(DOCS): $(READY)
+	@echo "adding the tools of the manual to $(VENV): ten seconds"
+	$(PIP) -e ".[docs]"
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build dist partoken.egg-info outputs multirun .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) site build dist partoken.egg-info outputs multirun .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

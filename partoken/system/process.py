@@ -1,6 +1,6 @@
 """Memory and thread settings of a process that trains or predicts, applied before torch is imported.
 
-`python benchmarks/training_step.py` measures a training step with these settings; the README has the figures.
+`python benchmarks/training_step.py` measures a training step with these settings; docs/performance.md has the figures.
 """
 
 import ctypes

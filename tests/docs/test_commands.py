@@ -1,0 +1,151 @@
+"""The commands of the manual: they parse, and they print what the manual shows."""
+
+import csv
+import re
+import shlex
+from importlib import resources
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from partoken.cli import main as partoken
+from partoken.config import compose
+from partoken.protein.chains.store import ChainStore
+from partoken.protein.sources.arrays import read_arrays
+from tests.protein.structures import pdb_text
+
+ROOT = Path(__file__).resolve().parents[2]
+if not (ROOT / "docs").is_dir():
+    pytest.skip("the manual is not here", allow_module_level=True)
+
+from docs.hooks import commands as manual  # noqa: E402
+
+EXAMPLES = list(manual.examples())
+COMMANDS = list(dict.fromkeys(command for _, command in manual.commands()))
+FAST = [example for example in EXAMPLES if example.is_fast]
+RUNS = [words for words in COMMANDS if re.search(r"(run_partoken\.py|partoken train|partoken\.schedule)( |$)", words)]
+
+SMALL = "debug=fast model.node_h_dim=[16,4] model.num_layers=1 model.num_neighbors=8 model.max_clusters=4"
+
+OTHER = {
+    "pip install",
+    "python3 -m venv",
+    "source .venv/bin/activate",
+    "tensorboard --logdir",
+    "mlflow ui",
+    "eval",
+}
+"""First words of commands that belong to other programs."""
+
+
+@pytest.mark.parametrize("example", FAST, ids=lambda example: example.command[:80])
+def test_a_fast_command_prints_what_the_manual_shows(example):
+    shown = manual.run(example.command)
+    assert shown == example.output, f"python docs/hooks/commands.py updates {example.page.name}"
+
+
+@pytest.mark.parametrize("command", [c for c in RUNS if c not in {example.command for example in FAST}])
+def test_every_run_of_the_manual_composes(command):
+    for overrides in _jobs(shlex.split(command)):
+        compose(overrides)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in RUNS])
+def test_every_other_command_names_files_options_and_targets_that_exist(command):
+    words = shlex.split(command.removeprefix("OMP_NUM_THREADS=1 "))
+    if words[0] == "make":
+        targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert set(words[1:2]) <= set(targets)
+    elif words[:2] in (["partoken", "predict"], ["partoken", "--version"]):
+        assert "--out" in words or "--help" in words or len(words) == 2
+    elif words[:3] == ["python", "-m", "pytest"]:
+        assert all((ROOT / word).exists() for word in words[3:] if "/" in word)
+    elif words[0] in ("python", "bash", ".ci/run"):
+        script = ROOT / words[1 if len(words) > 1 else 0]
+        source = script.read_text()
+        own = words[: words.index("--")] if "--" in words else words
+        assert [word for word in own if word.startswith("--") and f'"{word}"' not in source] == []
+        if "--" in words:
+            compose(words[words.index("--") + 1 :])
+    else:
+        start = " ".join(words).removeprefix(".venv/bin/")
+        assert any(start.startswith(other) for other in OTHER) or start.startswith("python run_partoken.py"), command
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder as the manual assumes it: a finished run of the main job, and structures that are new to it."""
+    folder = tmp_path_factory.mktemp("manual")
+    run = folder / "outputs/DAY/TIME"
+    (folder / "log").write_text(manual.run(f"python run_partoken.py hydra.run.dir={run} {SMALL}"))
+    store = ChainStore.of(read_arrays(resources.files("partoken.protein.embedded") / "chains.npz"))
+    (folder / "new_structures").mkdir()
+    for chain in store.read([1, 2, 3]):
+        (folder / f"new_structures/{chain.id}.pdb").write_text(pdb_text(chain))
+    (folder / "new_structures/notes.pdb").write_text("not a structure\n")
+    return folder
+
+
+def test_the_log_of_the_manual_has_the_lines_of_a_run(folder):
+    excerpt, whole = [example.output for example in EXAMPLES if example.command == "make train"]
+    assert set(excerpt.splitlines()) - set(whole.splitlines()) == {"..."}
+    assert _kinds(whole) - _kinds((folder / "log").read_text()) == set()
+
+
+def test_the_tree_of_the_manual_has_the_files_of_a_run(folder):
+    [tree] = [b for b in manual.blocks(ROOT / "docs/run-folder.md", "text") if "summary.json" in b]
+    shown = {line.split()[-1] if " " * 3 not in line else line.split("── ")[1].split()[0] for line in _leaves(tree)}
+    run = folder / "outputs/DAY/TIME"
+    assert shown == {path.name for path in run.rglob("*") if path.is_file()}
+
+
+def test_the_prediction_of_the_manual_prints_what_it_shows(folder, monkeypatch, capsys):
+    [example] = [e for e in EXAMPLES if e.command.startswith("partoken predict outputs") and e.output]
+    monkeypatch.chdir(folder)
+    assert partoken(shlex.split(example.command)[1:]) == 0
+    assert capsys.readouterr().out.strip() == example.output
+    page = (ROOT / "docs/predict.md").read_text()
+    with open(folder / "predictions.csv", newline="") as file:
+        columns = next(csv.reader(file))
+    assert [c for c in columns if f"`{c}`" not in page and not c.startswith("p_")] == []
+    assert (folder / "predictions.skipped.csv").read_text() in page
+
+
+@pytest.mark.parametrize(
+    ("page", "code"),
+    [(page, code) for page in manual.PAGES for code in manual.blocks(page, "python")],
+    ids=lambda value: value.stem if isinstance(value, Path) else "",
+)
+def test_every_block_of_python_runs(folder, monkeypatch, capsys, page, code):
+    monkeypatch.chdir(folder)
+    names = {"coords": [np.zeros((3, 4, 3))], "sequences": ["AAA"], "names": ["a"]}
+    exec(compile(code, str(page), "exec"), names)
+    printed = capsys.readouterr().out
+    if page.name == "pytorch.md":
+        assert printed in manual.blocks(page, "text")
+
+
+def _jobs(words: list[str]) -> list[list[str]]:
+    """Returns the overrides of each job of a command line."""
+    overrides = [word for word in words if re.match(r"[+~]*[\w./@]+=|~", word) and "OMP_NUM" not in word]
+    if "-m" not in words or "partoken.schedule" in words:
+        return [overrides]
+    choices = [_values(word) for word in overrides]
+    return [list(job) for job in product(*choices)]
+
+
+def _values(override: str) -> list[str]:
+    key, _, value = override.partition("=")
+    return [override] if value.startswith("[") else [f"{key}={part}" for part in value.split(",")]
+
+
+def _kinds(log: str) -> set[str]:
+    """Returns what the lines of a log are about: their words up to the first value."""
+    texts = re.findall(r"^\d\d:\d\d:\d\d INFO (.*)$", log, re.MULTILINE)
+    return {re.split(r": |  (?=\S)|\d", text.strip())[0].strip() for text in texts}
+
+
+def _leaves(tree: str) -> list[str]:
+    return [line for line in tree.splitlines() if "── " in line and not line.split("── ")[1].split()[0].endswith("/")]
