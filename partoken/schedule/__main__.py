@@ -21,7 +21,7 @@ from partoken.errors import UserError
 from partoken.schedule.length import RunLength, accumulated_batches, num_devices
 from partoken.schedule.plan import Plan
 from partoken.schedule.plot import plot_plans, terminal_plot, write_gallery
-from partoken.schedule.stages import needs_batches, plan_run
+from partoken.schedule.stages import StagedPlan, needs_batches, plan_run
 from partoken.schedule.tables import document_keypoints, document_scenarios, key_points, markdown
 
 __all__ = ["main"]
@@ -83,32 +83,27 @@ def _preview(options: argparse.Namespace) -> Iterator[str]:
         length = RunLength.of_trainer(trainer, _count_batches(plain_group(cfg, "data"), settings, devices))
     for name in names:
         plan = plan_run(settings.run_stages(name), length, effective_batch=settings.batch_size * accumulate * devices)
-        for number, stage in enumerate(plan.plans, 1):
-            place = [f"optimizer {name}"] if name else []
-            place += [f"stage {number} of {len(plan.plans)}"] if len(plan.plans) > 1 else []
-            yield from _show(stage, ", ".join(place), _picture(options.png, name, number, len(plan.plans)))
+        picture = options.png.with_stem(f"{options.png.stem}_{name}") if options.png and name else options.png
+        yield from _show(plan, f"optimizer {name}, " if name else "", picture)
 
 
-def _show(plan: Plan, place: str, picture: Path | None) -> Iterator[str]:
-    """Yields the lines about the plan of one stage, and draws it."""
-    title = f"{place}, schedule by {plan.interval}" if place else f"schedule by {plan.interval}"
-    yield f"{title}: {plan.headline}"
+def _show(plan: Plan | StagedPlan, optimizer: str, picture: Path | None) -> Iterator[str]:
+    """Yields the lines about a plan, and draws it."""
+    if isinstance(plan, StagedPlan):
+        yield f"{optimizer}schedule by {plan.interval}, {len(plan.plans)} stages:"
+        yield from (f"  {stage.stage}: {stage.headline}" for stage in plan.plans)
+    else:
+        yield f"{optimizer}schedule by {plan.interval}: {plan.headline}"
     yield f"{plan.scaling}\n" if plan.scaling else ""
     yield from markdown(key_points(plan))
-    if plan.curve is not None:
+    if any(stage.curve is not None for stage in plan.plans):
         yield f"\n{terminal_plot(plan)}"
     yield from (f"advice: {sentence}" for sentence in plan.advice())
     if picture is not None:
-        plot_plans({"": plan}, picture, f"{place}, {plan.headline}" if place else plan.headline)
+        staged = f"learning rate by {plan.interval} over {len(plan.plans)} stages"
+        title = staged if isinstance(plan, StagedPlan) else plan.headline
+        plot_plans({"": plan}, picture, f"{optimizer}{title}")
         yield str(picture)
-
-
-def _picture(path: Path | None, name: str, number: int, num_stages: int) -> Path | None:
-    """Returns the file of one stage's picture."""
-    if path is None:
-        return None
-    parts = [path.stem, *([name] if name else []), *([str(number)] if num_stages > 1 else [])]
-    return path.with_stem("_".join(parts))
 
 
 def _count_batches(group: dict[str, Any], settings: Any, devices: int) -> int | None:

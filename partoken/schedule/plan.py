@@ -46,6 +46,8 @@ class Plan:
     """Settings that have a value and no effect, such as "train.warmup_epochs=5"."""
     scaling: str = field(default="", compare=False)
     """How `train.lr_scaling` changed the peak, as a sentence; "" if it did not."""
+    stage: str = field(default="", compare=False)
+    """Name of the stage; "" if the run is one stage."""
 
     @property
     def plans(self) -> "tuple[Plan, ...]":

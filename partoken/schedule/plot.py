@@ -30,23 +30,24 @@ FAMILIES: dict[str, tuple[str, Callable[[WarmupCosine, int], float]]] = {
 }
 
 
-def terminal_plot(plan: Plan, width: int = 64, height: int = 8) -> str:
-    """Draws the rates of a plan over the run in block characters.
+def terminal_plot(plan: AnyPlan, width: int = 64, height: int = 8) -> str:
+    """Draws the rates of a plan over the run in block characters; a line below marks the beginnings of stages.
 
     >>> print(terminal_plot(Plan(interval="step", curve=WarmupCosine(2, 16), lr=1e-3), width=16, height=2))
     1.00e-03   ██▇▆▅▃▂
     0.00e+00  █████████▆▅▃▂▁
               step 0 to 16
     """
-    times = _times(plan, width)[:-1]
-    eighths = [round(8 * height * plan.rate(time) / plan.lr) for time in times]
-    labels = [f"{plan.lr:.2e}", *[" " * 8] * (height - 2), f"{0:.2e}"]
+    times, highest = _times(plan, width)[:-1], _highest(plan)
+    eighths = [round(8 * height * plan.rate(time) / highest) for time in times]
+    labels = [f"{highest:.2e}", *[" " * 8] * (height - 2), f"{0:.2e}"]
     bars = ["".join(" ▁▂▃▄▅▆▇█"[min(max(n - 8 * row, 0), 8)] for n in eighths) for row in range(height)]
     lines = [f"{label} {bar.rstrip()}" for label, bar in zip(labels, reversed(bars), strict=True)]
+    lines += [f"{'':9}{_stage_marks(plan, width)}"] if isinstance(plan, StagedPlan) else []
     return "\n".join([*lines, f"{'':9}{plan.interval} 0 to {plan.length:,}"])
 
 
-def plot_plans(plans: Mapping[str, Plan], path: Path, title: str) -> None:
+def plot_plans(plans: Mapping[str, AnyPlan], path: Path, title: str) -> None:
     """Draws plans into one plot: several with their names, a single one with its key rates.
 
     Arguments:
@@ -57,20 +58,48 @@ def plot_plans(plans: Mapping[str, Plan], path: Path, title: str) -> None:
     first = next(iter(plans.values()))
     figure, axes = _figure(first.interval)
     for (label, plan), color in zip(plans.items(), cycle(COLORS), strict=False):
-        times = sorted({*_times(plan, 500), plan.curve.warmup if plan.curve else 0})
-        axes.plot(times, [plan.rate(time) for time in times], color=color, linewidth=2.2, label=label, clip_on=False)
-    axes.set(xlim=(0, first.length * 1.02), ylim=(0, first.lr * 1.12))
+        _draw_stages(axes, plan, color=color, linewidth=2.2, label=label)
+    axes.set(xlim=(0, first.length * 1.02), ylim=(0, max(map(_highest, plans.values())) * 1.12))
     axes.set_title(title.replace("; ", "\n"), fontsize=10)
     if len(plans) > 1:
         axes.legend(frameon=False, loc="upper right")
+    elif isinstance(first, StagedPlan):
+        _mark_stages(axes, first)
     elif first.curve is not None:
-        axes.axvspan(0, first.curve.warmup, color=BLUE, alpha=0.09, linewidth=0)
-        for time in (first.curve.warmup, max(first.curve.warmup, first.length / 2), first.length):
-            rate, end = first.rate(time), time == first.length
-            axes.plot(time, rate, "o", color=BLUE, markersize=5, clip_on=False)
-            offset, side = ((0, 9), "right") if end else ((7, 6), "left")
-            axes.annotate(f"{rate:.2e}", (time, rate), offset, textcoords="offset points", ha=side, color=INK)
+        _mark_key_rates(axes, first)
     figure.savefig(path, dpi=150)
+
+
+def _draw_stages(axes: Any, plan: AnyPlan, *, label: str, **style: Any) -> None:
+    """Draws each stage as a line of its own, so that a jump between two stages is a gap."""
+    starts = plan.starts if isinstance(plan, StagedPlan) else [0]
+    for stage, start in zip(plan.plans, starts, strict=True):
+        times = sorted({*_times(stage, 500), stage.curve.warmup if stage.curve else 0})
+        rates = [stage.rate(time) for time in times]
+        axes.plot([start + time for time in times], rates, label=label, clip_on=False, **style)
+        label = "_nolegend_"
+
+
+def _mark_stages(axes: Any, plan: StagedPlan) -> None:
+    """Marks the warm-up and the beginning of each stage, and writes its name."""
+    for stage, start in zip(plan.plans, plan.starts, strict=True):
+        if stage.curve is not None:
+            axes.axvspan(start, start + stage.curve.warmup, color=BLUE, alpha=0.09, linewidth=0)
+        if start:
+            axes.axvline(start, color=INK, linewidth=0.8, linestyle=":")
+        top = (start, axes.get_ylim()[1])
+        axes.annotate(stage.stage, top, (4, -4), textcoords="offset points", va="top", color=INK)
+
+
+def _mark_key_rates(axes: Any, plan: Plan) -> None:
+    """Marks the warm-up, and writes the rates at its end, half-way and at the end."""
+    assert plan.curve is not None
+    axes.axvspan(0, plan.curve.warmup, color=BLUE, alpha=0.09, linewidth=0)
+    for time in (plan.curve.warmup, max(plan.curve.warmup, plan.length / 2), plan.length):
+        rate, is_end = plan.rate(time), time == plan.length
+        axes.plot(time, rate, "o", color=BLUE, markersize=5, clip_on=False)
+        offset, side = ((0, 9), "right") if is_end else ((7, 6), "left")
+        axes.annotate(f"{rate:.2e}", (time, rate), offset, textcoords="offset points", ha=side, color=INK)
 
 
 def plot_applied(
@@ -173,8 +202,22 @@ def _unshifted(curve: WarmupCosine, time: int) -> WarmupCosine:
     return curve if time < curve.warmup else WarmupCosine(0, curve.total)
 
 
-def _times(plan: Plan, parts: int) -> list[float]:
+def _times(plan: AnyPlan, parts: int) -> list[float]:
     return [plan.length * i / parts for i in range(parts + 1)]
+
+
+def _highest(plan: AnyPlan) -> float:
+    """Returns the highest peak of the stages."""
+    return max(stage.lr for stage in plan.plans)
+
+
+def _stage_marks(plan: StagedPlan, width: int) -> str:
+    """Returns a line that has `|` and the name at the beginning of each stage, as far as names have room."""
+    columns = [round(width * start / plan.length) for start in plan.starts]
+    line = ""
+    for stage, column, end in zip(plan.plans, columns, [*columns[1:], width], strict=True):
+        line = line.ljust(column) + f"|{stage.stage}"[: max(1, end - column)]
+    return line
 
 
 def _figure(unit: str, rows: int = 1, columns: int = 1, size: tuple[float, float] = (8, 4)) -> Any:

@@ -4,7 +4,8 @@ The preview, the check before the data is read, and the run itself call `plan_ru
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any, Generic, Self, TypeVar
 
 from partoken.schedule.curve import ScheduleError
@@ -15,6 +16,9 @@ from partoken.schedule.settings import ScheduleSettings
 __all__ = ["Stage", "StagedPlan", "needs_batches", "plan_run", "read_fingerprint"]
 
 
+JUMP = 2
+"""Factor between the rates before and after the beginning of a stage from which it is called a jump."""
+
 Settings = TypeVar("Settings", bound=ScheduleSettings)
 
 
@@ -23,6 +27,8 @@ class Stage(Generic[Settings]):
     """One stage of a run: its settings and its length."""
 
     settings: Settings
+    name: str = ""
+    """Name in the configuration; "" if it has none."""
     epochs: int | None = None
     """Epochs of the stage; None: the run has no list of stages, and the trainer decides its length."""
 
@@ -38,7 +44,7 @@ def plan_run(stages: Sequence[Stage[Any]], length: RunLength, *, effective_batch
     Raises:
         ScheduleError: naming the stage, the keys, what was found, what is allowed and the fix.
 
-    >>> stages = [Stage(ScheduleSettings(lr=0.1), 2), Stage(ScheduleSettings(lr=0.01), 3)]
+    >>> stages = [Stage(ScheduleSettings(lr=0.1), "first", 2), Stage(ScheduleSettings(lr=0.01), "second", 3)]
     >>> plan = plan_run(stages, RunLength(total_epochs=None, total_steps=None, steps_per_epoch=10))
     >>> [plan.rate(epoch) for epoch in range(5)], plan.total_steps
     ([0.1, 0.1, 0.01, 0.01, 0.01], 50)
@@ -49,11 +55,13 @@ def plan_run(stages: Sequence[Stage[Any]], length: RunLength, *, effective_batch
         raise ScheduleError(f"trainer.max_steps={length.max_steps}: the stages of train.stages end by their epochs")
     plans = []
     for number, stage in enumerate(stages, 1):
+        name = stage.name or str(number)
         own_length = RunLength.count(epochs=stage.epochs, max_steps=None, steps_per_epoch=length.steps_per_epoch)
         try:
-            plans.append(make_plan(stage.settings, own_length, effective_batch=effective_batch))
+            plan = make_plan(stage.settings, own_length, effective_batch=effective_batch)
         except ScheduleError as error:
-            raise ScheduleError(f"stage {number} of {len(stages)}: {error}") from None
+            raise ScheduleError(f"stage {name}: {error}") from None
+        plans.append(replace(plan, stage=name))
     return plans[0] if len(plans) == 1 else StagedPlan(tuple(plans))
 
 
@@ -82,6 +90,8 @@ class StagedPlan:
     """The plans of the stages in order, all by epoch or all by step."""
 
     def __post_init__(self) -> None:
+        named = (replace(plan, stage=plan.stage or str(number)) for number, plan in enumerate(self.plans, 1))
+        object.__setattr__(self, "plans", tuple(named))
         if len({plan.interval for plan in self.plans}) > 1:
             raise ScheduleError("train.stages: all stages need the same train.schedule_interval")
         if any(length is None for length in self._lengths()):
@@ -99,6 +109,11 @@ class StagedPlan:
     def interval(self) -> str:
         """Unit of the time: "epoch" or "step" (optimizer steps)."""
         return self.plans[0].interval
+
+    @property
+    def starts(self) -> list[int]:
+        """Beginning of each stage, in the plan's unit."""
+        return [0, *accumulate(length or 0 for length in self._lengths()[:-1])]
 
     @property
     def lr(self) -> float:
@@ -160,11 +175,20 @@ class StagedPlan:
     @property
     def headline(self) -> str:
         """The plans of the stages on one line."""
-        return "; ".join(f"stage {number}, {plan.headline}" for number, plan in enumerate(self.plans, 1))
+        return "; ".join(f"stage {plan.stage}, {plan.headline}" for plan in self.plans)
 
     def advice(self) -> list[str]:
-        """Returns a sentence for each choice that is known to hurt, with its stage."""
-        return [f"stage {number}: {advice}" for number, plan in enumerate(self.plans, 1) for advice in plan.advice()]
+        """Returns a sentence for each choice of a stage that is known to hurt, and for each jump between stages."""
+        own = [f"stage {plan.stage}: {advice}" for plan in self.plans for advice in plan.advice()]
+        return own + [sentence for start in self.starts[1:] if (sentence := self._advice_on_joint(start))]
+
+    def _advice_on_joint(self, start: int) -> str:
+        """Returns a sentence about a rate that jumps where a stage begins; "" if it does not."""
+        before, after = self.rate(start - 1), self.rate(start)
+        stage = self.plans[self.starts.index(start)].stage
+        if max(before, after) <= JUMP * min(before, after):
+            return ""
+        return f"the rate jumps from {before:.2e} to {after:.2e} where stage {stage} begins"
 
     def fingerprint(self) -> dict[str, Any]:
         """Returns the plan as plain numbers and strings, for a checkpoint or a JSON file."""

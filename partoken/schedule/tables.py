@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from partoken.schedule.curve import WarmupCosine
 from partoken.schedule.length import optimizer_steps
 from partoken.schedule.plan import Plan
+from partoken.schedule.stages import StagedPlan
 
 __all__ = ["document_keypoints", "document_scenarios", "key_points", "markdown"]
 
@@ -19,8 +20,10 @@ SCENARIOS = {  # epochs, batch size, accumulation, warm-up steps, base rate, min
 }
 
 
-def key_points(plan: Plan) -> list[tuple[str, ...]]:
+def key_points(plan: Plan | StagedPlan) -> list[tuple[str, ...]]:
     """Returns a header, and a row for each key point of a plan; an unknown unit of time has no column.
+
+    A plan of several stages has a column for the stage. Its times count from the beginning of the run.
 
     >>> curve = WarmupCosine(warmup=2, total=8, warmup_floor=1e-6)
     >>> for line in markdown(key_points(Plan(interval="epoch", curve=curve, lr=0.1))):
@@ -35,18 +38,16 @@ def key_points(plan: Plan) -> list[tuple[str, ...]]:
     | 7     | last epoch     | 6.70e-03 | 6.7 %       |
     | 8     | end            | 0.00e+00 | 0 %         |
     """
-    per_epoch = plan.steps_per_epoch
-    header = ("step", "epoch", "phase", "rate", "of the peak")
+    header = ("stage", "step", "epoch", "phase", "rate", "of the peak")
     rows: list[tuple[str, ...]] = [header]
-    for time, phase in _phases(plan):
-        step = time if plan.interval == "step" else time * (per_epoch or 0)
-        epoch = time / (per_epoch or 1) if plan.interval == "step" else time
-        rate = plan.rate(time)
-        rows.append((f"{step:,}", f"{round(epoch, 2):,g}", phase, f"{rate:.2e}", f"{100 * rate / plan.lr:.3g} %"))
-    if per_epoch:
-        return rows
-    unknown = header.index("step" if plan.interval == "epoch" else "epoch")
-    return [tuple(cell for place, cell in enumerate(row) if place != unknown) for row in rows]
+    starts = plan.starts if isinstance(plan, StagedPlan) else [0]
+    for stage, start in zip(plan.plans, starts, strict=True):
+        rows += _stage_rows(stage, start)
+    hidden = set() if isinstance(plan, StagedPlan) else {"stage"}
+    if not plan.steps_per_epoch:
+        hidden.add("step" if plan.interval == "epoch" else "epoch")
+    places = [place for place, name in enumerate(header) if name not in hidden]
+    return [tuple(row[place] for place in places) for row in rows]
 
 
 def markdown(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -73,6 +74,18 @@ def document_scenarios() -> list[tuple[str, ...]]:
         rates = (f"{plan.rate(time):.2e}" for time in (warmup, total // 2, total))
         rows.append((name, *counts, *rates))
     return rows
+
+
+def _stage_rows(plan: Plan, start: int) -> Iterator[tuple[str, ...]]:
+    """Yields the key points of one stage; times count from `start`, in the plan's unit."""
+    per_epoch = plan.steps_per_epoch
+    for time, phase in _phases(plan):
+        passed = start + time
+        step = passed if plan.interval == "step" else passed * (per_epoch or 0)
+        epoch = passed / (per_epoch or 1) if plan.interval == "step" else passed
+        rate = plan.rate(time)
+        times = f"{step:,}", f"{round(epoch, 2):,g}"
+        yield plan.stage, *times, phase, f"{rate:.2e}", f"{100 * rate / plan.lr:.3g} %"
 
 
 def _phases(plan: Plan) -> list[tuple[int, str]]:

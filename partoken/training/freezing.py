@@ -24,6 +24,7 @@ class StageFreezer(pl.Callback):
     """
 
     def __init__(self, stages: Sequence[Stage[TrainSettings]]) -> None:
+        self.names = [stage.name for stage in stages]
         self.lengths = [stage.epochs for stage in stages]
         self.settings = [stage.settings for stage in stages]
 
@@ -48,7 +49,7 @@ class StageFreezer(pl.Callback):
         frozen = self._frozen(number)
         if epoch == first_epoch and len(self.lengths) > 1:
             note = f", frozen: {', '.join(frozen)}" if frozen else ""
-            log.info("stage %d of %d%s", number + 1, len(self.lengths), note)
+            log.info("stage %s, %d of %d%s", self.names[number], number + 1, len(self.lengths), note)
         module.freeze_parts(frozen)
 
     def _stage(self, epoch: int) -> tuple[int, int]:

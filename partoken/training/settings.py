@@ -50,8 +50,9 @@ class TrainSettings(ScheduleSettings):
     """Effective batch for which `lr` was chosen, above 0."""
     scheduler: Mapping[str, Any] | None = None
     """A scheduler of torch instead of warm-up and cosine: `_target_` and its arguments. None: warm-up and cosine."""
-    stages: Sequence[Mapping[str, Any]] | None = None
-    """Stages that follow one another, each with `epochs` and any of `STAGE_KEYS`. None: the run is one stage."""
+    stages: Mapping[str, Mapping[str, Any]] | Sequence[Mapping[str, Any]] | None = None
+    """Stages that follow one another, by name or as a list, each with `epochs` and any of `STAGE_KEYS`. None: the run
+    is one stage."""
     optimizers: Mapping[str, Mapping[str, Any]] | None = None
     """Settings of single optimizers, by their names, for a task that has several; any of `OPTIMIZER_KEYS`. None: all
     optimizers have the settings of `train`."""
@@ -112,11 +113,18 @@ class TrainSettings(ScheduleSettings):
         if self.stages is None:
             return (Stage(self._of_optimizer(optimizer)),)
         stages = []
-        for number, stage in enumerate(self.stages):
+        for name, (path, stage) in self._named_stages().items():
             own = {key: value for key, value in stage.items() if key != "epochs"}
-            settings = self._override(f"train.stages[{number}]", own, stages=None)
-            stages.append(Stage(settings._of_optimizer(optimizer), stage["epochs"]))
+            settings = self._override(path, own, stages=None)
+            stages.append(Stage(settings._of_optimizer(optimizer), name, stage["epochs"]))
         return tuple(stages)
+
+    def _named_stages(self) -> dict[str, tuple[str, Any]]:
+        """Returns the configuration key and the settings of each stage; stages of a list are named 1, 2, ..."""
+        if isinstance(self.stages, Mapping):
+            return {str(name): (f"train.stages.{name}", stage) for name, stage in self.stages.items()}
+        listed = self.stages or []
+        return {str(number + 1): (f"train.stages[{number}]", stage) for number, stage in enumerate(listed)}
 
     def _of_optimizer(self, name: str) -> Self:
         own = (self.optimizers or {}).get(name, {})
@@ -170,14 +178,15 @@ class TrainSettings(ScheduleSettings):
         check_torch_scheduler(scheduler)
 
     def _check_stages(self) -> None:
-        example = "[{epochs: 10}, {epochs: 5, lr: 1e-4}]"
+        example = "[{epochs: 10}, {epochs: 5, lr: 1e-4}] or {first: {epochs: 10}, second: {epochs: 5, lr: 1e-4}}"
         stages = self.stages
-        if not isinstance(stages, Sequence) or isinstance(stages, str) or not stages:
-            raise UserError(f"train.stages={stages!r}: must be a list of stages such as {example}, or null")
+        if not isinstance(stages, Sequence | Mapping) or isinstance(stages, str) or not stages:
+            raise UserError(f"train.stages={stages!r}: must be a list of stages or stages by name, such as {example}")
         if self.scheduler is not None:
             raise UserError("train.scheduler: a scheduler of torch knows no stages; set train.stages=null")
-        for number, stage in enumerate(stages):
-            path = f"train.stages[{number}]"
+        for name, (path, stage) in self._named_stages().items():
+            if isinstance(stages, Mapping):
+                _check_name(path, name, "stage")
             if not isinstance(stage, Mapping):
                 raise UserError(f"{path}={stage!r}: must be a mapping such as {{epochs: 5, lr: 1e-4}}")
             _check_keys(path, stage, STAGE_KEYS)
@@ -191,12 +200,16 @@ class TrainSettings(ScheduleSettings):
             raise UserError(f"train.optimizers={optimizers!r}: must be a mapping such as {example}, or null")
         for name, own in optimizers.items():
             path = f"train.optimizers.{name}"
-            if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
-                raise UserError(f"{path}: an optimizer's name must consist of letters, digits and underscores")
+            _check_name(path, name, "optimizer")
             if not isinstance(own, Mapping):
                 raise UserError(f"{path}={own!r}: must be a mapping such as {{lr: 1e-4}}")
             _check_keys(path, own, OPTIMIZER_KEYS)
             self.run_stages(name)
+
+
+def _check_name(path: str, name: object, kind: str) -> None:
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
+        raise UserError(f"{path}: the name of a {kind} must consist of letters, digits and underscores")
 
 
 def _check_keys(path: str, values: Mapping[str, Any], allowed: Sequence[str]) -> None:

@@ -104,13 +104,41 @@ def test_a_constant_rate_needs_no_plot(capsys):
     assert status == 0 and out.startswith("schedule by epoch: constant 1.00e-03") and "█" not in out
 
 
-def test_every_stage_has_its_plan(capsys, tmp_path):
-    stages = "train.stages=[{epochs: 10, warmup_epochs: 1},{epochs: 8, lr: 1e-4, warmup_epochs: 0}]"
-    status, out, _ = run(capsys, COSINE, stages, "--png", str(tmp_path / "plan.png"))
+STAGES = "train.stages={warm: {epochs: 10, warmup_epochs: 1}, joint: {epochs: 8, lr: 1e-4, warmup_epochs: 0}}"
+
+
+def test_stages_are_shown_by_name_in_one_table_one_curve_and_one_picture(capsys, tmp_path):
+    status, out, _ = run(capsys, COSINE, STAGES, "--png", str(tmp_path / "plan.png"))
     assert status == 0
-    assert "stage 1 of 2" in out and "at epoch 10" in out
-    assert "stage 2 of 2" in out and "to 1.00e-04, then cosine to 0.00e+00 at epoch 8" in out
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan_1.png", "plan_2.png"]
+    assert out.startswith("schedule by epoch, 2 stages:\n  warm: warm-up 1 epoch (train.stages.warm.warmup_epochs=1)")
+    assert "  joint: warm-up 0 epochs (train.stages.joint.warmup_epochs=0) to 1.00e-04" in out
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("| ")]
+    assert ["warm", "10", "end", "0.00e+00", "0 %"] in rows
+    assert ["joint", "10", "peak", "1.00e-04", "100 %"] in rows
+    assert ["joint", "18", "end", "0.00e+00", "0 %"] in rows
+    (marks,) = [line for line in out.splitlines() if line.strip().startswith("|warm")]
+    assert marks.index("|joint") - marks.index("|warm") == round(64 * 10 / 18)
+    assert "advice: the rate jumps from 2.45e-05" not in out and "advice: the rate jumps from" in out
+    assert [path.name for path in tmp_path.iterdir()] == ["plan.png"]
+
+
+def test_a_stage_of_an_experiment_is_overridden_by_its_name(capsys, tmp_path):
+    (tmp_path / "experiment").mkdir()
+    text = "# @package _global_\ntrain:\n  stages:\n    warm: {epochs: 10}\n    joint: {epochs: 8, lr: 1.0e-4}\n"
+    (tmp_path / "experiment/two.yaml").write_text(text)
+    options = ("--config-dir", str(tmp_path), "experiment=two", COSINE, "train.warmup_epochs=1")
+    status, out, _ = run(capsys, *options, "train.stages.joint.epochs=5")
+    assert status == 0 and "at epoch 5" in out
+    status, _, err = run(capsys, *options, "train.stages.jont.epochs=5")
+    assert status == 2 and "Did you mean train.stages.joint.epochs?" in err
+    status, _, err = run(capsys, *options, "train.stages.joint.epochs=1")
+    assert status == 2 and "stage joint: warm-up takes 1 epoch" in err
+
+
+def test_joints_without_a_jump_have_no_advice(capsys):
+    smooth = "train.stages=[{epochs: 3, use_cosine_schedule: false}, {epochs: 8, warmup_epochs: 0}]"
+    _, out, _ = run(capsys, COSINE, smooth)
+    assert "jumps" not in out
 
 
 @pytest.mark.parametrize(

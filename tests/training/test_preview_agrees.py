@@ -30,6 +30,8 @@ STAGES = (
     "[{epochs: 2, min_lr: 1}]",
     "[{epochs: 2, freeze: [network.0]}, {epochs: 0}]",
     "[3]",
+    "{warm: {epochs: 4, warmup_epochs: 1}, joint: {epochs: 2, warmup_epochs: 0}}",
+    "{warm: {epochs: 4, warmup_epochs: 4}, joint: {epochs: 2}}",
 )
 VALUES = {
     "train.use_cosine_schedule": ("true", "true", "false", "3"),

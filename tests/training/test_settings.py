@@ -77,6 +77,9 @@ def test_a_misspelt_key_is_named_with_the_closest_one():
         ({"stages": [{"epochs": 2, "lr": 0}]}, ["train.stages[0].lr=0"]),
         ({"stages": [{"epochs": 2, "freeze": "a"}]}, ["train.stages[0].freeze='a'"]),
         ({"stages": [{"epochs": 2, "seed": 1}]}, ["train.stages[0].seed", "allowed"]),
+        ({"stages": {}}, ["train.stages={}", "by name"]),
+        ({"stages": {"a b": {"epochs": 2}}}, ["train.stages.a b", "letters"]),
+        ({"stages": {"warm": {"epochs": 2}, "joint": {"epoch": 2}}}, ["train.stages.joint.epoch", "epochs"]),
         ({"optimizers": {}}, ["train.optimizers={}"]),
         ({"optimizers": {"a b": {}}}, ["train.optimizers.a b", "letters"]),
         ({"optimizers": {"a": 3}}, ["train.optimizers.a=3"]),
@@ -95,6 +98,14 @@ def test_a_value_that_cannot_be_used_is_rejected_by_its_key(values, words):
 def test_a_run_without_stages_is_one_stage_without_a_length():
     (stage,) = read(lr=0.3).run_stages()
     assert stage.epochs is None and stage.settings.lr == 0.3
+
+
+def test_stages_have_their_names_and_keys():
+    stages = read(stages={"warm": {"epochs": 1}, "joint": {"epochs": 2, "lr": 0.1}}).run_stages()
+    assert [(stage.name, stage.epochs) for stage in stages] == [("warm", 1), ("joint", 2)]
+    assert stages[1].settings.key("lr") == "train.stages.joint.lr"
+    listed = read(stages=[{"epochs": 1}, {"epochs": 2}]).run_stages()
+    assert [stage.name for stage in listed] == ["1", "2"]
 
 
 def test_an_optimizer_wins_over_a_stage_and_a_stage_over_train():
