@@ -27,12 +27,12 @@ def check_wheel(wheel: Path) -> list[str]:
     sizes: dict[str, int] = defaultdict(int)
     files = expected()
     with zipfile.ZipFile(wheel) as archive:
-        found = {item.filename: item for item in archive.infolist()}
-        for name, item in found.items():
+        members = {item.filename: item for item in archive.infolist()}
+        for name, item in members.items():
             sizes["/".join(PurePosixPath(name).parts[:2]) if name.count("/") > 1 else name.split("/")[0]] += (
                 item.compress_size
             )
-        own = {name for name in found if not name.split("/")[0].endswith(".dist-info")}
+        own = {name for name in members if not name.split("/")[0].endswith(".dist-info")}
         wrong = [f"{wheel.name} has {name}, which no user needs" for name in sorted(own - files.keys())]
         wrong += [f"{wheel.name} lacks {name}" for name in sorted(files.keys() - own)]
         wrong += [
@@ -40,7 +40,7 @@ def check_wheel(wheel: Path) -> list[str]:
             for name in sorted(own & files.keys())
             if archive.read(name) != files[name].read_bytes()
         ]
-    print(f"{wheel.name}: {len(found)} files, {wheel.stat().st_size / 1000:.0f} kB")
+    print(f"{wheel.name}: {len(members)} files, {wheel.stat().st_size / 1000:.0f} kB")
     for folder, size in sorted(sizes.items(), key=lambda entry: -entry[1]):
         print(f"  {size / 1000:8.1f} kB  {folder}")
     return wrong

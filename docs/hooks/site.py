@@ -36,9 +36,9 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 
 
 def on_post_build(config: MkDocsConfig) -> None:
-    found = [f"{path}: {url}" for path in sorted(Path(config.site_dir).rglob("*")) for url in external_loads(path)]
-    if found:
-        raise PluginError("the manual must open without a network, but loads:\n" + "\n".join(found))
+    loads = [f"{path}: {url}" for path in sorted(Path(config.site_dir).rglob("*")) for url in external_loads(path)]
+    if loads:
+        raise PluginError("the manual must open without a network, but loads:\n" + "\n".join(loads))
 
 
 def _generate(match: re.Match[str]) -> str:
