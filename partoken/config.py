@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from partoken.errors import UserError, did_you_mean
-from partoken.system.process import prepare_process
+from partoken.system.process import discard_output, prepare_process
 
 __all__ = ["check_config", "check_trainer_keys", "compose", "instantiate", "launch", "log_failed_job", "plain_group"]
 
@@ -182,6 +182,8 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
         raise  # `instantiate` has turned the user's errors into UserErrors
     except (HydraException, OmegaConfBaseException) as error:
         message = _explain(error, options.overrides, options.config_dir)
+    except BrokenPipeError:
+        return discard_output()
     except OSError as error:
         if error.filename is None:
             raise

@@ -11,7 +11,6 @@ With `train.schedule_interval=step` the data is opened to count its batches, unl
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from partoken.schedule.plan import Plan
 from partoken.schedule.plot import plot_plans, terminal_plot, write_gallery
 from partoken.schedule.stages import StagedPlan, needs_batches, plan_run
 from partoken.schedule.tables import document_keypoints, document_scenarios, key_points, markdown
+from partoken.system.process import discard_output
 
 __all__ = ["main"]
 
@@ -44,9 +44,8 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m parto
         print("\n".join(_answer(options)))
     except UserError as error:
         message = str(error)
-    except BrokenPipeError:  # the reader, such as `head`, has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except BrokenPipeError:
+        return discard_output()
     except OSError as error:
         message = f"{error.filename}: {error.strerror}"
     else:

@@ -5,8 +5,9 @@
 
 import ctypes
 import os
+import sys
 
-__all__ = ["prepare_process"]
+__all__ = ["discard_output", "prepare_process"]
 
 _MALLOPT = {
     "MALLOC_ARENA_MAX": (-8, 1),
@@ -41,3 +42,13 @@ def prepare_process() -> None:
     for variable, (option, value) in _MALLOPT.items():
         if variable not in os.environ:
             mallopt(option, value)
+
+
+def discard_output() -> int:
+    """Discards further output after a BrokenPipeError, because its reader, such as `head`, has ended.
+
+    Returns:
+        The exit status of a command whose output was cut off, 1.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import partoken
 from partoken.system.process import prepare_process
 
@@ -31,3 +33,13 @@ print(seen)
     environment["PYTHONPATH"] = str(Path(partoken.__file__).parents[1])
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.stdout.strip() == "[(False, '1')]", done.stderr
+
+
+@pytest.mark.parametrize("command", [["partoken.cli", "train", "--help"], ["partoken.schedule", "train.epochs=9"]])
+def test_a_reader_that_ends_early_gives_no_traceback(command):
+    process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    errors = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 1
+    assert errors == b""
