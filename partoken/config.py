@@ -160,14 +160,20 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them itself
     prepare_process()
     command_line = list(sys.argv)
+    user_errors: list[UserError] = []
 
     @functools.wraps(job)
-    def restored(cfg: DictConfig) -> Any:
+    def run_job(cfg: DictConfig) -> Any:
         sys.argv[:] = command_line  # Lightning repeats this command line to start the processes of further devices
-        return job(cfg)
+        try:
+            return job(cfg)
+        except UserError as error:
+            if HydraConfig.get().mode == RunMode.MULTIRUN:
+                raise  # Hydra runs the other jobs, then reports it
+            user_errors.append(error)  # Hydra would print a line of its own before the message
 
     options = get_args_parser().parse_args(list(arguments))
-    main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=PRIMARY)(restored)
+    main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=PRIMARY)(run_job)
     sys.argv[1:] = arguments  # Hydra takes its arguments from there
     if options.config_path is not None and "://" not in options.config_path:
         # Hydra would look beside this package; the last value wins
@@ -176,6 +182,8 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
         _check_group_choices(options.overrides)
         _check_config_dir(options.config_dir)
         main()
+        if user_errors:
+            raise user_errors[0]
     except UserError as error:
         message = str(error)
     except InstantiationException:

@@ -79,7 +79,8 @@ def test_composing_imports_no_torch():
 
 
 @pytest.mark.parametrize(
-    "arguments", [["train.epoch=3"], ["train.epochs=many"], ["-m", "train.epoch=3,4"], ["data=nowhere"]]
+    "arguments",
+    [["train.epoch=3"], ["train.epochs=many"], ["data.min_class_size=0"], ["-m", "train.epoch=3,4"], ["data=nowhere"]],
 )
 def test_the_command_ends_with_one_message_and_no_traceback(arguments, tmp_path):
     command = [
@@ -92,3 +93,5 @@ def test_the_command_ends_with_one_message_and_no_traceback(arguments, tmp_path)
     assert done.returncode == 2
     assert "Traceback" not in done.stdout + done.stderr
     assert arguments[-1].split("=")[0] in done.stderr
+    if "-m" not in arguments:
+        assert len(done.stderr.splitlines()) == 1
