@@ -75,10 +75,10 @@ class Started(Exception):
 class Stopping(ToyModule):
     """Stops the run at its first batch and remembers the plan."""
 
-    headline = ""
+    headlines: tuple[str, ...] = ()
 
     def training_step(self, batch, batch_idx):
-        Stopping.headline = self.plan.headline if self.plan else ""
+        Stopping.headlines = tuple(stage.headline for stage in self.plan.plans) if self.plan else ()
         raise Started
 
 
@@ -92,7 +92,7 @@ def previewed(overrides):
 
 
 def started(overrides):
-    """Returns whether a run begins to train, and its plan or the error."""
+    """Returns whether a run begins to train, and the headlines of its stages or the error."""
     toy = {"data": {"_target_": "tests.training.toy.ToyData"}, "model": {"_target_": f"{__name__}.Stopping"}}
     try:
         cfg = config.compose(tuple(overrides))
@@ -100,7 +100,7 @@ def started(overrides):
         with tempfile.TemporaryDirectory() as folder:
             carry_out({"train": plain_group(cfg, "train"), "trainer": trainer, **toy}, Path(folder))
     except Started:
-        return True, Stopping.headline
+        return True, Stopping.headlines
     except UserError as error:
         return False, str(error)
     raise AssertionError("the run ended without a step")
@@ -113,7 +113,7 @@ def overrides(draw):
 
 
 @settings(
-    max_examples=40,
+    max_examples=25,
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],  # an example takes a second, and shrinking takes hundreds
@@ -124,8 +124,8 @@ def test_no_configuration_is_accepted_by_one_and_rejected_by_the_other(chosen):
     accepted_by_preview, text = previewed(chosen)
     accepted_by_run, answer = started(chosen)
     assert accepted_by_preview == accepted_by_run, f"{chosen}\npreview: {text}\nrun: {answer}"
-    for plan in answer.split("; stage") if accepted_by_run else ():
-        assert plan.split(", ", 1)[-1] in text if "stage" in plan else plan in text
+    if accepted_by_run:
+        assert all(headline in text for headline in answer)
 
 
 @pytest.mark.parametrize("stages", STAGES)
