@@ -195,8 +195,6 @@ def test_two_jobs_that_start_in_the_same_second_have_two_folders():
         (["train.epochs=0"], "train.epochs=0"),
         (["train.batch_size=0"], "train.batch_size=0"),
         (["data.label_column=ec_tpo"], "ec_top"),
-        (["data=arrays", "data.path=nowhere.npz"], "nowhere.npz"),
-        (["train.use_cosine_schedule=true", "train.warmup_epochs=3"], "train.warmup_epochs=3"),
         (["hydra.run.dir=pyproject.toml/inside"], "pyproject.toml"),
     ],
     ids=lambda value: "",
