@@ -12,7 +12,7 @@ from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor, nn
 
 from partoken.errors import UserError, did_you_mean
-from partoken.schedule import Plan, RunLength, StagedPlan, explain_change, plan_run, read_fingerprint
+from partoken.schedule import Plan, RunLength, StagedPlan, explain_change, peak_rate, plan_run, read_fingerprint
 from partoken.training.optim import ScheduledOptimizer, build_optimizer, build_scheduler, count_steps
 from partoken.training.settings import TrainSettings
 
@@ -168,7 +168,9 @@ class ScheduledModule(pl.LightningModule):
             self._log_plan(name, plan)
             lr = plan.lr
         else:
-            lr = plan_run(stages, length, effective_batch=batch).lr
+            lr, scaling = peak_rate(settings, batch)
+            if scaling:
+                log.info("%s", scaling)
         scheduled = build_scheduler(name, settings, build_optimizer(modules, settings, lr), plan)
         scheduled.steps = self._resumed_state(name).get("step", 0)
         count_steps(scheduled, lambda item: self.before_optimizer_step(item))

@@ -17,6 +17,12 @@ def test_any_scheduler_of_torch_can_be_chosen(tmp_path):
     assert [float(r["lr"]) for r in read_table(tmp_path / "lr.csv") if r["group"] == "0"][::7] == [0.1, 0.05, 0.025]
 
 
+def test_settings_of_the_cosine_do_not_matter_beside_a_scheduler_of_torch(tmp_path):
+    chosen = {"_target_": "torch.optim.lr_scheduler.ConstantLR", "factor": 1.0}
+    carry_out(settings(scheduler=chosen, warmup_steps=999, min_lr=9.0), tmp_path)
+    assert {row["lr"] for row in read_table(tmp_path / "lr.csv")} == {"0.1"}
+
+
 def test_reduce_on_plateau_follows_the_monitor(tmp_path):
     chosen = {
         "_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau",
