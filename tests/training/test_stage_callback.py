@@ -8,7 +8,7 @@ import torch
 
 from partoken.errors import UserError
 from partoken.system.tables import read_table
-from partoken.training import engine
+from partoken.training import stage_run
 from partoken.training.engine import carry_out
 from tests.training.runs import settings
 
@@ -23,7 +23,7 @@ def test_a_part_frozen_in_one_of_two_uneven_stages_does_not_move_there(tmp_path)
         def on_train_epoch_end(self, trainer, module):
             watched.append([p.detach().clone() for p in module.network[0].parameters()])
 
-    with unittest.mock.patch.object(engine, "stopping_callbacks", lambda train: [Watch()]):
+    with unittest.mock.patch.object(stage_run, "stopping_callbacks", lambda train: [Watch()]):
         summary = carry_out(settings(**chosen), tmp_path)
     rates = [float(r["lr"]) for r in read_table(tmp_path / "lr.csv") if r["group"] == "0"]
     assert rates[::7] == pytest.approx([0.1, 0.05, 0.02])
@@ -46,7 +46,7 @@ class First(pl.Callback):
 @pytest.mark.parametrize(("part", "prefix"), [("network.0", "network.0."), ("network.2", "network.2.")])
 def test_a_frozen_part_does_not_move_and_everything_else_does(tmp_path, part, prefix):
     watch = First()
-    with unittest.mock.patch.object(engine, "stopping_callbacks", lambda train: [watch]):
+    with unittest.mock.patch.object(stage_run, "stopping_callbacks", lambda train: [watch]):
         carry_out(settings(freeze=[part]), tmp_path)
     for name, value in watch.before.items():
         assert torch.equal(value, watch.after[name]) == name.startswith(prefix), name
