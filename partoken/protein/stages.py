@@ -40,12 +40,12 @@ class CodebookStart(TrainStage[TrainSettings]):
 
     def check_model(self, model: nn.Module) -> None:
         """Rejects a network without codes; see `TrainStage.check_model`."""
-        super().check_model(model)
         settings = getattr(getattr(model, "network", None), "settings", None)
         if settings is None or settings.partition == "none":
             raise UserError(f"{self.path}: k-means needs a codebook; this model has none (model.partition=none)")
         if settings.bypass_codebook:
             raise UserError(f"{self.path}: k-means needs a codebook; set model.bypass_codebook=false in this stage")
+        super().check_model(model)
 
     def prepare(self, model: ParTokenTask, batches: Iterable[ChainBatch]) -> None:  # type: ignore[override]
         """Places the codes by k-means on the substructures of `kmeans_batches` training batches."""

@@ -108,6 +108,7 @@ class ParToken(nn.Module):
         if self.partitioner is None:
             return self._classify_whole_chains(h, graph)
         partition = self.partition(h, graph)
+        assert self.codebook is not None, "a network with a partition has a codebook"
         quantize = self.codebook.bypass if self.settings.bypass_codebook else self.codebook
         quantized = quantize(self.to_code(partition.features), partition.mask)
         reads_codes = self.settings.tokens_from == "codes"
@@ -182,6 +183,7 @@ class ParToken(nn.Module):
         """
         assert self.codebook is not None, "a network without a partition has no codes"
         _, substructures = self._collect_features(batches)
+        assert substructures is not None
         self.codebook.start(substructures)
         return len(substructures)
 
