@@ -168,12 +168,15 @@ def split_name(value: object) -> str:
 
 def _load(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # NumPy leaves a damaged file open if it opens the file itself.
+        with open(path, "rb") as raw:
+            file = np.load(raw, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise BadTile("not an NPZ file: it holds a single array")
-            names = [name for name in file.files if name in (*RADAR_BANDS, *OPTICAL_BANDS, *FACTS)]
-            others = [name for name in file.files if name not in names]
-            found = {name: file[name] for name in names}
+            with file:
+                names = [name for name in file.files if name in (*RADAR_BANDS, *OPTICAL_BANDS, *FACTS)]
+                others = [name for name in file.files if name not in names]
+                found = {name: file[name] for name in names}
     except BadTile:
         raise
     except FileNotFoundError:
