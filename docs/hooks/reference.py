@@ -24,7 +24,7 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "train/default": (TrainSettings,),
     "model/partoken": (NetworkSettings, LossSettings),
 }
-ERRORS = ("UserError", "ScheduleError")
+ERRORS = ("UserError", "ScheduleError", "BadTile")
 
 
 def settings_table(name: str) -> str:
