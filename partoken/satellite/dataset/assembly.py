@@ -95,7 +95,7 @@ def wrong_sizes(store: TileStore, crop: int | None) -> list[Skipped]:
     return found
 
 
-def check_offsets(infos: Sequence[TileInfo], assumed: str | int) -> None:
+def check_offsets(infos: Sequence[TileInfo], assumed: int | None) -> None:
     """Checks that all tiles were read with one offset.
 
     Arguments:
@@ -103,7 +103,7 @@ def check_offsets(infos: Sequence[TileInfo], assumed: str | int) -> None:
         assumed: `data.s2_offset`.
 
     Raises:
-        UserError: some tiles carry an offset and others do not, or with "auto" only some say.
+        UserError: some tiles carry an offset and others do not, or, with None, only some say.
     """
     first: dict[tuple[int, bool], str] = {}
     for info in infos:
@@ -111,10 +111,10 @@ def check_offsets(infos: Sequence[TileInfo], assumed: str | int) -> None:
     if len({offset for offset, _ in first}) > 1:
         with_one, without = (next(file for (o, _), file in first.items() if o == offset) for offset in (1000, 0))
         raise UserError(
-            f"{with_one} carries the optical offset 1000 and {without} does not (data.s2_offset={assumed}): convert "
+            f"{with_one} carries the optical offset 1000 and {without} does not: convert "
             "all tiles in the same way, because a mixture looks like a change of brightness"
         )
-    if assumed == "auto" and len(first) > 1:
+    if assumed is None and len(first) > 1:
         stating = next(file for (_, stated), file in first.items() if stated)
         silent = next(file for (_, stated), file in first.items() if not stated)
         raise UserError(

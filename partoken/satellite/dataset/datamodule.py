@@ -99,7 +99,7 @@ class TileDataModule(ResumableDataModule):
         """The tiles in use."""
         read = self.collection
         check_skipped(self.skipped, read.num_inputs, self.options.max_skipped)
-        check_offsets(read.store.infos, self.provenance.get("s2_offset", "auto"))
+        check_offsets(read.store.infos, self.provenance.get("s2_offset"))
         return select_tiles(read, self.skipped[len(read.skipped) :], self.options, self.seed)
 
     @cached_property

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from partoken.errors import check_choice, did_you_mean
+from partoken.errors import UserError, check_choice, did_you_mean
 from partoken.satellite.tiles.tile import (
     MISSING,
     OPTICAL_BANDS,
@@ -69,18 +69,19 @@ class Units:
 
     s1_units: str = "db"
     """Units of the radar: `RADAR_UNITS`."""
-    s2_offset: str | int = "auto"
-    """Offset of the optical counts in tiles that do not state it: "auto", 0 or 1000. With "auto" it is 0, and either
-    all tiles or none must state it."""
+    s2_offset: int | None = None
+    """Offset of the optical counts in tiles that do not state it: 0 or 1000. None: it is 0, and either all tiles or
+    none must state it."""
 
     def __post_init__(self) -> None:
         check_choice("data.s1_units", self.s1_units, RADAR_UNITS)
-        check_choice("data.s2_offset", str(self.s2_offset), ("auto", *map(str, OFFSETS)))
+        if self.s2_offset is not None and (isinstance(self.s2_offset, bool) or self.s2_offset not in OFFSETS):
+            raise UserError(f"data.s2_offset={self.s2_offset}: choose 0, 1000 or null")
 
     @property
     def assumed_offset(self) -> int:
         """Offset of tiles that do not state theirs."""
-        return 0 if self.s2_offset == "auto" else int(self.s2_offset)
+        return self.s2_offset or 0
 
 
 def read_tile(
@@ -122,12 +123,12 @@ def tile_of_arrays(
     known = _facts(arrays, facts)
     stated = _whole(known, "s2_offset", OFFSETS, "0 or 1000")
     offset = units.assumed_offset if stated is None else stated
-    radar = np.stack([arrays[band] for band in RADAR_BANDS]).astype(np.float64)
+    radar = np.stack([arrays[band] for band in RADAR_BANDS]).astype(np.float32)
     s1 = pack_radar(to_decibel(radar, units.s1_units))
     s2 = np.full((len(OPTICAL_BANDS), *s1.shape[1:]), MISSING, np.int16)
     has_optical = OPTICAL_BANDS[0] in bands
     if has_optical:
-        counts = np.stack([arrays[band] for band in OPTICAL_BANDS]).astype(np.float64)
+        counts = np.stack([arrays[band] for band in OPTICAL_BANDS]).astype(np.float32)
         check_optical(counts)
         check_subtracted(counts, offset)
         s2 = pack_optical(counts, offset)

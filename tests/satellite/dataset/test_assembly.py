@@ -78,13 +78,13 @@ def test_no_tile_at_all_is_an_error_too():
 def test_a_mixture_of_tiles_with_and_without_an_offset_is_refused_with_two_names():
     mixed = [info("a", offset=0, offset_stated=True), info("b", offset=1000, offset_stated=True)]
     with pytest.raises(UserError, match=r"b.npz carries the optical offset 1000 and a.npz does not"):
-        check_offsets(mixed, "auto")
+        check_offsets(mixed, None)
     for infos in ([mixed[0]] * 3, [mixed[1]] * 3, [info("c")] * 3):
-        check_offsets(infos, "auto")
+        check_offsets(infos, None)
 
 
 def test_tiles_that_state_nothing_beside_tiles_that_do_need_the_option():
     infos = [info("a", offset=0, offset_stated=True), info("b")]
     with pytest.raises(UserError, match=r"a.npz states its optical offset and b.npz does not: set data.s2_offset"):
-        check_offsets(infos, "auto")
+        check_offsets(infos, None)
     check_offsets(infos, 0)

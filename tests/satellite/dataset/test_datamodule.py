@@ -98,7 +98,7 @@ def test_the_settings_are_plain_and_describe_the_training_tiles(root):
     assert settings["bands"] == ["b2", "b3", "b4", "b8"]
     assert settings["num_train_tiles"] == len(training) and settings["num_train_scenes"] >= 2
     assert set(settings["baselines"]["tiles"]) == training
-    assert settings["source"] == {"name": "tiles", "s1_units": "db", "s2_offset": "auto", "tile_size": [16, 16]}
+    assert settings["source"] == {"name": "tiles", "s1_units": "db", "s2_offset": None, "tile_size": [16, 16]}
     batches = [data.dataset("train")[[(i, -1)]] for i in range(len(training))]
     radar = torch.cat([batch.s1 for batch in batches])
     torch.testing.assert_close(torch.tensor(settings["s1_mean"]), radar.mean((0, 2, 3)), rtol=1e-5, atol=1e-4)

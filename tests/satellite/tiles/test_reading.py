@@ -149,7 +149,7 @@ def test_a_tile_without_optical_bands_is_enough_for_a_prediction(tmp_path):
     "options, message",
     [
         ({"s1_units": "decibel"}, "data.s1_units=decibel: choose db or linear."),
-        ({"s2_offset": 100}, "data.s2_offset=100: choose auto, 0 or 1000"),
+        ({"s2_offset": 100}, "data.s2_offset=100: choose 0, 1000 or null"),
         ({"s2_offset": True}, "data.s2_offset=True"),
     ],
     ids=str,
