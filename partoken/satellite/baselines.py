@@ -108,7 +108,8 @@ class Ridge(nn.Module):
 def radar_features(s1: Tensor, s1_mask: Tensor, scales: Iterable[int]) -> Tensor:
     """Computes means of VV and VH over boxes of several sizes, their squares, and their product, `[B, 5 scales, H, W]`.
 
-    A box averages its valid pixels only; a box without any has the value 0. At the border a box is smaller.
+    The largest boxes come first. A box averages its valid pixels only; a box without any has the value of the next
+    larger one, at last of the whole tile, which is 0 without a valid pixel. At the border a box is smaller.
 
     Arguments:
         s1: radar in dB, `[B, 2, H, W]`.
@@ -116,13 +117,16 @@ def radar_features(s1: Tensor, s1_mask: Tensor, scales: Iterable[int]) -> Tensor
         scales: odd sides of the boxes, in pixels.
     """
     weight = s1_mask.unsqueeze(1).to(s1.dtype)
-    stacked = torch.cat([s1 * weight, weight], 1)
+    stacked = torch.cat([s1.masked_fill(~s1_mask.unsqueeze(1), 0), weight], 1)
     integral = F.pad(stacked.double().cumsum(2).cumsum(3), (1, 0, 1, 0))
-    features = []
-    for scale in scales:
+    whole = stacked.sum((2, 3), keepdim=True)
+    coarser = whole[:, :2] / whole[:, 2:].clamp(min=1)
+    features: list[Tensor] = []
+    for scale in sorted(scales, reverse=True):
         sums = _box_sums(integral, scale).to(s1.dtype)
-        mean = sums[:, :2] / sums[:, 2:].clamp(min=1)
+        mean = torch.where(sums[:, 2:] > 0.5, sums[:, :2] / sums[:, 2:].clamp(min=1), coarser)
         features += [mean, mean.square() / 10, mean.prod(1, keepdim=True) / 10]
+        coarser = mean
     return torch.cat(features, 1)
 
 

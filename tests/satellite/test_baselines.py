@@ -86,3 +86,14 @@ def test_the_regression_beats_the_median_where_radar_decides_the_bands():
         name: (predict_baseline(name, content, other) - other.s2)[valid].abs().mean() for name in ("median", "ridge")
     }
     assert errors["ridge"] < 0.5 * errors["median"]
+
+
+def test_a_box_without_a_valid_pixel_has_the_mean_of_the_next_larger_one():
+    batch = make_batch(1)
+    mask = batch.s1_mask.clone()
+    mask[:, 5:12, 5:12] = False
+    features = radar_features(batch.s1, mask, [1, 3, 9])
+    large, medium, small = features[0, 0], features[0, 5], features[0, 10]
+    assert small[8, 8] == medium[8, 8] == large[8, 8] != 0
+    nothing = radar_features(batch.s1, torch.zeros_like(mask), [1, 3, 9])
+    assert not nothing.any()
