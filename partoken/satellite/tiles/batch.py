@@ -1,0 +1,83 @@
+"""Batches of tiles as the networks take them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from partoken.satellite.tiles.tile import COUNTS, MISSING, RADAR_STEP, Tile
+
+__all__ = ["TileBatch", "collate"]
+
+
+@dataclass(frozen=True, eq=False)
+class TileBatch:
+    """B tiles of one size.
+
+    Lightning moves a batch to the device with `to`; PyTorch's data loaders pin it with `pin_memory`.
+    """
+
+    s1: Tensor
+    """float32 [B, 2, H, W]: radar VV and VH in dB, 0 where missing."""
+    s1_mask: Tensor
+    """bool [B, H, W]: True where both radar bands are valid."""
+    s2: Tensor
+    """float32 [B, 4, H, W]: reflectance of b2, b3, b4 and b8, 0 where missing."""
+    s2_mask: Tensor
+    """bool [B, H, W]: True where all optical bands are valid."""
+    month: Tensor
+    """int64 [B]: 1 to 12, 0 if unknown."""
+    biome: Tensor
+    """int64 [B]: 0 to 15, -1 if unknown."""
+    ids: tuple[str, ...]
+    """B names of tiles."""
+    scenes: tuple[str, ...]
+    """B names of scenes."""
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: Any, non_blocking: bool = True) -> "TileBatch":
+        """Returns the batch on another device."""
+        return self._map(lambda t: t.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> "TileBatch":
+        """Returns the batch in page-locked memory, which a GPU can copy while it computes."""
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> "TileBatch":
+        tensors = (self.s1, self.s1_mask, self.s2, self.s2_mask, self.month, self.biome)
+        s1, s1_mask, s2, s2_mask, month, biome = map(function, tensors)
+        return TileBatch(s1, s1_mask, s2, s2_mask, month, biome, self.ids, self.scenes)
+
+
+def collate(tiles: Sequence[Tile]) -> TileBatch:
+    """Joins tiles of one size into a batch, in dB and reflectance.
+
+    Arguments:
+        tiles: B tiles, at least one.
+    """
+    s1, s1_mask = _unpack([tile.s1 for tile in tiles], RADAR_STEP)
+    s2, s2_mask = _unpack([tile.s2 for tile in tiles], 1 / COUNTS)
+    return TileBatch(
+        s1=s1,
+        s1_mask=s1_mask,
+        s2=s2,
+        s2_mask=s2_mask,
+        month=torch.tensor([tile.info.month for tile in tiles], dtype=torch.int64),
+        biome=torch.tensor([tile.info.biome for tile in tiles], dtype=torch.int64),
+        ids=tuple(tile.info.id for tile in tiles),
+        scenes=tuple(tile.info.scene for tile in tiles),
+    )
+
+
+def _unpack(bands: Sequence[np.ndarray], step: float) -> tuple[Tensor, Tensor]:
+    """Returns values, float32 [B, C, H, W], 0 where missing; and the mask of valid pixels, bool [B, H, W]."""
+    packed = torch.from_numpy(np.stack(bands))
+    valid = packed[:, 0] != MISSING
+    # In float64, so that a count of 1234 is exactly the float32 nearest to 0.1234.
+    values = (packed.double() * step).float()
+    return values * valid[:, None], valid
