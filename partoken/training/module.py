@@ -293,11 +293,12 @@ class ScheduledModule(pl.LightningModule):
 
     def _check_names(self, names: list[str]) -> None:
         """Rejects settings of an optimizer that this task does not have, and schedulers that it cannot step."""
-        for name in self.train_settings.optimizers or {}:
+        key = "train" if "optimizers" not in self.stage.settings.origin else self.stage.path
+        for name in self.train_settings.optimizers_of(self.position.number):
             if name not in names:
                 known = f"its optimizers are {', '.join(names)}" if names != [""] else "it has a single optimizer"
                 raise UserError(
-                    f"train.optimizers.{name}: the model has no such optimizer, {known}.{did_you_mean(name, names)}"
+                    f"{key}.optimizers.{name}: the model has no such optimizer, {known}.{did_you_mean(name, names)}"
                 )
         if names != [""] and self.train_settings.scheduler is not None:
             raise UserError("train.scheduler: a model with several optimizers needs the schedule of train; set it null")

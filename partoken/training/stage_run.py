@@ -123,6 +123,7 @@ class StageRun:
             }
         )
         if trainer.is_global_zero:
+            self.stage.finish(module, data, self.folder, Path(tested))
             finish_stage(self.checkpoints, self.stage.name, Path(tested), part)
         trainer.strategy.barrier("stage")
         return part, dict(of_task)
