@@ -46,6 +46,8 @@ TYPED_GROUPS = ("data", "model")
 """Groups whose values must have the types of their defaults; `train` names a class that checks its own, and Lightning
 checks `trainer`."""
 
+STAGE_OVERRIDE = re.compile(r"train\.stages\.(\w+)\.")
+
 RUN_ARGUMENTS = ("callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "fast_dev_run")
 """Arguments of Lightning's Trainer that the run sets itself."""
 
@@ -65,6 +67,7 @@ def compose(overrides: Sequence[str], config_dir: str | os.PathLike[str] | None 
     """
     _check_group_choices(overrides)
     _check_config_dir(config_dir)
+    overrides = _open_stages(overrides, config_dir)
     try:
         cfg = _compose(overrides, config_dir)
     except (HydraException, OmegaConfBaseException) as error:
@@ -174,13 +177,13 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
 
     options = get_args_parser().parse_args(list(arguments))
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=PRIMARY)(run_job)
-    sys.argv[1:] = arguments  # Hydra takes its arguments from there
-    if options.config_path is not None and "://" not in options.config_path:
-        # Hydra would look beside this package; the last value wins
-        sys.argv.append(f"--config-path={Path(options.config_path).resolve()}")
     try:
         _check_group_choices(options.overrides)
         _check_config_dir(options.config_dir)
+        sys.argv[1:] = _open_stages(arguments, options.config_dir)  # Hydra takes its arguments from there
+        if options.config_path is not None and "://" not in options.config_path:
+            # Hydra would look beside this package; the last value wins
+            sys.argv.append(f"--config-path={Path(options.config_path).resolve()}")
         main()
         if user_errors:
             raise user_errors[0]
@@ -216,6 +219,23 @@ def _compose(overrides: Sequence[str], config_dir: str | os.PathLike[str] | None
         return hydra.compose(PRIMARY, list(overrides))
     finally:
         GlobalHydra.instance().clear()
+
+
+def _open_stages(words: Sequence[str], config_dir: str | os.PathLike[str] | None) -> list[str]:
+    """Lets overrides set keys of a known stage that its file does not list; `TrainSettings` checks these keys.
+
+    Arguments:
+        words: overrides, and Hydra's options.
+        config_dir: a folder of the user with more YAML files.
+    """
+    if not any(STAGE_OVERRIDE.match(word) for word in words):
+        return list(words)
+    try:
+        stages = _compose(_defaults(words), config_dir).train.stages or {}
+    except (HydraException, OmegaConfBaseException):
+        return list(words)  # the error is explained where the whole configuration is composed
+    known = [match and match.group(1) in stages for match in map(STAGE_OVERRIDE.match, words)]
+    return [f"++{word}" if is_known else word for word, is_known in zip(words, known, strict=True)]
 
 
 def _check_config_dir(config_dir: str | os.PathLike[str] | None) -> None:
@@ -282,6 +302,8 @@ def _check(cfg: DictConfig, overrides: Sequence[str], config_dir: str | os.PathL
             if path in known:
                 if group in TYPED_GROUPS:
                     _check_type(path, value, known[path])
+            elif path.startswith("train.stages."):
+                continue  # `TrainSettings` knows the keys of each kind of stage
             elif not any(path.startswith(f"{key}.") for key in known):  # a mapping may replace a null
                 raise UserError(f"{path} is not a key of the configuration.{did_you_mean(path, known)}")
     instantiate(plain_group(cfg, "train"), "train")

@@ -27,7 +27,7 @@ SETTINGS: dict[str, tuple[type, ...]] = {
     "model/axion_stage1": (TranslatorSettings, Stage1Losses),
     "model/axion_stage2": (RefinerSettings, Stage2Losses),
 }
-ERRORS = ("UserError", "ScheduleError")
+ERRORS = ("UserError", "ScheduleError", "BadTile")
 
 
 def settings_table(name: str) -> str:

@@ -112,10 +112,11 @@ class Predictor:
         logits = output.logits.float()
         probabilities = (logits.sigmoid() if self.multi_label else logits.softmax(-1)).cpu()
         tokens, importance = output.tokens.cpu(), output.importance.float().cpu()
+        cluster_mask = output.cluster_mask.cpu()
         assignments = output.assignment.cpu().split(batch.ptr.diff().tolist())
         predictions = []
         for i, chain in enumerate(chains):
-            present = (tokens[i] >= 0).nonzero().flatten().tolist()
+            present = cluster_mask[i].nonzero().flatten().tolist()
             residues = [(assignments[i] == k).nonzero().flatten().tolist() for k in present]
             predictions.append(
                 Prediction(

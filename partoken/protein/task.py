@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,8 @@ from partoken.protein.model.codebook import Codebook
 from partoken.protein.model.head import Standardise
 from partoken.protein.model.partoken import ParToken, ParTokenOutput
 from partoken.protein.model.settings import split_settings
-from partoken.training.module import ScheduledModule, is_under
+from partoken.training.module import ScheduledModule
+from partoken.training.stages import is_under
 
 __all__ = ["CALIBRATION_CHAINS", "ParTokenTask"]
 
@@ -71,8 +72,7 @@ class ParTokenTask(ScheduledModule):
                 "because a chain then has no single class to weight it by"
             )
         self.coordinate_noise = loss.coordinate_noise
-        self.weights = {
-            "task": 1.0,
+        self.loss_weights = {
             "vq": loss.lambda_vq,
             "entropy": loss.lambda_ent,
             "coverage": loss.lambda_psc,
@@ -83,6 +83,13 @@ class ParTokenTask(ScheduledModule):
         self._evaluated: list[dict[str, Tensor]] = []
         self._latest: deque[ChainBatch] = deque()
         self.test_results: dict[str, Any] = {}
+
+    @classmethod
+    def outline(cls, *, train: Mapping[str, Any], **model: Any) -> Self:
+        """Creates the task for two classes without memory for its weights; see `ScheduledModule.outline`."""
+        data = {"class_names": ["a", "b"], "class_counts": {"train": [1, 1]}, "train_chains": 2, "multi_label": False}
+        with torch.device("meta"):
+            return cls(train=train, data=data, **model)
 
     def _set_class_prior(self, balance: float) -> None:
         """Weights the classes, and starts the network at their weighted frequencies in the training chains."""
@@ -114,10 +121,11 @@ class ParTokenTask(ScheduledModule):
             label: Class numbers, `[B]` int64; or zeros and ones, `[B, C]` float32, if a chain may have several labels.
         """
         terms = {"task": self._cross_entropy(output.logits, label), **output.losses}
-        if self.weights["summary"] and self.network.partitioner is not None:
+        if self.loss_weights["summary"] and self.network.partitioner is not None:
             second_answer = self.network.head.logits(output.summary)
             terms["summary"] = self._cross_entropy(second_answer, label)
-        weighted = (self.weights[name] * term for name, term in terms.items() if self.weights[name])
+        weights = {"task": 1.0, **self.loss_weights}
+        weighted = (weights[name] * term for name, term in terms.items() if weights[name])
         return sum(weighted), terms
 
     def _cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:
@@ -139,7 +147,7 @@ class ParTokenTask(ScheduledModule):
                 module.frozen = is_under(name, parts)
 
     def on_train_epoch_start(self) -> None:
-        self.network.set_epoch(self.current_epoch)
+        self.network.set_epoch(self.run_epoch)
 
     def training_step(self, batch: ChainBatch, batch_idx: int) -> Tensor:
         self._remember(batch)
@@ -213,11 +221,12 @@ class ParTokenTask(ScheduledModule):
         """Describes codes and substructures in one sentence each; a network without a partition has neither."""
         if self.network.partitioner is None:
             return {}
-        num_codes = self.network.settings.codebook_size
+        settings = self.network.settings
+        use = (
+            f"{codebook['used_codes']} of {settings.codebook_size} codes used, perplexity {codebook['perplexity']:.1f}"
+        )
         return {
-            "codebook": (
-                f"{codebook['used_codes']} of {num_codes} codes used, perplexity {codebook['perplexity']:.1f}"
-            ),
+            "codebook": "bypassed" if settings.bypass_codebook else use,
             "partition": (
                 f"{partition['coverage']:.0%} of the residues in {partition['mean_count']:.1f} substructures "
                 f"of {partition['mean_size']:.1f} residues"

@@ -7,6 +7,7 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
+from partoken.schedule.plot import mark_stages
 from partoken.system.tables import read_table
 
 __all__ = ["plot_losses", "plot_matrix", "plot_rates"]
@@ -28,7 +29,7 @@ def plot_losses(
     epoch_line: Sequence[str] | None = None,
     best_epoch: int | None = None,
 ) -> None:
-    """Draws the training and validation loss, and the validation scores, of each epoch.
+    """Draws the training and validation loss, and the validation scores, of each epoch, with the borders of stages.
 
     Arguments:
         table: a run's `metrics.csv`.
@@ -61,6 +62,7 @@ def plot_losses(
     else:
         axes.set_title("Losses")
 
+    mark_stages(axes, _stage_starts(rows))
     if best_epoch is not None:
         axes.axvline(best_epoch + 1, color=MUTED, linewidth=0.8)
         axes.annotate(" best", (best_epoch + 1, axes.get_ylim()[1]), color=MUTED, va="top")
@@ -142,6 +144,15 @@ def _column(rows: Sequence[Mapping[str, str]], name: str) -> tuple[list[int], li
     cells = [(int(row["epoch"]) + 1, float(row[name])) for row in rows if row.get(name)]
     finite = [(epoch, value) for epoch, value in cells if math.isfinite(value)]
     return [epoch for epoch, _ in finite], [value for _, value in finite]
+
+
+def _stage_starts(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
+    """Returns the place before the first epoch of each stage, by its name; nothing for a run without named stages."""
+    starts: dict[str, float] = {}
+    for row in rows:
+        if row.get("stage"):
+            starts.setdefault(row["stage"], int(row["epoch"]) + 0.5)
+    return starts
 
 
 def _score_columns(rows: Sequence[Mapping[str, str]], epoch_line: Sequence[str] | None) -> list[str]:

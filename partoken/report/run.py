@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def present(folder: Path) -> None:
 
 
 def format_summary(summary: Mapping[str, Any]) -> list[str]:
-    """Returns the summary of a run as lines: the test scores beside every baseline, then facts.
+    """Returns the summary of a run as lines: its stages, the test scores beside every baseline, then facts.
 
     Arguments:
         summary: the content of `summary.json`. `Task.summary` in `partoken/training/domain.py` describes the keys that
@@ -68,7 +68,28 @@ def format_summary(summary: Mapping[str, Any]) -> list[str]:
     }
     width = max(16, *map(len, facts))
     lines = [f"{name:<{width}}  {fact}" for name, fact in facts.items() if fact]
-    return _score_table(summary["test"], summary.get("baselines", {})) + lines
+    return _stage_table(summary.get("stages", [])) + _score_table(summary["test"], summary.get("baselines", {})) + lines
+
+
+def _stage_table(stages: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Returns a line for each stage: epochs, best monitored value, test of its best checkpoint, time."""
+    if not stages:
+        return []
+    monitor = stages[-1]["monitor"]["name"]
+    scores = [name for name in stages[-1]["test"] if name != "loss"]
+    rows = [["stage", "epochs", f"best {monitor}", *(f"test {name.replace('_', ' ')}" for name in scores), "seconds"]]
+    for stage in stages:
+        first = stage["first_epoch"] + 1
+        epochs = f"{first}-{first + stage['epochs'] - 1}" if stage["epochs"] > 1 else str(first)
+        values = [stage["monitor"]["best"] if stage["monitor"]["name"] == monitor else None]
+        values += [stage["test"].get(name) for name in scores]
+        rows.append([stage["name"], epochs, *map(_number, values), f"{stage['seconds']:.0f}"])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        f"{row[0]:<{widths[0]}}   "
+        + "   ".join(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
+        for row in rows
+    ]
 
 
 def _score_table(scores: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]) -> list[str]:

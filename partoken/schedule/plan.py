@@ -173,7 +173,7 @@ def make_plan(settings: ScheduleSettings, length: RunLength, *, effective_batch:
     if warmup >= total:
         unit = settings.schedule_interval
         problem = f"warm-up takes {count(warmup, unit)} ({source}) of a run of {count(total, unit)}"
-        fix = f"set {settings.key(f'warmup_{unit}s')} below {total}, or train longer (train.epochs)"
+        fix = f"set {settings.key(f'warmup_{unit}s')} below {total}, or train longer ({settings.key('epochs')})"
         raise ScheduleError(f"{problem}, so the peak rate would never be reached: {fix}")
     floor = EPOCH_WARMUP_FLOOR if settings.schedule_interval == "epoch" else 0.0
     curve = WarmupCosine(warmup, total, floor, settings.num_cycles)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import cycle
+from itertools import accumulate, cycle
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ from partoken.schedule.curve import WarmupCosine
 from partoken.schedule.plan import Plan
 from partoken.schedule.stages import StagedPlan
 
-__all__ = ["FAMILIES", "plot_applied", "plot_families", "plot_plans", "terminal_plot", "write_gallery"]
+__all__ = ["FAMILIES", "mark_stages", "plot_applied", "plot_families", "plot_plans", "terminal_plot", "write_gallery"]
 
 AnyPlan = Plan | StagedPlan
 
@@ -64,7 +64,8 @@ def plot_plans(plans: Mapping[str, AnyPlan], path: Path, title: str) -> None:
     if len(plans) > 1:
         axes.legend(frameon=False, loc="upper right")
     elif isinstance(first, StagedPlan):
-        _mark_stages(axes, first)
+        _shade_warmups(axes, first)
+        mark_stages(axes, dict(zip((stage.stage for stage in first.plans), first.starts, strict=True)))
     elif first.curve is not None:
         _mark_key_rates(axes, first)
     figure.savefig(path, dpi=150)
@@ -80,15 +81,10 @@ def _draw_stages(axes: Any, plan: AnyPlan, *, label: str, **style: Any) -> None:
         label = "_nolegend_"
 
 
-def _mark_stages(axes: Any, plan: StagedPlan) -> None:
-    """Marks the warm-up and the beginning of each stage, and writes its name."""
+def _shade_warmups(axes: Any, plan: StagedPlan) -> None:
     for stage, start in zip(plan.plans, plan.starts, strict=True):
         if stage.curve is not None:
             axes.axvspan(start, start + stage.curve.warmup, color=BLUE, alpha=0.09, linewidth=0)
-        if start:
-            axes.axvline(start, color=INK, linewidth=0.8, linestyle=":")
-        top = (start, axes.get_ylim()[1])
-        axes.annotate(stage.stage, top, (4, -4), textcoords="offset points", va="top", color=INK)
 
 
 def _mark_key_rates(axes: Any, plan: Plan) -> None:
@@ -135,8 +131,33 @@ def plot_applied(
     verdict = "planned = applied" if largest == 0 else f"applied differs from planned by up to {largest:.1e}"
     axes.set(title=f"Learning rate of every optimizer step: {verdict}", ylim=(0, None))
     axes.legend(frameon=False)
+    mark_stages(axes, _step_starts(next(iter(by_name.values()))))
     figure.savefig(path, dpi=150)
     return largest
+
+
+def mark_stages(axes: Any, starts: Mapping[str, float]) -> None:
+    """Marks where the stages of a run begin, and writes their names along the marks.
+
+    Arguments:
+        axes: of matplotlib, with its limits set.
+        starts: beginning of each stage on the horizontal axis, by its name, in order.
+    """
+    left, top = axes.get_xlim()[0], axes.get_ylim()[1]
+    for number, (name, start) in enumerate(starts.items()):
+        if number:
+            axes.axvline(start, color=INK, linewidth=0.8, linestyle=":")
+        place = {"rotation": 90, "ha": "left", "va": "top", "fontsize": "small", "color": INK}
+        axes.annotate(name, (max(start, left), top), (3, -4), textcoords="offset points", **place)
+
+
+def _step_starts(plan: AnyPlan) -> dict[str, float]:
+    """Returns the optimizer step at which each stage of a plan begins; nothing if it has one stage or is not known."""
+    steps = [stage.total_steps for stage in plan.plans]
+    if len(steps) == 1 or None in steps:
+        return {}
+    starts = accumulate((number or 0 for number in steps[:-1]), initial=0)
+    return dict(zip((stage.stage for stage in plan.plans), starts, strict=True))
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,9 @@ __all__ = ["Stage", "StagedPlan", "needs_batches", "plan_run", "read_fingerprint
 JUMP = 2
 """Factor between the rates before and after the beginning of a stage from which it is called a jump."""
 
+NEGLIGIBLE = 0.01
+"""Fraction of the highest peak; a jump between two smaller rates is not mentioned."""
+
 Settings = TypeVar("Settings", bound=ScheduleSettings)
 
 
@@ -30,15 +33,35 @@ class Stage(Generic[Settings]):
     name: str = ""
     """Name in the configuration; "" if it has none."""
     epochs: int | None = None
-    """Epochs of the stage; None: the run has no list of stages, and the trainer decides its length."""
+    """Epochs of the stage, if they decide its length."""
+    steps: int | None = None
+    """Optimizer steps of the stage, if they decide its length."""
+
+    @property
+    def has_length(self) -> bool:
+        """False: the run has no list of stages, and the trainer decides its length."""
+        return self.epochs is not None or self.steps is not None
+
+    def length(self, trainer: RunLength) -> RunLength:
+        """Returns the length of the stage.
+
+        Arguments:
+            trainer: the length that the trainer alone decides; its `steps_per_epoch` is that of this stage's data.
+        """
+        if not self.has_length:
+            return trainer
+        return RunLength.count(epochs=self.epochs, max_steps=self.steps, steps_per_epoch=trainer.steps_per_epoch)
 
 
-def plan_run(stages: Sequence[Stage[Any]], length: RunLength, *, effective_batch: float = 1) -> "Plan | StagedPlan":
+def plan_run(
+    stages: Sequence[Stage[Any]], length: RunLength | Sequence[RunLength], *, effective_batch: float = 1
+) -> "Plan | StagedPlan":
     """Makes the plan of a run.
 
     Arguments:
-        stages: of the run, in order; one without `epochs`, or any number with.
-        length: of the run; of a list of stages only its `steps_per_epoch` is used.
+        stages: of the run, in order; one without a length, or any number with.
+        length: that the trainer alone decides; with several data sets, of each stage. Of stages with a length only its
+            `steps_per_epoch` is used.
         effective_batch: samples of one optimizer step, over all devices.
 
     Raises:
@@ -49,26 +72,26 @@ def plan_run(stages: Sequence[Stage[Any]], length: RunLength, *, effective_batch
     >>> [plan.rate(epoch) for epoch in range(5)], plan.total_steps
     ([0.1, 0.1, 0.01, 0.01, 0.01], 50)
     """
-    if len(stages) == 1 and stages[0].epochs is None:
-        return make_plan(stages[0].settings, length, effective_batch=effective_batch)
-    if length.max_steps is not None:
-        raise ScheduleError(f"trainer.max_steps={length.max_steps}: the stages of train.stages end by their epochs")
+    lengths = [length] * len(stages) if isinstance(length, RunLength) else list(length)
     plans = []
-    for number, stage in enumerate(stages, 1):
-        name = stage.name or str(number)
-        own_length = RunLength.count(epochs=stage.epochs, max_steps=None, steps_per_epoch=length.steps_per_epoch)
+    for stage, trainer in zip(stages, lengths, strict=True):
+        if stage.has_length and trainer.max_steps is not None:
+            raise ScheduleError(f"trainer.max_steps={trainer.max_steps}: the stages of train.stages end by themselves")
         try:
-            plan = make_plan(stage.settings, own_length, effective_batch=effective_batch)
+            plan = make_plan(stage.settings, stage.length(trainer), effective_batch=effective_batch)
         except ScheduleError as error:
-            raise ScheduleError(f"stage {name}: {error}") from None
-        plans.append(replace(plan, stage=name))
+            raise ScheduleError(f"stage {stage.name}: {error}" if stage.name else str(error)) from None
+        plans.append(replace(plan, stage=stage.name))
     return plans[0] if len(plans) == 1 else StagedPlan(tuple(plans))
 
 
 def needs_batches(stages: Sequence[Stage[Any]], max_steps: int | None) -> bool:
     """Returns whether `plan_run` needs to know the number of batches of an epoch."""
-    moving = [stage.settings for stage in stages if stage.settings.use_cosine_schedule]
-    return any(settings.schedule_interval == "step" or max_steps is not None for settings in moving)
+    by_step = any(stage.settings.schedule_interval == "step" for stage in stages)
+    ends_by_step = max_steps is not None or any(stage.steps is not None for stage in stages)
+    if len(stages) > 1:
+        return by_step or ends_by_step
+    return stages[0].settings.use_cosine_schedule and (by_step or ends_by_step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,9 +208,10 @@ class StagedPlan:
     def _advice_on_joint(self, start: int) -> str:
         """Returns a sentence about a rate that jumps where a stage begins; "" if it does not."""
         before, after = self.rate(start - 1), self.rate(start)
-        stage = self.plans[self.starts.index(start)].stage
-        if max(before, after) <= JUMP * min(before, after):
+        low, high = sorted((before, after))
+        if high <= JUMP * low or high < NEGLIGIBLE * max(plan.lr for plan in self.plans):
             return ""
+        stage = self.plans[self.starts.index(start)].stage
         return f"the rate jumps from {before:.2e} to {after:.2e} where stage {stage} begins"
 
     def fingerprint(self) -> dict[str, Any]:

@@ -5,11 +5,12 @@ import glob
 import json
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["atomic_write", "delete_partial", "write_json"]
+__all__ = ["atomic_write", "delete_partial", "link_or_copy", "write_json"]
 
 
 @contextlib.contextmanager
@@ -73,3 +74,26 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
     """
     with atomic_write(path) as file:
         file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
+
+
+def link_or_copy(source: Path, path: Path) -> None:
+    """Makes `path` the same file as `source`, or a copy where the file system has no hard links.
+
+    It is meant for files that are only ever replaced as a whole, such as checkpoints.
+
+    Arguments:
+        source: the file.
+        path: the second name; its folder exists, and a file that has the name is replaced.
+
+    Raises:
+        OSError: the file cannot be read or written.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        os.link(source, partial)
+    except OSError:
+        with open(source, "rb") as content, atomic_write(path, "wb") as file:
+            shutil.copyfileobj(content, file)
+        return
+    os.replace(partial, path)
+    partial.unlink(missing_ok=True)  # it is still there if `path` was the same file before

@@ -21,6 +21,9 @@ class DataModule(Protocol):
     `prepare_data`, then `setup("fit")`, then `write_report` and `describe`.
     """
 
+    first_epoch: int
+    """Epochs of the run before the stage that is trained; the engine sets it, so that the order of the data differs."""
+
     def prepare_data(self) -> None:
         """Downloads what is missing; Lightning calls it once per machine."""
 
@@ -72,6 +75,9 @@ class Task(Protocol):
     epoch_line: tuple[str, ...]
     """Names of the metrics that are logged on one line after each epoch and drawn in the loss plot."""
 
+    loss_weights: dict[str, float]
+    """Weights of the terms of the loss, by name; a stage may move them from batch to batch (`ramp_epochs`)."""
+
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         """Returns the loss of a batch and logs what `metrics.csv` shall hold."""
 
@@ -86,6 +92,9 @@ class Task(Protocol):
 
     def freeze_parts(self, parts: Sequence[str]) -> None:
         """Freezes the named modules, buffers and running averages included, and unfreezes all others."""
+
+    def load_weights(self, state: Mapping[str, Any]) -> None:
+        """Loads the `state_dict` of an earlier stage's task, with which this stage starts."""
 
     def summary(self) -> Mapping[str, Any]:
         """Returns the domain's part of `summary.json` after the test, in plain values.

@@ -1,47 +1,33 @@
-"""Carries out one run: data, model, trainer, fit, test, summary. It knows no domain."""
+"""Carries out one run: data, its stages one after another, summary. It knows no domain and no kind of stage."""
 
-import importlib
 import logging
-import math
-import platform
-import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from partoken.config import check_trainer_keys, instantiate
+from partoken.config import instantiate
 from partoken.errors import UserError
-from partoken.schedule import RunLength, ScheduleError, plan_run
-from partoken.schedule.length import accumulated_batches, num_devices
-from partoken.schedule.stages import needs_batches
-from partoken.system.checkpoint import read_checkpoint
+from partoken.schedule import Plan, StagedPlan
+from partoken.schedule.length import num_devices
 from partoken.system.files import write_json
+from partoken.training.checks import check_before_reading, check_plans
+from partoken.training.continuing import find_start, settings_of_stages, take_over
 from partoken.training.domain import DataModule
-from partoken.training.freezing import StageFreezer
-from partoken.training.module import ScheduledModule
-from partoken.training.recorders import EpochTable, RateRecorder
-from partoken.training.resume import ExactResume
+from partoken.training.loggers import open_loggers
+from partoken.training.recorders import whole_run
 from partoken.training.settings import TrainSettings
-from partoken.training.trainer import (
-    build_trainer,
-    checkpoint_callbacks,
-    is_main_process,
-    open_loggers,
-    quiet_lightning,
-    stopping_callbacks,
-)
-from partoken.version import __version__
+from partoken.training.stage_run import StageRun
+from partoken.training.stages import ONLY_STAGE, Position
+from partoken.training.summary import finite, versions
+from partoken.training.trainer import is_main_process, quiet_lightning
 
 __all__ = ["Outcome", "carry_out", "check_outcome", "objective", "run"]
 
@@ -89,10 +75,10 @@ def objective(summary: Mapping[str, Any], mode: str) -> float:
 
 
 def carry_out(settings: Mapping[str, Any], folder: Path, *, in_sweep: bool = False) -> dict[str, Any]:
-    """Trains, validates and tests what the settings describe.
+    """Trains, validates and tests what the settings describe, stage by stage; most runs have a single stage.
 
     It leaves `checkpoints/best.ckpt`, `checkpoints/last.ckpt`, `lr.csv`, `metrics.csv` and `summary.json` in the
-    folder.
+    folder, and `checkpoints/NAME/` of each named stage.
 
     Arguments:
         settings: the groups of the config, plain: `data` and `model` with their `_target_`, `train`, `trainer`, and
@@ -110,48 +96,42 @@ def carry_out(settings: Mapping[str, Any], folder: Path, *, in_sweep: bool = Fal
     quiet_lightning()
     log.info("run folder: %s", folder)
     train = TrainSettings.read(settings["train"])
-    _check_before_reading(train, settings["trainer"], in_sweep)
+    check_before_reading(train, settings, in_sweep)
+    stages = train.run_stages()
+    of_stages = settings_of_stages(stages, settings)
+    start = find_start(train, stages, of_stages)
     pl.seed_everything(train.seed, workers=True, verbose=False)
 
-    data = _read_data(settings["data"], train, folder)
-    _check_plans(train, settings["trainer"], data.num_train_batches(num_devices(settings["trainer"])))
-    module: ScheduledModule = instantiate(settings["model"], "model", train=train.plain(), data=data.settings())
-    stages = train.run_stages()
-    rates, epochs = RateRecorder(folder / "lr.csv"), EpochTable(folder / "metrics.csv")
-    best, last = checkpoint_callbacks(folder, train)
-    callbacks = [rates, epochs, ExactResume(), StageFreezer(stages), *stopping_callbacks(train), best, last]
-    arguments = dict(settings["trainer"])
-    if train.stages is not None:
-        arguments["max_epochs"] = sum(stage.epochs or 0 for stage in stages)
+    data = _read_data(settings, train, folder)
+    batches = [own.num_train_batches(num_devices(settings["trainer"])) for own in data]
+    plan = check_plans(train, settings["trainer"], batches)
+    if is_main_process():
+        take_over(start, folder)
+    parts, of_task = list(start.finished), dict[str, Any]()
     with open_loggers(settings, train, folder) as loggers, logging_redirect_tqdm():  # lines above the bars
-        trainer = build_trainer(arguments, module, folder, callbacks, loggers)
-        _fit(trainer, module, data, train.resume_from, last)
-        if train.resume_from is not None and not rates.steps_recorded:
-            raise UserError(
-                f"train.resume_from={train.resume_from}: nothing is left to train after {trainer.current_epoch} epochs "
-                f"and {trainer.global_step} steps; raise train.epochs or trainer.max_steps"
-            )
-        schedule = rates.summary(trainer, module)
-        tested = best.best_model_path or last.best_model_path
-        trainer.test(module, datamodule=_lightning(data), ckpt_path=tested, verbose=False, weights_only=True)
+        for number in range(start.number, len(stages)):
+            position, num_epochs = _position(plan, number)
+            if number:
+                # A run that is resumed at the beginning of a stage draws the same numbers.
+                pl.seed_everything(train.seed + number, workers=True, verbose=False)
+            stage = StageRun(settings, train, stages, position, num_epochs, of_stages, folder, start)
+            part, of_task = stage.carry_out(data[number], loggers, parts[-1] if parts else None)
+            parts.append(part)
 
+    last = {key: value for key, value in parts[-1].items() if key not in ("name", "first_epoch", "loss_weights")}
     content = {
-        **module.summary(),
-        "epoch_line": list(module.epoch_line),
-        "monitor": {"name": train.monitor, "best": best.best_model_score},
-        "schedule": schedule,
-        "num_parameters": sum(parameter.numel() for parameter in module.parameters()),
-        f"{module.unit}_per_second": epochs.units_per_second,
+        **of_task,
+        **last,
+        "schedule": whole_run(parts),
         "seconds": time.perf_counter() - started,
-        "best_checkpoint": str(tested),
-        "best_epoch": read_checkpoint(tested)["epoch"],
-        "epochs": trainer.current_epoch,
+        "epochs": parts[-1]["first_epoch"] + parts[-1]["epochs"],
         "seed": train.seed,
         "run_folder": str(folder),
-        "versions": _versions(),
+        "versions": versions(),
+        **({"stages": parts} if train.stages is not None else {}),
     }
-    summary: dict[str, Any] = _finite(content)
-    if trainer.is_global_zero:
+    summary: dict[str, Any] = finite(content)
+    if is_main_process():
         write_json(folder / "summary.json", summary)
     return summary
 
@@ -169,37 +149,26 @@ def check_outcome(summary: Mapping[str, Any]) -> None:
         raise UserError("the run left its plan: " + "; ".join(errors))
 
 
-def _check_before_reading(train: TrainSettings, trainer: Mapping[str, Any], in_sweep: bool) -> None:
-    """Rejects settings that are wrong for any data, before the data is read."""
-    check_trainer_keys(trainer)
-    _check_plans(train, trainer, num_batches=None)
-    if num_devices(trainer) > 1 and in_sweep:
-        raise UserError(
-            f"trainer.devices={trainer['devices']} inside -m: each further process would replay the whole sweep; "
-            "run one job per command, or one device per job"
-        )
-    if train.resume_from is not None:
-        read_checkpoint(train.resume_from)
+def _read_data(settings: Mapping[str, Any], train: TrainSettings, folder: Path) -> list[DataModule]:
+    """Creates and reads the data of each stage; stages with the same `data` group share it.
 
-
-def _check_plans(train: TrainSettings, trainer: Mapping[str, Any], num_batches: int | None) -> None:
-    """Rejects an impossible schedule.
-
-    Arguments:
-        train: the train settings.
-        trainer: the `trainer` group of the configuration.
-        num_batches: training batches of an epoch on each device; None: unknown, and plans that need it are not made.
+    The report on the data of the first stage goes into the run folder, that on other data into a folder with the name
+    of the stage.
     """
-    length = RunLength.of_trainer(trainer, num_batches)
-    batch = train.batch_size * accumulated_batches(trainer) * num_devices(trainer)
-    for name in train.optimizers or [""]:
-        stages = train.run_stages(name)
-        if train.scheduler is None and (num_batches or not needs_batches(stages, length.max_steps)):
-            plan_run(stages, length, effective_batch=batch)
+    read: list[tuple[Mapping[str, Any], DataModule]] = []
+    modules = []
+    for stage in train.run_stages():
+        group = stage.groups(settings)["data"]
+        known = [module for other, module in read if other == group]
+        if not known:
+            known = [_read_group(group, train, folder / stage.name if read else folder)]
+            read.append((group, known[0]))
+        modules.append(known[0])
+    return modules
 
 
-def _read_data(group: Mapping[str, Any], train: TrainSettings, folder: Path) -> DataModule:
-    """Creates and reads the data, and writes its report even if the data cannot be used."""
+def _read_group(group: Mapping[str, Any], train: TrainSettings, folder: Path) -> DataModule:
+    """Creates and reads data, and writes its report even if the data cannot be used."""
     loading = {"batch_size": train.batch_size, "num_workers": train.num_workers, "seed": train.seed}
     data: DataModule = instantiate(group, "data", **loading)
     try:
@@ -207,45 +176,23 @@ def _read_data(group: Mapping[str, Any], train: TrainSettings, folder: Path) -> 
         data.setup("fit")
     finally:
         if is_main_process():
+            folder.mkdir(exist_ok=True)
             data.write_report(folder)
     for line in data.describe():
         log.info("%s", line)
     return data
 
 
-def _fit(
-    trainer: pl.Trainer, module: ScheduledModule, data: DataModule, resume_from: str | None, last: ModelCheckpoint
-) -> None:
-    try:
-        trainer.fit(module, datamodule=_lightning(data), ckpt_path=resume_from, weights_only=True)
-    except ScheduleError as error:
-        # Once the optimizers exist, only the saved states can be wrong.
-        source = f"train.resume_from={resume_from}: " if module.scheduled else ""
-        raise UserError(f"{source}{error}") from error
-    except MisconfigurationException as error:
-        raise UserError(f"trainer: {error}") from error
-    except SIGTERMException:
-        log.warning("stopped by SIGTERM; continue with train.resume_from=%s", last.best_model_path or "null")
-        sys.exit(143)  # the shell's convention for SIGTERM; with Lightning's 0 a job scheduler believes it is done
-
-
-def _lightning(data: DataModule) -> pl.LightningDataModule:
-    """A data module of the contract is a LightningDataModule; a protocol cannot say so."""
-    return cast(pl.LightningDataModule, data)
-
-
-def _versions() -> dict[str, str]:
-    names = ("torch", "pytorch_lightning", "numpy", "hydra")
-    libraries = {name: str(importlib.import_module(name).__version__) for name in names}
-    return {"partoken": __version__, "python": platform.python_version(), **libraries}
-
-
-def _finite(value: Any) -> Any:
-    """Returns plain values, with None for numbers that JSON does not have."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(item) for item in value]
-    if isinstance(value, (float, torch.Tensor)):
-        return float(value) if math.isfinite(value) else None
-    return value
+def _position(plan: Plan | StagedPlan | None, number: int) -> tuple[Position, int | None]:
+    """Returns the position of a stage in its run, and its epochs if they are known."""
+    if plan is None:
+        return ONLY_STAGE, None
+    steps, epochs = ([getattr(own, name) or 0 for own in plan.plans] for name in ("total_steps", "total_epochs"))
+    position = Position(
+        number=number,
+        num_stages=len(plan.plans),
+        first_step=sum(steps[:number]),
+        first_epoch=sum(epochs[:number]),
+        total_epochs=sum(epochs) if len(plan.plans) > 1 else None,
+    )
+    return position, plan.plans[number].total_epochs

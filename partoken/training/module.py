@@ -4,7 +4,7 @@ import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import pytorch_lightning as pl
 from pytorch_lightning.core.optimizer import LightningOptimizer
@@ -15,6 +15,7 @@ from partoken.errors import UserError, did_you_mean
 from partoken.schedule import Plan, RunLength, StagedPlan, explain_change, peak_rate, plan_run, read_fingerprint
 from partoken.training.optim import ScheduledOptimizer, build_optimizer, build_scheduler, count_steps
 from partoken.training.settings import TrainSettings
+from partoken.training.stages import ONLY_STAGE, TrainStage, is_under
 
 __all__ = ["ManualSteps", "ScheduledModule", "run_length", "scheduled_module"]
 
@@ -38,9 +39,10 @@ class ManualSteps:
 class ScheduledModule(pl.LightningModule):
     """A LightningModule that follows the plan of its train settings.
 
-    The plan is made with the optimizer, from the length that the trainer will take. It moves only when the optimizer
-    has really stepped. It is saved in the checkpoint with the number of steps, so a resume can compare it with the
-    requested plan (`train.on_schedule_change`).
+    The module is trained in one stage of a run, at its `position`. The plan of the stage is made with the optimizer,
+    from the length that the trainer will take. It moves only when the optimizer has really stepped. It is saved in the
+    checkpoint with the number of steps, so a resume can compare it with the requested plan
+    (`train.on_schedule_change`).
 
     A task with several optimizers returns their modules by name from `optimizer_modules`, sets
     `automatic_optimization = False`, and calls `optimize` in its training step.
@@ -58,10 +60,40 @@ class ScheduledModule(pl.LightningModule):
     def __init__(self, train: Mapping[str, Any]) -> None:
         super().__init__()
         self.train_settings = TrainSettings.read(train)
+        self.position = ONLY_STAGE
+        self.loss_weights: dict[str, float] = {}
         self.scheduled: dict[str, ScheduledOptimizer] = {}
         self.manual_steps = ManualSteps()
         self.before_optimizer_step: Callable[[ScheduledOptimizer], None] = lambda scheduled: None
         self._resumed: dict[str, Any] | None = None
+
+    @classmethod
+    def outline(cls, *, train: Mapping[str, Any], **model: Any) -> Self | None:
+        """Creates the task without data and without memory for its weights, to check settings against its parts.
+
+        A task that overrides this method has its settings checked before the data is read.
+
+        Arguments:
+            train: the `train` group of the configuration, plain.
+            model: the keys of the `model` group.
+
+        Returns:
+            The task with parameters on the device "meta"; None: the task cannot be created without data.
+
+        Raises:
+            UserError: a setting that cannot be used.
+        """
+        return None
+
+    @property
+    def stage(self) -> TrainStage[TrainSettings]:
+        """The stage that is trained."""
+        return self.train_settings.run_stages()[self.position.number]
+
+    @property
+    def run_epoch(self) -> int:
+        """The current epoch, counted from the beginning of the run."""
+        return self.position.first_epoch + self.current_epoch
 
     @property
     def plan(self) -> Plan | StagedPlan | None:
@@ -70,7 +102,7 @@ class ScheduledModule(pl.LightningModule):
 
     @property
     def optimizer_steps(self) -> int:
-        """Steps that the first optimizer has really taken since the beginning of the run."""
+        """Steps that the first optimizer has really taken since the beginning of the stage."""
         if not self.scheduled:
             return 0
         return next(iter(self.scheduled.values())).steps
@@ -91,15 +123,32 @@ class ScheduledModule(pl.LightningModule):
     def freeze_parts(self, parts: Sequence[str]) -> None:
         """Stops the gradients of the named modules and lets all others have them.
 
-        A task with a module that also learns without gradients, such as a codebook or running averages, overrides
-        this method and freezes that too.
+        Torch's norms with running averages are put into evaluation mode while they are frozen. A task with another
+        module that also learns without gradients, such as a codebook, overrides this method and freezes that too.
 
         Arguments:
             parts: names as in `named_modules`; a module inside a named one is frozen with it.
         """
         for name, module in self.named_modules():
+            is_frozen = is_under(name, parts)
             for parameter in module.parameters(recurse=False):
-                parameter.requires_grad_(not is_under(name, parts))
+                parameter.requires_grad_(not is_frozen)
+            if getattr(module, "track_running_stats", False):
+                module.train(self.training and not is_frozen)
+
+    def load_weights(self, state: Mapping[str, Any]) -> None:
+        """Loads the weights of an earlier stage, with which this stage starts.
+
+        A task whose stages have different modules overrides this method.
+
+        Arguments:
+            state: the `state_dict` of the earlier stage's task.
+
+        Raises:
+            UserError: the weights are of another model.
+        """
+        self._check_weights({"state_dict": state})
+        self.load_state_dict(dict(state))
 
     def configure_optimizers(self) -> Any:
         """Returns each optimizer with a `LambdaLR` over its plan, or with the scheduler that `train.scheduler` names.
@@ -159,12 +208,12 @@ class ScheduledModule(pl.LightningModule):
 
     def _schedule(self, name: str, modules: Sequence[nn.Module]) -> ScheduledOptimizer:
         """Creates an optimizer with its scheduler, and continues from the resumed checkpoint."""
-        stages = self.train_settings.run_stages(name)
-        settings = stages[0].settings
+        stage = self.train_settings.run_stages(name)[self.position.number]
+        settings = stage.settings
         plan = None
         length, batch = run_length(self), self._effective_batch()
         if settings.scheduler is None:
-            plan = self._choose_plan(name, plan_run(stages, length, effective_batch=batch))
+            plan = self._choose_plan(name, plan_run([stage], length, effective_batch=batch))
             self._log_plan(name, plan)
             lr = plan.lr
         else:
@@ -216,13 +265,19 @@ class ScheduledModule(pl.LightningModule):
         state = self._resumed_state(name)
         if state.get("plan") is None:
             return requested
-        saved, decision = read_fingerprint(state["plan"]), self.train_settings.on_schedule_change
+        source, decision = self.train_settings.resume_from, self.train_settings.on_schedule_change
+        if "stages" in state["plan"]:
+            raise UserError(
+                f"train.resume_from={source}: its stages shared one optimizer, as in an older version; this version "
+                "gives each stage its own. Finish the run with the older version, or start it again"
+            )
+        saved = read_fingerprint(state["plan"])
         change = explain_change(saved, requested, step=state["step"], epoch=state["epoch"])
         if not change:
             return requested
         if decision == "error":
             raise UserError(
-                f"train.resume_from={self.train_settings.resume_from} was made with another schedule:\n{change}\n"
+                f"train.resume_from={source} was made with another schedule:\n{change}\n"
                 "ask for the saved plan, or decide with train.on_schedule_change=keep (follow the saved plan) "
                 "or =extend (follow the requested plan from here)"
             )
@@ -253,7 +308,8 @@ class ScheduledModule(pl.LightningModule):
         saved = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
         if own == saved:
             return
-        theirs, ours = checkpoint.get("hyper_parameters", {}), dict(self.hparams)
+        ours = dict(self.hparams)
+        theirs = checkpoint.get("hyper_parameters", ours)
         settings = [
             f"{key}: {theirs.get(key)} there, {ours.get(key)} here" for key in ours if theirs.get(key) != ours.get(key)
         ]
@@ -280,18 +336,9 @@ def run_length(module: ScheduledModule) -> RunLength:
     return RunLength.count(
         epochs=None if epochs in (None, -1) else epochs,
         # Lightning counts the steps of all optimizers together.
-        max_steps=None if max_steps == -1 else max_steps // len(module.optimizer_modules()),
+        max_steps=None if max_steps == -1 or module.stage.has_length else max_steps // len(module.optimizer_modules()),
         steps_per_epoch=None if batches == math.inf else math.ceil(batches / accumulate),
     )
-
-
-def is_under(name: str, parts: Sequence[str]) -> bool:
-    """Returns whether a module is one of the named ones, or inside one.
-
-    >>> is_under("network.encoder.0", ["network.encoder"]), is_under("network.encoder2", ["network.encoder"])
-    (True, False)
-    """
-    return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
 def _state(scheduled: ScheduledOptimizer) -> dict[str, Any]:

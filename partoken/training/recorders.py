@@ -5,6 +5,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,9 @@ import torch
 from partoken.system.tables import read_table, write_table
 from partoken.training.module import ScheduledModule, scheduled_module
 from partoken.training.optim import ScheduledOptimizer
+from partoken.training.stages import ONLY_STAGE, Position
 
-__all__ = ["EpochTable", "RateRecorder"]
+__all__ = ["EpochTable", "RateRecorder", "whole_run"]
 
 log = logging.getLogger(__name__)
 
@@ -32,17 +34,20 @@ class RateRecorder(pl.Callback):
     be taken again are dropped first.
 
     Arguments:
-        path: of the table.
+        path: of the table, to which every stage of a run adds its rows.
+        position: of the stage in its run.
     """
 
     FIELDS = ("step", "epoch", "group", "lr")
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, position: Position = ONLY_STAGE) -> None:
         self.path = path
+        self.position = position
         self.steps_recorded: dict[str, int] = {}
         self.deviations: dict[str, float] = {}
         self.first_deviation: dict[str, str] = {}
         self._file: Any = None
+        self._has_names = False
 
     @property
     def largest_deviation(self) -> float:
@@ -51,31 +56,34 @@ class RateRecorder(pl.Callback):
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module = scheduled_module(pl_module)
-        has_names = list(module.scheduled) != [""]
-        fields = ("optimizer", *self.FIELDS) if has_names else self.FIELDS
+        first = self.position.first_step
         steps = {name: scheduled.steps for name, scheduled in module.scheduled.items()}
         rows = read_table(self.path) if self.path.exists() else []
-        kept = [row for row in rows if int(row["step"]) < steps.get(row.get("optimizer", ""), 0)]
+        kept = [row for row in rows if int(row["step"]) < first + steps.get(row.get("optimizer", ""), 0)]
+        has_names = list(module.scheduled) != [""] or any("optimizer" in row for row in kept)
+        fields = ("optimizer", *self.FIELDS) if has_names else self.FIELDS
         # Every device checks its rates; the main process writes.
         self._file = open(self.path if trainer.is_global_zero else os.devnull, "w", newline="")
         writer = csv.DictWriter(self._file, fields)
         writer.writeheader()
         writer.writerows(kept)
         table = csv.writer(self._file)
+        self._has_names = has_names
         module.before_optimizer_step = lambda scheduled: self._record(trainer.current_epoch, scheduled, table)
 
     def _record(self, epoch: int, scheduled: ScheduledOptimizer, table: Any) -> None:
         name, step = scheduled.name, scheduled.steps
         for number, group in enumerate(scheduled.optimizer.param_groups):
             applied = float(group["lr"])
-            table.writerow((*([name] if name else []), step, epoch, number, repr(applied)))
+            run_step, run_epoch = self.position.first_step + step, self.position.first_epoch + epoch
+            table.writerow((*([name] if self._has_names else []), run_step, run_epoch, number, repr(applied)))
             planned = scheduled.planned_rate(step, epoch, group)
             if planned is None:
                 continue
             deviation = abs(applied - planned)
             self.deviations[name] = max(self.deviations.get(name, 0.0), deviation)
             if deviation > TOLERANCE * max(group["initial_lr"], planned) and name not in self.first_deviation:
-                place = f"step {step} (epoch {epoch}), group {number}"
+                place = f"step {run_step} (epoch {run_epoch}), group {number}"
                 self.first_deviation[name] = f"{place}: planned {planned:.6e}, applied {applied:.6e}"
                 log.error("the applied learning rate left the plan at %s", self.first_deviation[name])
         self.steps_recorded[name] = self.steps_recorded.get(name, 0) + 1
@@ -142,6 +150,48 @@ class RateRecorder(pl.Callback):
             self._file = None
 
 
+def whole_run(stages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns the facts about the schedule of a run from those of its stages; see `RateRecorder.summary`.
+
+    Arguments:
+        stages: `name` and `schedule` of each stage, in order.
+    """
+    parts: list[Mapping[str, Any]] = [stage["schedule"] for stage in stages]
+    if len(parts) == 1:
+        return dict(parts[0])
+    optimizers = [_optimizers(part) for part in parts]
+    plans = {name: _plan_of_run(optimizers, name) for name in dict.fromkeys(name for own in optimizers for name in own)}
+    steps = sum(part["steps"] for part in parts)
+    planned = sum(facts["planned_steps"] for own in optimizers for facts in own.values())
+    largest = max(facts["largest_deviation"] for own in optimizers for facts in own.values())
+    errors = [f"stage {stage['name']}: {error}" for stage in stages for error in stage["schedule"]["errors"]]
+    verdict = f"planned = applied at {steps:,} steps of {len(parts)} stages, largest deviation {largest:.1e}"
+    if steps < planned:
+        verdict += f"; {planned - steps:,} of {planned:,} planned steps were not taken"
+    only_one = list(plans) == [""]
+    return {
+        **({"plan": plans[""]} if only_one else {"optimizers": {name: {"plan": plan} for name, plan in plans.items()}}),
+        "steps": steps,
+        "planned_steps": planned,
+        "skipped_steps": sum(part["skipped_steps"] for part in parts),
+        "largest_deviation": largest,
+        "verdict": "; ".join(errors) or verdict,
+        "errors": errors,
+    }
+
+
+def _optimizers(part: Mapping[str, Any]) -> Mapping[str, Mapping[str, Any]]:
+    """Returns the facts about each optimizer of a stage, by name."""
+    named: Mapping[str, Mapping[str, Any]] = part.get("optimizers", {"": part})
+    return named
+
+
+def _plan_of_run(stages: Sequence[Mapping[str, Mapping[str, Any]]], name: str) -> dict[str, Any]:
+    """Returns the fingerprint of an optimizer's plan; a stage without this optimizer has the plan of its first one."""
+    facts = [own.get(name, next(iter(own.values()))) for own in stages]
+    return {"stages": [stage["plan"] for stage in facts]}
+
+
 class EpochTable(pl.Callback):
     """Writes `metrics.csv`, one row per epoch with every logged metric, and logs the main metrics as a line.
 
@@ -150,11 +200,15 @@ class EpochTable(pl.Callback):
     It also measures the speed of training in the units that the module counts (`batch_units`), without validation.
 
     Arguments:
-        path: of the table.
+        path: of the table, to which every stage of a run adds its rows.
+        stage: name of the stage, for its rows and lines; "" if the run has no named stages.
+        position: of the stage in its run.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, stage: str = "", position: Position = ONLY_STAGE) -> None:
         self.path = path
+        self.stage = stage
+        self.position = position
         self.rows: list[dict[str, Any]] = []
         self.units = 0
         self.seconds = 0.0
@@ -164,12 +218,13 @@ class EpochTable(pl.Callback):
 
     @property
     def units_per_second(self) -> float:
-        """Units trained per second, over the whole run."""
+        """Units trained per second, over the whole stage."""
         return self.units / self.seconds if self.seconds else 0.0
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.path.exists():
-            self.rows = [row for row in read_table(self.path) if int(row["epoch"]) < trainer.current_epoch]
+            epoch = self.position.first_epoch + trainer.current_epoch
+            self.rows = [row for row in read_table(self.path) if int(row["epoch"]) < epoch]
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._epoch_start = (self.units, self.seconds)
@@ -196,16 +251,19 @@ class EpochTable(pl.Callback):
         speed = units / seconds if seconds else 0.0
         metrics = self._metrics(trainer)
         rates = {f"lr_{name}" if name else "lr": item.last_rate for name, item in module.scheduled.items()}
-        row = {"epoch": trainer.current_epoch, "step": module.optimizer_steps, **rates, **metrics}
+        step = self.position.first_step + module.optimizer_steps
+        stage = {"stage": self.stage} if self.stage else {}
+        row = {"epoch": module.run_epoch, "step": step, **stage, **rates, **metrics}
         row[f"{module.unit}_per_second"] = round(speed, 1)
         row["seconds"] = round(seconds, 2)
         self.rows.append(row)
         if not trainer.is_global_zero:
             return
         write_table(self.path, list(dict.fromkeys(name for row in self.rows for name in row)), self.rows)
-        number = f"{trainer.current_epoch + 1}/{trainer.max_epochs if trainer.max_epochs != -1 else '?'}"
+        number = f"{module.run_epoch + 1}/{total_epochs(trainer, self.position)}"
         scores = "  ".join(f"{name} {value:.3f}" for name, value in metrics.items() if name in module.epoch_line)
         shown = "  ".join(f"{name} {rate:.2e}" for name, rate in rates.items())
+        shown = f"{self.stage}  {shown}" if self.stage else shown
         log.info("epoch %s  %s  %s  %s %s/s", number, shown, scores, f"{speed:,.0f}", module.unit)
 
     def _metrics(self, trainer: pl.Trainer) -> dict[str, float]:
@@ -216,7 +274,7 @@ class EpochTable(pl.Callback):
                 continue  # Lightning keeps the values of an earlier validation
             metrics[name] = float(value)
             if not math.isfinite(metrics[name]):
-                epoch = trainer.current_epoch + 1
+                epoch = self.position.first_epoch + trainer.current_epoch + 1
                 log.warning("%s is %s in epoch %d: lower train.lr or warm up longer", name, metrics[name], epoch)
         return metrics
 
@@ -230,3 +288,9 @@ class EpochTable(pl.Callback):
             torch.cuda.synchronize()
         self.seconds += time.perf_counter() - self._since
         self._since = None
+
+
+def total_epochs(trainer: pl.Trainer, position: Position) -> str:
+    """Returns the epochs of the whole run, for a person; "?" if they are not known."""
+    known = position.total_epochs or trainer.max_epochs
+    return str(known) if known not in (None, -1) else "?"

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins import TorchCheckpointIO
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from partoken.system.files import atomic_write
 
-__all__ = ["AtomicCheckpointIO", "ExactResume", "ResumableDataModule", "ResumableLoader"]
+__all__ = ["AtomicCheckpointIO", "BestCheckpoint", "ExactResume", "ResumableDataModule", "ResumableLoader"]
+__all__ += ["ResumableSampler"]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -29,6 +31,22 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path, "wb") as file:
             torch.save(checkpoint, file)
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Writes `best.ckpt`, and knows it again if the run continues in another folder, to which the file was copied.
+
+    Lightning's callback forgets the best value there, so the first epoch after the resume would count as the best.
+    """
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        assert self.dirpath is not None and self.filename is not None
+        own = str(Path(self.dirpath) / f"{self.filename}{self.FILE_EXTENSION}")
+        if not state_dict["best_model_path"] or not Path(own).is_file():
+            return
+        moved = {key: own for key in ("best_model_path", "kth_best_model_path")}
+        kept = dict.fromkeys([own], state_dict["best_model_score"])
+        super().load_state_dict({**state_dict, **moved, "best_k_models": kept, "dirpath": self.dirpath})
 
 
 class ExactResume(pl.Callback):
@@ -68,24 +86,43 @@ class ExactResume(pl.Callback):
         random.setstate((version, tuple(internal), gauss_next))
 
 
+class ResumableSampler(DistributedSampler[Any]):
+    """The order of the batches of an epoch, which a subclass decides from the seed and the epoch alone.
+
+    It is a `DistributedSampler` so that Lightning keeps it and calls `set_epoch`.
+    """
+
+    start = 0
+    """Batches of the epoch to leave out, for a loader that resumes within it."""
+    first_epoch = 0
+    """Epochs of the run before the stage that is trained, whose order shall not come again."""
+
+    def set_epoch(self, epoch: int) -> None:
+        """Sets the epoch, counted from the beginning of the stage."""
+        super().set_epoch(self.first_epoch + epoch)
+
+
 class ResumableLoader(DataLoader[Any]):
     """A DataLoader that counts the batches it has handed out, and can start after some of them.
 
-    Its sampler decides the order from a seed and the epoch (`set_epoch`), and leaves out the batches before its
-    attribute `start`. The loader has a random generator of its own, so it does not draw from torch's, which dropout
-    uses.
+    It has a random generator of its own, so it does not draw from torch's, which dropout uses.
 
     Arguments:
         dataset: as for DataLoader.
-        sampler: yields one index of `dataset` per batch; has the attribute `start`.
+        sampler: yields one index of `dataset` per batch.
         options: of DataLoader.
     """
 
-    def __init__(self, dataset: Dataset[Any], sampler: Sampler[Any], **options: Any) -> None:
+    def __init__(self, dataset: Dataset[Any], sampler: ResumableSampler, **options: Any) -> None:
         super().__init__(dataset, batch_size=None, sampler=sampler, generator=torch.Generator(), **options)
         self.handed_out = 0
-        self._order: Any = sampler
+        self._order = sampler
         self._start = 0
+
+    def begin(self, first_epoch: int) -> None:
+        """Sets the epochs of the run before the stage that is trained."""
+        self._order.first_epoch = first_epoch
+        self._order.set_epoch(0)
 
     def state_dict(self) -> dict[str, int]:
         """Returns the number of batches handed out in this epoch."""
@@ -114,11 +151,14 @@ class ResumableDataModule(pl.LightningDataModule):
 
     def __init__(self) -> None:
         super().__init__()
+        self.first_epoch = 0
+        """Epochs of the run before the stage that is trained; the engine sets it."""
         self._training_loader: ResumableLoader | None = None
         self._restored: dict[str, int] | None = None
 
     def resumable(self, loader: ResumableLoader) -> ResumableLoader:
         """Returns the training loader, set to the position of the resumed checkpoint."""
+        loader.begin(self.first_epoch)
         if self._restored is not None:
             loader.load_state_dict(self._restored)
         self._training_loader, self._restored = loader, None

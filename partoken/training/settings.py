@@ -9,7 +9,8 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from partoken.errors import UserError, check_choice, check_flag, check_number, check_text, did_you_mean
-from partoken.schedule import ScheduleSettings, Stage
+from partoken.schedule import ScheduleSettings
+from partoken.training.stages import FILES, INITIAL, TrainStage, check_names, stage_class, weights_source
 
 __all__ = ["OPTIMIZERS", "TrainSettings"]
 
@@ -18,8 +19,9 @@ MONITOR_MODES = ("max", "min")
 ON_SCHEDULE_CHANGE = ("error", "keep", "extend")
 
 RATE_KEYS = ("lr", "use_cosine_schedule", "warmup_epochs", "warmup_steps", "min_lr", "num_cycles")
-STAGE_KEYS = ("epochs", *RATE_KEYS, "freeze")
 OPTIMIZER_KEYS = ("optimizer", "weight_decay", *RATE_KEYS)
+STAGE_KEYS = (*OPTIMIZER_KEYS, "monitor", "monitor_mode", "early_stopping_patience")
+"""Keys of `train` that a stage may set for itself, beside the fields of its kind (`TrainStage.keys`)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +53,8 @@ class TrainSettings(ScheduleSettings):
     scheduler: Mapping[str, Any] | None = None
     """A scheduler of torch instead of warm-up and cosine: `_target_` and its arguments. None: warm-up and cosine."""
     stages: Mapping[str, Mapping[str, Any]] | Sequence[Mapping[str, Any]] | None = None
-    """Stages that follow one another, by name or as a list, each with `epochs` and any of `STAGE_KEYS`. None: the run
-    is one stage."""
+    """Stages that follow one another, by name or as a list, each with `epochs` or `steps`, with any fields of its kind
+    (see `partoken.training.stages.TrainStage`), and with any of `STAGE_KEYS`. None: the run is one stage."""
     optimizers: Mapping[str, Mapping[str, Any]] | None = None
     """Settings of single optimizers, by their names, for a task that has several; any of `OPTIMIZER_KEYS`. None: all
     optimizers have the settings of `train`."""
@@ -96,7 +98,7 @@ class TrainSettings(ScheduleSettings):
         """Returns the settings as plain values, for a checkpoint."""
         return {name: _plain(getattr(self, name)) for name in self.names()}
 
-    def run_stages(self, optimizer: str = "") -> "tuple[Stage[TrainSettings], ...]":
+    def run_stages(self, optimizer: str = "") -> "tuple[TrainStage[TrainSettings], ...]":
         """Returns the stages of the run; a run without `train.stages` is one stage without a length of its own.
 
         Arguments:
@@ -107,16 +109,19 @@ class TrainSettings(ScheduleSettings):
 
         >>> stages = [{"epochs": 3}, {"epochs": 2, "lr": 0.01, "freeze": ["encoder"]}]
         >>> settings = TrainSettings(stages=stages, monitor="val_loss", monitor_mode="min")
-        >>> [(stage.epochs, stage.settings.lr, stage.settings.freeze) for stage in settings.run_stages()]
+        >>> [(stage.epochs, stage.settings.lr, stage.freeze) for stage in settings.run_stages()]
         [(3, 0.001, ()), (2, 0.01, ('encoder',))]
         """
         if self.stages is None:
-            return (Stage(self._of_optimizer(optimizer)),)
+            return (TrainStage(self._of_optimizer(optimizer), freeze=self.freeze),)
         stages = []
-        for name, (path, stage) in self._named_stages().items():
-            own = {key: value for key, value in stage.items() if key != "epochs"}
-            settings = self._override(path, own, stages=None)
-            stages.append(Stage(settings._of_optimizer(optimizer), name, stage["epochs"]))
+        for name, (path, values) in self._named_stages().items():
+            kind = stage_class(path, values)
+            own = {key: value for key, value in values.items() if key in STAGE_KEYS}
+            settings = self._override(path, own, stages=None)._of_optimizer(optimizer)
+            fields_of_kind = {key: value for key, value in values.items() if key in kind.keys()}
+            fields_of_kind.setdefault("freeze", self.freeze)
+            stages.append(kind(settings, name, path=path, **fields_of_kind))
         return tuple(stages)
 
     def _named_stages(self) -> dict[str, tuple[str, Any]]:
@@ -133,6 +138,8 @@ class TrainSettings(ScheduleSettings):
     def _override(self, path: str, values: Mapping[str, Any], **cleared: None) -> Self:
         """Returns the settings of a stage or an optimizer, which remember the configuration keys of their values."""
         origin = {**self.origin, **{key: f"{path}.{key}" for key in values}}
+        if path.startswith("train.stages"):
+            origin["epochs"] = f"{path}.epochs"
         changes: dict[str, Any] = {**cleared, **values, "origin": origin}
         return replace(self, **changes)
 
@@ -157,15 +164,9 @@ class TrainSettings(ScheduleSettings):
         check_choice(self.key("on_schedule_change"), self.on_schedule_change, ON_SCHEDULE_CHANGE)
         check_flag(self.key("use_wandb"), self.use_wandb)
         check_text(self.key("wandb_project"), self.wandb_project)
-        self._check_freeze()
+        object.__setattr__(self, "freeze", check_names(self.key("freeze"), self.freeze))
         if self.scheduler is not None:
             self._check_scheduler(self.scheduler)
-
-    def _check_freeze(self) -> None:
-        parts = self.freeze
-        if isinstance(parts, str) or not all(isinstance(part, str) and part for part in parts):
-            raise UserError(f"{self.key('freeze')}={parts!r}: must be a list of names such as [network.encoder]")
-        object.__setattr__(self, "freeze", tuple(parts))
 
     def _check_scheduler(self, scheduler: Mapping[str, Any]) -> None:
         if not isinstance(scheduler, Mapping) or "_target_" not in scheduler:
@@ -189,9 +190,13 @@ class TrainSettings(ScheduleSettings):
                 _check_name(path, name, "stage")
             if not isinstance(stage, Mapping):
                 raise UserError(f"{path}={stage!r}: must be a mapping such as {{epochs: 5, lr: 1e-4}}")
-            _check_keys(path, stage, STAGE_KEYS)
-            check_number(f"{path}.epochs", stage.get("epochs"), minimum=1, whole=True)
-        self.run_stages()
+            _check_keys(path, stage, (*stage_class(path, stage).keys(), *STAGE_KEYS, "_target_"))
+            if (stage.get("epochs") is None) == (stage.get("steps") is None):
+                found = f"epochs={stage.get('epochs')} and {path}.steps={stage.get('steps')}"
+                raise UserError(f"{path}.{found}: the length of a stage is one of them; set the other one to null")
+        listed = self.run_stages()
+        for number in range(len(listed)):
+            weights_source(listed, number)
 
     def _check_optimizers(self) -> None:
         optimizers = self.optimizers
@@ -208,6 +213,8 @@ class TrainSettings(ScheduleSettings):
 
 
 def _check_name(path: str, name: object, kind: str) -> None:
+    if name in (*FILES, INITIAL):
+        raise UserError(f"{path}: the name {name} has a meaning in weights_from; choose another one")
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
         raise UserError(f"{path}: the name of a {kind} must consist of letters, digits and underscores")
 

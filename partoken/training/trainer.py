@@ -1,11 +1,9 @@
-"""Building Lightning's Trainer with its checkpoints, its early stopping and its loggers."""
+"""Building Lightning's Trainer of one stage, with its checkpoints, its early stopping and its progress bar."""
 
-import contextlib
 import logging
-import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,17 +13,17 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from partoken.config import instantiate
 from partoken.errors import UserError
-from partoken.training.module import ManualSteps, ScheduledModule
-from partoken.training.resume import AtomicCheckpointIO
+from partoken.training.module import ManualSteps, ScheduledModule, scheduled_module
+from partoken.training.recorders import total_epochs
+from partoken.training.resume import AtomicCheckpointIO, BestCheckpoint
 from partoken.training.settings import TrainSettings
+from partoken.training.stages import TrainStage
 
 __all__ = [
     "build_trainer",
     "checkpoint_callbacks",
     "is_main_process",
-    "open_loggers",
     "quiet_lightning",
     "stopping_callbacks",
 ]
@@ -66,7 +64,7 @@ def checkpoint_callbacks(folder: Path, settings: TrainSettings) -> tuple[ModelCh
     common: dict[str, Any] = dict(
         dirpath=folder / "checkpoints", enable_version_counter=False, auto_insert_metric_name=False
     )
-    best = ModelCheckpoint(filename="best", monitor=settings.monitor, mode=settings.monitor_mode, **common)
+    best = BestCheckpoint(filename="best", monitor=settings.monitor, mode=settings.monitor_mode, **common)
     last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **common)
     return best, last
 
@@ -86,25 +84,26 @@ def build_trainer(
     callbacks: Sequence[Callback],
     loggers: Sequence[Logger],
 ) -> pl.Trainer:
-    """Creates the trainer of a run.
+    """Creates the trainer of a stage.
 
     Arguments:
         arguments: the `trainer` group of the configuration.
-        module: if it steps its optimizers itself, it gets accumulation and clipping, which Lightning would refuse.
+        module: the task at its position in the run. If it steps its optimizers itself, it gets accumulation and
+            clipping, which Lightning would refuse.
         folder: the run folder.
-        callbacks: of the run.
-        loggers: of the run.
+        callbacks: of the stage.
+        loggers: of the stage.
 
     Raises:
         UserError: an argument that Lightning refuses.
     """
-    arguments, callbacks = dict(arguments), list(callbacks)
+    arguments, callbacks = {**arguments, **_limits(module.stage)}, list(callbacks)
     if not module.automatic_optimization:
         module.manual_steps = _take_manual_steps(arguments, len(module.optimizer_modules()))
     if arguments.get("enable_progress_bar", True) and not sys.stderr.isatty():
         arguments["enable_progress_bar"] = False  # a bar in a log file is noise; epochs are logged
     if arguments.get("enable_progress_bar", True):
-        callbacks.append(TQDMProgressBar(refresh_rate=1))
+        callbacks.append(RunProgressBar(refresh_rate=1))
     try:
         return pl.Trainer(
             **arguments,
@@ -117,33 +116,22 @@ def build_trainer(
         raise UserError(f"trainer: {error}") from error
 
 
-@contextlib.contextmanager
-def open_loggers(settings: Mapping[str, Any], train: TrainSettings, folder: Path) -> Iterator[list[Logger]]:
-    """Creates the loggers of the run and closes them even after an error, so that no job logs into another job's run.
+class RunProgressBar(TQDMProgressBar):
+    """Lightning's progress bar, with the epochs of the whole run and the name of the stage."""
 
-    Arguments:
-        settings: the groups of the configuration; all but `logger` are logged as hyper-parameters.
-        train: the train settings.
-        folder: the run folder.
-    """
-    nodes = [settings["logger"]] if settings.get("logger") else []
-    if train.use_wandb:
-        os.environ.setdefault("WANDB_MODE", "offline")  # without an account a run must not fail
-        options = {"project": train.wandb_project, "save_dir": str(folder)}
-        nodes.append({"_target_": "pytorch_lightning.loggers.WandbLogger", **options})
-    loggers: list[Logger] = []
-    status = "failed"
-    try:
-        loggers = [instantiate(node, "logger") for node in nodes]
-        for logger in loggers:
-            logger.log_hyperparams({key: value for key, value in settings.items() if key != "logger"})
-        yield loggers
-        status = "success"
-    finally:
-        for logger in loggers:
-            logger.finalize(status)
-        if "wandb" in sys.modules:
-            sys.modules["wandb"].finish()
+    def on_train_epoch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        super().on_train_epoch_start(trainer)
+        module = scheduled_module(trainer.lightning_module)
+        stage = f"{module.stage.name}, " if module.stage.name else ""
+        epoch = f"epoch {module.run_epoch + 1}/{total_epochs(trainer, module.position)}"
+        self.train_progress_bar.set_description(f"{stage}{epoch}")
+
+
+def _limits(stage: TrainStage[TrainSettings]) -> dict[str, int]:
+    """Returns the limits of a stage that has a length of its own, as Lightning has them; -1 is none."""
+    if not stage.has_length:
+        return {}
+    return {"max_epochs": stage.epochs or -1, "max_steps": stage.steps or -1}
 
 
 def _take_manual_steps(arguments: dict[str, Any], num_optimizers: int) -> ManualSteps:

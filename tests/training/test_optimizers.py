@@ -10,7 +10,7 @@ from partoken.errors import UserError
 from partoken.report import present
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.tables import read_table
-from partoken.training import engine
+from partoken.training import stage_run
 from partoken.training.engine import carry_out, check_outcome
 from tests.training.runs import settings
 
@@ -102,7 +102,7 @@ def test_a_resumed_run_has_the_rates_and_parameters_of_an_uninterrupted_one(tmp_
         (tmp_path / name).mkdir()
     checkpoint = tmp_path / "stopped.ckpt"
     with monkeypatch.context() as patch:
-        patch.setattr(engine, "stopping_callbacks", lambda train: [SaveAfter(batches, checkpoint)])
+        patch.setattr(stage_run, "stopping_callbacks", lambda train: [SaveAfter(batches, checkpoint)])
         carry_out(adversarial(**group), tmp_path / "whole")
     summary = carry_out(adversarial(**group, resume_from=str(checkpoint)), tmp_path / "resumed")
     check_outcome(summary)

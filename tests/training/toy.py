@@ -2,10 +2,10 @@
 
 import torch
 from torch import nn
-from torch.utils.data import DistributedSampler, TensorDataset
+from torch.utils.data import TensorDataset
 
 from partoken.training.module import ScheduledModule
-from partoken.training.resume import ResumableDataModule, ResumableLoader
+from partoken.training.resume import ResumableDataModule, ResumableLoader, ResumableSampler
 
 
 class ToyModule(ScheduledModule):
@@ -30,10 +30,8 @@ class ToyModule(ScheduledModule):
         self.log("test_loss", self._loss(batch))
 
 
-class Shuffled(DistributedSampler):
+class Shuffled(ResumableSampler):
     """Lists of rows, in an order of the epoch's own."""
-
-    start = 0
 
     def __init__(self, data, size):
         super().__init__(data, num_replicas=1, rank=0)

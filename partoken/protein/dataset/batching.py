@@ -4,9 +4,9 @@ import heapq
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from torch.utils.data import DistributedSampler
 
 from partoken.errors import UserError
+from partoken.training.resume import ResumableSampler
 
 __all__ = ["BatchSampler", "count_batches", "pack"]
 
@@ -15,13 +15,11 @@ SPREADS = (0.5, 0.25, 0.1, 0.0)
 smaller changes pack better."""
 
 
-class BatchSampler(DistributedSampler):
+class BatchSampler(ResumableSampler):
     """Yields the batches of an epoch as lists of positions; each pass over the chains has every chain exactly once.
 
     A pass takes one epoch or several. Each device has the same number of batches in every epoch, known in advance, so
     step counts are exact. The order depends only on the seed and the epoch, so a resumed epoch has the same order.
-
-    The sampler is a `DistributedSampler` only so that Lightning keeps it and calls `set_epoch`.
 
     Arguments:
         lengths: number of residues of each chain, int64 [n].
@@ -56,7 +54,6 @@ class BatchSampler(DistributedSampler):
             shuffle=shuffle,
             seed=seed,
         )
-        self.start = 0  # batches of the epoch to leave out, for a loader that resumes within it
         self.lengths = np.asarray(lengths)
         self.max_residues = max_residues
         self.epochs_per_pass = epochs_per_pass

@@ -111,7 +111,7 @@ class Codebook(nn.Module):
             raw = z.to(self.codes.dtype)
             learning = self.training and not self.frozen
             if learning and not self._is_started():
-                self._start(raw.detach()[mask])
+                self.start(raw.detach()[mask])
             moments = self._batch_moments(raw, mask) if learning else self._running_moments()
             z = self._standardise(raw, moments)
             # The update below changes the codes in place, and the backward pass needs their present values.
@@ -136,14 +136,48 @@ class Codebook(nn.Module):
                 coverage=coverage,
             )
 
-    @torch.no_grad()
-    def start(self, z: Tensor, iterations: int = 10) -> None:
-        """Places the codes by k-means.
+    def bypass(self, z: Tensor, mask: Tensor) -> Quantized:
+        """Standardises vectors as `forward` does, without a code; codes neither move nor are read.
 
         Arguments:
-            z: Vectors `[M, dim]`, M at least 1. If M < size, each code that is left over lies close to a drawn vector.
+            z: Vectors, `[B, K, dim]`.
+            mask: True where there is a vector, `[B, K]` bool.
+
+        Returns:
+            The standardised vectors in place of the codes' vectors, -1 for each code, and 0 for each loss.
+        """
+        with torch.autocast(z.device.type, enabled=False):
+            raw = z.to(self.codes.dtype)
+            learning = self.training and not self.frozen
+            moments = self._batch_moments(raw, mask) if learning else self._running_moments()
+            if learning:
+                self._move_averages(self._mean_over_processes(moments.detach()))
+            z = self._standardise(raw, moments) * mask[..., None].to(raw.dtype)
+            zero = z.sum() * 0
+            return Quantized(
+                vectors=z,
+                standardised=z,
+                codes=torch.full_like(mask, -1, dtype=torch.long),
+                commitment=zero,
+                entropy=zero,
+                coverage=zero,
+            )
+
+    @torch.no_grad()
+    def start(self, z: Tensor, iterations: int = 10) -> None:
+        """Places the codes by k-means, on every process at those of the first one; no vectors leave them as they are.
+
+        Arguments:
+            z: Vectors `[M, dim]`. If M < size, each code that is left over lies close to a drawn vector.
             iterations: Steps of k-means.
         """
+        if len(z):
+            self._run_kmeans(z, iterations)
+        if _num_processes() > 1:
+            for part in (self.codes, self.usage, self.mean, self.variance, self.started):
+                dist.broadcast(part, 0)
+
+    def _run_kmeans(self, z: Tensor, iterations: int) -> None:
         z = z.to(self.codes.dtype)
         self.mean.copy_(z.mean(0))
         self.variance.copy_(z.var(0, unbiased=False))
@@ -183,14 +217,6 @@ class Codebook(nn.Module):
         self._known_started = self._known_started or bool(self.started)
         return self._known_started
 
-    def _start(self, z: Tensor) -> None:
-        """Starts on the first process's vectors `[M, dim]`, and copies the result to all processes."""
-        if len(z):
-            self.start(z)
-        if _num_processes() > 1:
-            for part in (self.codes, self.usage, self.mean, self.variance, self.started):
-                dist.broadcast(part, 0)
-
     def _usage_losses(self, square: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Computes entropy and coverage.
 
@@ -226,14 +252,23 @@ class Codebook(nn.Module):
         total = torch.zeros_like(self.codes).index_add_(0, codes, z * weight)
         replacement = self._draw_replacements(z, mask)
         if _num_processes() > 1:
-            moments = moments / _num_processes()
-            for part in (count, total, moments):
+            for part in (count, total):
                 dist.all_reduce(part)
             dist.broadcast(replacement, 0)
-        self.mean.lerp_(moments[0], _MOMENTUM)
-        self.variance.lerp_(moments[1], _MOMENTUM)
+        self._move_averages(self._mean_over_processes(moments))
         self._move_codes(count, total, replacement)
         self.updates += 1
+
+    @torch.no_grad()
+    def _move_averages(self, moments: Tensor) -> None:
+        self.mean.lerp_(moments[0], _MOMENTUM)
+        self.variance.lerp_(moments[1], _MOMENTUM)
+
+    def _mean_over_processes(self, moments: Tensor) -> Tensor:
+        if _num_processes() > 1:
+            moments = moments / _num_processes()
+            dist.all_reduce(moments)
+        return moments
 
     def _move_codes(self, count: Tensor, total: Tensor, replacement: Tensor) -> None:
         """Averages each code with its vectors, and replaces dead codes.

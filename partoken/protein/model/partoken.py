@@ -32,7 +32,7 @@ class ParTokenOutput:
     cluster_mask: Tensor
     """True where a substructure exists, `[B, K]` bool."""
     tokens: Tensor
-    """Code of each substructure, `[B, K]` int64, -1 where there is none."""
+    """Code of each substructure, `[B, K]` int64, -1 where there is none, and everywhere if the codebook is bypassed."""
     assignment: Tensor
     """Substructure of each residue, numbered within its chain, `[N]` int64, -1 for none."""
     membership: Tensor
@@ -108,7 +108,9 @@ class ParToken(nn.Module):
         if self.partitioner is None:
             return self._classify_whole_chains(h, graph)
         partition = self.partition(h, graph)
-        quantized = self.codebook(self.to_code(partition.features), partition.mask)
+        assert self.codebook is not None, "a network with a partition has a codebook"
+        quantize = self.codebook.bypass if self.settings.bypass_codebook else self.codebook
+        quantized = quantize(self.to_code(partition.features), partition.mask)
         reads_codes = self.settings.tokens_from == "codes"
         tokens = self.from_code(quantized.vectors if reads_codes else quantized.standardised)
         logits, importance, summary = self.head(h, graph, tokens, partition)
@@ -168,17 +170,22 @@ class ParToken(nn.Module):
         self.tau.fill_(max(settings.tau_min, settings.tau_init * settings.tau_decay**epoch))
 
     @torch.no_grad()
-    def init_codebook(self, batches: Iterable[tuple[Tensor, ...]]) -> None:
+    def init_codebook(self, batches: Iterable[tuple[Tensor, ...]]) -> int:
         """Places the codes by k-means on the substructures of some batches.
 
         Without this call, the first training batch places the codes on its own substructures.
 
         Arguments:
             batches: The arguments of `forward` for each batch.
+
+        Returns:
+            The number of substructures.
         """
-        if self.codebook is not None:
-            _, substructures = self._collect_features(batches)
-            self.codebook.start(substructures)
+        assert self.codebook is not None, "a network without a partition has no codes"
+        _, substructures = self._collect_features(batches)
+        assert substructures is not None
+        self.codebook.start(substructures)
+        return len(substructures)
 
     @torch.no_grad()
     def calibrate(self, batches: Iterable[tuple[Tensor, ...]]) -> None:

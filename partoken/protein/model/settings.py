@@ -106,6 +106,8 @@ class NetworkSettings:
     """Fraction of the codes' moving averages that a step keeps, from 0 to below 1."""
     codebook_distance: str = "l2"
     """l2, or cosine: vectors and codes then have one common length."""
+    bypass_codebook: bool = False
+    """True: the classifier reads the vector of each substructure, and codes neither learn nor are read."""
     tokens_from: str = "codes"
     """What the classifier reads of a substructure. codes: its code; features: the vector that the code stands for."""
     psc_temp: float = 0.3
@@ -129,6 +131,7 @@ class NetworkSettings:
             check_number(f"model.{key}", getattr(self, key), above=0)
         check_number("model.codebook_beta", self.codebook_beta, minimum=0)
         check_flag("model.seq_in", self.seq_in)
+        check_flag("model.bypass_codebook", self.bypass_codebook)
         check_choice("model.pooling", self.pooling, POOLINGS)
         check_choice("model.partition", self.partition, PARTITIONS)
         check_choice("model.codebook_distance", self.codebook_distance, DISTANCES)

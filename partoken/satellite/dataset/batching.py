@@ -4,21 +4,19 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
-from torch.utils.data import DistributedSampler
 
 from partoken.errors import UserError
+from partoken.training.resume import ResumableSampler
 
 __all__ = ["TileSampler", "count_batches"]
 
 
-class TileSampler(DistributedSampler[list[tuple[int, int]]]):
+class TileSampler(ResumableSampler):
     """Yields the batches of an epoch as lists of (position of the tile, number of the pass).
 
     A pass has every tile once. Passes are counted from 0 over the whole training, and the number of the pass decides
     how a tile is flipped, turned and cut, so that a resumed epoch repeats the interrupted one. An evaluation has one
     pass, number -1.
-
-    The sampler is a `DistributedSampler` only so that Lightning keeps it and calls `set_epoch`.
 
     Arguments:
         num_tiles: number of tiles.
@@ -51,7 +49,6 @@ class TileSampler(DistributedSampler[list[tuple[int, int]]]):
             shuffle=shuffle,
             seed=seed,
         )
-        self.start = 0  # batches of the epoch to leave out, for a loader that resumes within it
         self.num_tiles = num_tiles
         self.passes_per_epoch = passes_per_epoch
         self.num_batches = count_batches(num_tiles, batch_size, passes_per_epoch, world_size)

@@ -13,6 +13,8 @@ __all__ = ["data_report", "describe_report"]
 
 SHOWN_REASONS = 3
 SHOWN_SCENES = 3
+MOST_NAMES = 200
+"""Scenes of a split that the report names, for `data.val_scenes` and `data.test_scenes`."""
 USUAL_OFFSET = 1000
 MOST = 0.9
 """Fraction of tiles without a dark pixel from which the report suspects an offset."""
@@ -43,6 +45,9 @@ def data_report(
         "split": selection.kind,
         "tiles": {split: len(members) for split, members in infos.items()},
         "scenes": {split: len({info.scene for info in members}) for split, members in infos.items()},
+        "scene_names": {
+            split: sorted({info.scene for info in members})[:MOST_NAMES] for split, members in infos.items()
+        },
         "scenes_in_several_splits": _shared_scenes(infos),
         "pixels": {split: sum(_area(info) for info in members) for split, members in infos.items()},
         "masked_pixels": {

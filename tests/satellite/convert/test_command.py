@@ -5,6 +5,7 @@ import sys
 import numpy as np
 import pytest
 
+import partoken.satellite.convert.__main__ as command
 from partoken.satellite.convert.__main__ import main
 from partoken.satellite.convert.geotiff import read_geotiff
 from partoken.satellite.dataset.folder import read_folder
@@ -25,6 +26,16 @@ def test_without_rasterio_the_command_names_the_extra(tmp_path, monkeypatch, cap
 def test_a_wrong_number_is_an_error_that_names_the_option(tmp_path, capsys, option):
     assert main([str(tmp_path), str(tmp_path / "out"), option]) == 2
     assert option.split("=")[0] in capsys.readouterr().err
+
+
+def test_an_interrupt_says_how_to_continue(tmp_path, monkeypatch, capsys):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "check_rasterio", lambda: None)
+    monkeypatch.setattr(command, "convert_folder", stop)
+    assert main([str(tmp_path), str(tmp_path / "out")]) == 130
+    assert capsys.readouterr().err == "stopped; the same command continues\n"
 
 
 @pytest.fixture

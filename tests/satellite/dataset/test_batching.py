@@ -49,6 +49,12 @@ def test_a_resumed_epoch_continues_after_the_batches_that_were_used():
     assert epoch(sampler, 2) == whole[3:]
 
 
+def test_a_later_stage_continues_the_passes_of_the_earlier_ones():
+    sampler = TileSampler(50, batch_size=8, passes_per_epoch=2)
+    sampler.first_epoch = 3
+    assert epoch(sampler, 1) == epoch(TileSampler(50, batch_size=8, passes_per_epoch=2), 4)
+
+
 def test_passes_do_not_depend_on_how_many_an_epoch_has():
     one = [batch for number in range(4) for batch in epoch(TileSampler(8, batch_size=4), number)]
     two = [batch for number in range(2) for batch in epoch(TileSampler(8, batch_size=4, passes_per_epoch=2), number)]

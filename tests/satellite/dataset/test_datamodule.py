@@ -120,6 +120,7 @@ def test_the_report_lists_tiles_masked_pixels_and_skipped_files(tmp_path):
     report = json.loads((tmp_path / "data_report.json").read_text())
     assert report["files"] == 11 and report["tiles_used"] == 9 and report["tile_size"] == [16, 16]
     assert sum(masked["radar"] for masked in report["masked_pixels"].values()) == 32
+    assert sorted(name for names in report["scene_names"].values() for name in names) == ["a", "b", "c"]
     assert report["with_month"] == 1 and sum(report["scenes"].values()) == 3
     rows = read_table(tmp_path / "skipped.csv")
     assert {row["file"]: row["reason"].split(":")[0] for row in rows} == {

@@ -1,0 +1,103 @@
+"""What can be checked before the data is read, and the plan of a run as soon as its length is known."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from hydra.utils import get_class
+
+from partoken.config import check_trainer_keys
+from partoken.errors import UserError
+from partoken.schedule import Plan, RunLength, StagedPlan, plan_run
+from partoken.schedule.length import accumulated_batches, num_devices
+from partoken.schedule.stages import needs_batches
+from partoken.system.checkpoint import read_checkpoint
+from partoken.training.module import ScheduledModule
+from partoken.training.settings import TrainSettings
+from partoken.training.stages import TrainStage
+
+__all__ = ["check_before_reading", "check_plans"]
+
+
+def check_before_reading(train: TrainSettings, groups: Mapping[str, Any], in_sweep: bool) -> None:
+    """Rejects settings that are wrong for any data.
+
+    Arguments:
+        train: the train settings.
+        groups: of the configuration, plain.
+        in_sweep: the run is one of several jobs in this process.
+
+    Raises:
+        UserError: naming the key, what was found, what is allowed and the fix.
+    """
+    trainer = groups["trainer"]
+    check_trainer_keys(trainer)
+    check_plans(train, trainer, batches=None)
+    if train.stages is not None and trainer.get("max_time") is not None:
+        raise UserError(
+            f"trainer.max_time={trainer['max_time']}: the stages of train.stages end by themselves; set it null, and "
+            "continue a run that was stopped with train.resume_from"
+        )
+    if num_devices(trainer) > 1 and in_sweep:
+        raise UserError(
+            f"trainer.devices={trainer['devices']} inside -m: each further process would replay the whole sweep; "
+            "run one job per command, or one device per job"
+        )
+    if train.resume_from is not None:
+        read_checkpoint(train.resume_from)
+    for stage in train.run_stages():
+        _check_model(stage, train, stage.groups(groups)["model"])
+
+
+def check_plans(
+    train: TrainSettings, trainer: Mapping[str, Any], batches: Sequence[int | None] | None
+) -> Plan | StagedPlan | None:
+    """Rejects an impossible schedule.
+
+    Arguments:
+        train: the train settings.
+        trainer: the `trainer` group of the configuration.
+        batches: training batches of an epoch on each device, for each stage; None: unknown, and plans that need them
+            are not made.
+
+    Returns:
+        The plan of the first optimizer; None if it was not made.
+
+    Raises:
+        UserError: naming the stage and the key.
+    """
+    batch = train.batch_size * accumulated_batches(trainer) * num_devices(trainer)
+    plans = []
+    for name in train.optimizers or [""]:
+        stages = train.run_stages(name)
+        lengths = [RunLength.of_trainer(trainer, number) for number in batches or [None] * len(stages)]
+        if train.scheduler is None and (batches or not needs_batches(stages, lengths[0].max_steps)):
+            plans.append(plan_run(stages, lengths, effective_batch=batch))
+    if not plans or batches is None:
+        return None
+    for stage, plan in zip(train.run_stages(), plans[0].plans, strict=True):
+        if stage.has_length and plan.total_epochs is not None:
+            stage.check_epochs(plan.total_epochs)
+    return plans[0]
+
+
+def _check_model(stage: TrainStage[TrainSettings], train: TrainSettings, group: Mapping[str, Any]) -> None:
+    """Checks a stage against the outline of its model, if its task has one."""
+    kind = _task_class(group)
+    if kind is None:
+        return
+    keys = {key: value for key, value in group.items() if key != "_target_"}
+    try:
+        outline = kind.outline(train=train.plain(), **keys)
+    except UserError as error:
+        raise UserError(f"stage {stage.name}: {error}" if stage.name else str(error)) from error
+    if outline is not None:
+        stage.check_model(outline)
+
+
+def _task_class(group: Mapping[str, Any]) -> type[ScheduledModule] | None:
+    """Returns the class of a task; None if `_target_` names a function, or something that `instantiate` will reject."""
+    try:
+        kind = get_class(group["_target_"])
+    except (ImportError, ValueError, KeyError):
+        return None
+    return kind if issubclass(kind, ScheduledModule) else None

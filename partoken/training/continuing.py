@@ -1,0 +1,247 @@
+"""Where a resumed run goes on: in which stage, from which checkpoint, and with which results of finished stages.
+
+A finished stage leaves `checkpoints/NAME/` with `best.ckpt`, `last.ckpt` and `summary.json`, which is written last.
+Every checkpoint holds the settings of its stage and of those before it. A resume compares them with the requested ones.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+
+from partoken.errors import UserError
+from partoken.system.checkpoint import read_checkpoint
+from partoken.system.files import link_or_copy, write_json
+from partoken.training.settings import TrainSettings
+from partoken.training.stages import TrainStage
+
+__all__ = [
+    "StageRecord",
+    "Start",
+    "begin_stage",
+    "find_start",
+    "finish_stage",
+    "settings_of_stages",
+    "stage_folder",
+    "take_over",
+]
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT_KEY = "partoken_stages"
+SUMMARY = "summary.json"
+TABLES = ("lr.csv", "metrics.csv")
+
+UNRELATED = {"resume_from", "on_schedule_change", "num_workers", "use_wandb", "wandb_project", "epochs", "stages"}
+UNRELATED |= {"freeze"}
+"""Keys of `train` that change no number of a stage, or that the stage replaces."""
+TRAINER_KEYS = ["accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "precision"]
+TRAINER_KEYS += ["limit_train_batches", "overfit_batches"]
+"""Keys of `trainer` that change the numbers of a stage."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run begins."""
+
+    number: int = 0
+    """Number of the stage, from 0."""
+    checkpoint: str | None = None
+    """Checkpoint within the stage; None: the stage begins."""
+    source: Path | None = None
+    """Folder of the checkpoints of the resumed run; None: the run is new."""
+    finished: tuple[dict[str, Any], ...] = ()
+    """The parts of `summary.json` of the stages before."""
+
+
+def settings_of_stages(
+    stages: Sequence[TrainStage[TrainSettings]], groups: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Returns the settings that decide the numbers of each stage, by the name of the stage.
+
+    Arguments:
+        stages: of the run.
+        groups: of the configuration, plain.
+    """
+    settings = {}
+    for stage in stages:
+        own = stage.groups(groups)
+        values = {"kind": f"{type(stage).__module__}.{type(stage).__qualname__}"}
+        values |= {key: value for key, value in stage.settings.plain().items() if key not in UNRELATED}
+        values |= {key: _plain(getattr(stage, key)) for key in stage.keys() if key not in ("model", "data")}
+        for group in ("model", "data"):
+            values |= {f"{group}.{key}": value for key, value in own[group].items()}
+        values |= {f"trainer.{key}": groups["trainer"].get(key) for key in TRAINER_KEYS}
+        settings[stage.name] = values
+    return settings
+
+
+class StageRecord(pl.Callback):
+    """Writes the settings of a stage, and of the stages before it, into each of its checkpoints.
+
+    Arguments:
+        stage: name of the stage.
+        settings: of every stage of the run, in order; see `settings_of_stages`.
+    """
+
+    def __init__(self, stage: str, settings: Mapping[str, Mapping[str, Any]]) -> None:
+        names = list(settings)
+        known = names[: names.index(stage) + 1]
+        self.content = {"stage": stage, "stages": {name: dict(settings[name]) for name in known}}
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint[CHECKPOINT_KEY] = self.content
+
+
+def find_start(
+    train: TrainSettings, stages: Sequence[TrainStage[TrainSettings]], settings: Mapping[str, Mapping[str, Any]]
+) -> Start:
+    """Returns where the run begins: at its first stage, or where `train.resume_from` goes on.
+
+    Arguments:
+        train: `resume_from` and `on_schedule_change` are read.
+        stages: of the run.
+        settings: of the stages, by name; see `settings_of_stages`.
+
+    Raises:
+        UserError: the checkpoint cannot be used, or a finished stage had other settings.
+    """
+    if train.resume_from is None:
+        return Start()
+    checkpoint = read_checkpoint(train.resume_from)
+    saved = checkpoint.get(CHECKPOINT_KEY, {"stage": "", "stages": {"": {}}})
+    number = _stage_number(train.resume_from, saved, [stage.name for stage in stages])
+    for name in list(saved["stages"])[:number]:
+        _check_unchanged(train.resume_from, name, saved["stages"][name], settings[name])
+    source = _checkpoints_folder(Path(train.resume_from), saved["stage"])
+    finished = tuple(_read_summary(train.resume_from, stage_folder(source, stage.name)) for stage in stages[:number])
+    start = Start(number, train.resume_from, source, finished)
+    name = stages[number].name
+    summary = stage_folder(source, name) / SUMMARY
+    if not name or not summary.is_file():
+        return start
+    part = json.loads(summary.read_text())
+    if checkpoint["global_step"] != part["schedule"]["steps"] + part["schedule"]["skipped_steps"]:
+        return start
+    changed = changes(saved["stages"][name], settings[name])
+    if not changed and number + 1 < len(stages):
+        return Start(number + 1, None, source, (*finished, part))
+    if changed and number and train.on_schedule_change == "error":
+        log.info("stage %s begins again after stage %s: %s", name, stages[number - 1].name, "; ".join(changed))
+        return replace(start, checkpoint=None)
+    return start
+
+
+def take_over(start: Start, folder: Path) -> None:
+    """Copies what a resumed run needs into another run folder: its tables, its best checkpoint, its finished stages.
+
+    Arguments:
+        start: of the resumed run.
+        folder: the run folder.
+
+    Raises:
+        OSError: a file cannot be read or written.
+    """
+    target = folder / "checkpoints"
+    if start.source is None or start.source.resolve() == target.resolve():
+        return
+    target.mkdir(parents=True, exist_ok=True)
+    for name in TABLES:
+        table = start.source.parent / name
+        if table.is_file():
+            shutil.copyfile(table, folder / name)
+    if start.checkpoint is not None and (start.source / "best.ckpt").is_file():
+        link_or_copy(start.source / "best.ckpt", target / "best.ckpt")
+    for part in start.finished:
+        own = stage_folder(target, part["name"])
+        own.mkdir(exist_ok=True)
+        for file in sorted(stage_folder(start.source, part["name"]).iterdir()):
+            link_or_copy(file, own / file.name)
+
+
+def stage_folder(checkpoints: Path, stage: str) -> Path:
+    """Returns the folder of a stage's checkpoints; a run without named stages has no folder of its own for them."""
+    return checkpoints / stage
+
+
+def finish_stage(checkpoints: Path, stage: str, summary: Mapping[str, Any]) -> None:
+    """Keeps the checkpoints of a finished stage, which the next one overwrites, and marks it as finished.
+
+    Arguments:
+        checkpoints: the folder with `best.ckpt` and `last.ckpt`.
+        stage: its name; a stage without a name keeps nothing.
+        summary: its part of `summary.json`.
+    """
+    if not stage:
+        return
+    own = stage_folder(checkpoints, stage)
+    own.mkdir(exist_ok=True)
+    for name in ("best.ckpt", "last.ckpt"):
+        if (checkpoints / name).is_file():
+            link_or_copy(checkpoints / name, own / name)
+    write_json(own / SUMMARY, dict(summary))
+
+
+def begin_stage(checkpoints: Path, stage: str) -> None:
+    """Removes the results of a stage that is trained again in the same folder."""
+    if stage:
+        shutil.rmtree(stage_folder(checkpoints, stage), ignore_errors=True)
+
+
+def _stage_number(path: str, saved: Mapping[str, Any], names: Sequence[str]) -> int:
+    """Returns the number of the checkpoint's stage in this run, whose earlier stages must be the same."""
+    theirs, ours = list(saved["stages"]), list(names)
+    if ours[: len(theirs)] == theirs:
+        return len(theirs) - 1
+    described = [f"stages {', '.join(known)}" if known != [""] else "no stages" for known in (theirs, ours)]
+    raise UserError(
+        f"train.resume_from={path}: the checkpoint was written in a run with {described[0]}, this run has "
+        f"{described[1]}; ask for the same train.stages up to stage {theirs[-1] or 1}"
+    )
+
+
+def _checkpoints_folder(path: Path, stage: str) -> Path:
+    """Returns the folder `checkpoints` of the run that wrote a checkpoint."""
+    return path.parent.parent if stage and path.parent.name == stage else path.parent
+
+
+def _read_summary(path: str, folder: Path) -> dict[str, Any]:
+    """Reads the part of a finished stage."""
+    summary = folder / SUMMARY
+    if not summary.is_file():
+        raise UserError(
+            f"train.resume_from={path}: the results of its finished stage {folder.name} are not there, "
+            f"{summary} is missing; keep the folder of the run whole"
+        )
+    content: dict[str, Any] = json.loads(summary.read_text())
+    return content
+
+
+def _check_unchanged(path: str, name: str, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Rejects other settings of a finished stage."""
+    if differing := changes(theirs, ours):
+        raise UserError(
+            f"train.resume_from={path}: stage {name} is finished and is not trained again, but its settings changed: "
+            f"{'; '.join(differing)}; ask for the same settings, or start a new run with train.resume_from=null"
+        )
+
+
+def changes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """Returns a phrase for each setting that differs.
+
+    >>> changes({"train.lr": 0.1, "train.seed": 0}, {"train.lr": 0.2, "train.seed": 0})
+    ['train.lr was 0.1 and is 0.2']
+    """
+    keys = dict.fromkeys([*theirs, *ours])
+    return [f"{key} was {theirs.get(key)} and is {ours.get(key)}" for key in keys if theirs.get(key) != ours.get(key)]
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,192 @@
+"""Carries out one stage of a run: model, trainer, fit, test, and its part of the summary."""
+
+import contextlib
+import logging
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.loggers import Logger
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
+
+from partoken.config import instantiate
+from partoken.errors import UserError
+from partoken.schedule import ScheduleError
+from partoken.system.checkpoint import read_checkpoint
+from partoken.training.continuing import StageRecord, Start, begin_stage, finish_stage, stage_folder
+from partoken.training.domain import DataModule
+from partoken.training.loggers import stage_loggers
+from partoken.training.module import ScheduledModule
+from partoken.training.recorders import EpochTable, RateRecorder
+from partoken.training.resume import ExactResume
+from partoken.training.settings import TrainSettings
+from partoken.training.stage_callback import StageCallback
+from partoken.training.stages import Position, TrainStage, weights_source
+from partoken.training.summary import finite
+from partoken.training.trainer import build_trainer, checkpoint_callbacks, stopping_callbacks
+
+__all__ = ["StageRun"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """A stage with everything that it needs from its run."""
+
+    groups: Mapping[str, Any]
+    """The groups of the configuration, plain."""
+    train: TrainSettings
+    stages: Sequence[TrainStage[TrainSettings]]
+    """Of the run."""
+    position: Position
+    """Of this stage."""
+    num_epochs: int | None
+    """Epochs of this stage; None: unknown."""
+    settings: Mapping[str, Mapping[str, Any]]
+    """The settings of every stage, by name, for the checkpoints; see `settings_of_stages`."""
+    folder: Path
+    """The run folder."""
+    start: Start
+    """Of the run."""
+
+    @property
+    def stage(self) -> TrainStage[TrainSettings]:
+        return self.stages[self.position.number]
+
+    @property
+    def resume_from(self) -> str | None:
+        """Checkpoint within this stage; None: the stage begins."""
+        return self.start.checkpoint if self.start.number == self.position.number else None
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the run's checkpoints."""
+        return self.folder / "checkpoints"
+
+    def carry_out(
+        self, data: DataModule, loggers: Sequence[Logger], before: Mapping[str, Any] | None
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Trains and tests the stage.
+
+        Arguments:
+            data: of this stage, read.
+            loggers: of the run.
+            before: the part of the summary of the stage before; None for the first stage.
+
+        Returns:
+            The stage's part of `summary.json`, and the task's own part of the run's summary.
+
+        Raises:
+            UserError: the settings, the data or the checkpoint cannot be used.
+        """
+        started = time.perf_counter()
+        data.first_epoch = self.position.first_epoch
+        module = self._build_module(data)
+        rates = RateRecorder(self.folder / "lr.csv", self.position)
+        epochs = EpochTable(self.folder / "metrics.csv", self.stage.name, self.position)
+        best, last = checkpoint_callbacks(self.folder, self.stage.settings)
+        acts = StageCallback(self.stage, self.num_epochs, before["loss_weights"] if before else None)
+        record = StageRecord(self.stage.name, self.settings)
+        stopping = stopping_callbacks(self.stage.settings)
+        callbacks: list[pl.Callback] = [rates, epochs, ExactResume(), acts, record, *stopping, best, last]
+        own_loggers = stage_loggers(loggers, self.position)
+        trainer = build_trainer(self.groups["trainer"], module, self.folder, callbacks, own_loggers)
+        self._announce()
+        self._fit(trainer, module, data, last)
+        if not rates.steps_recorded:
+            self._check_unfinished(trainer)
+        schedule = rates.summary(trainer, module)
+        tested = best.best_model_path or last.best_model_path
+        trainer.test(module, datamodule=_lightning(data), ckpt_path=tested, verbose=False, weights_only=True)
+        of_task = module.summary()
+        part = finite(
+            {
+                "name": self.stage.name,
+                "test": of_task["test"],
+                "epoch_line": list(module.epoch_line),
+                "loss_weights": dict(module.loss_weights),
+                "monitor": {"name": self.stage.settings.monitor, "best": best.best_model_score},
+                "schedule": schedule,
+                "num_parameters": sum(parameter.numel() for parameter in module.parameters()),
+                f"{module.unit}_per_second": epochs.units_per_second,
+                "seconds": time.perf_counter() - started,
+                "best_checkpoint": str(tested),
+                "best_epoch": self.position.first_epoch + read_checkpoint(tested)["epoch"],
+                "first_epoch": self.position.first_epoch,
+                "epochs": trainer.current_epoch,
+            }
+        )
+        if trainer.is_global_zero:
+            finish_stage(self.checkpoints, self.stage.name, part)
+        trainer.strategy.barrier("stage")
+        return part, dict(of_task)
+
+    def _build_module(self, data: DataModule) -> ScheduledModule:
+        """Creates the task with the weights with which the stage starts."""
+        group = self.stage.groups(self.groups)["model"]
+        with _named(self.stage):
+            module: ScheduledModule = instantiate(group, "model", train=self.train.plain(), data=data.settings())
+            module.position = self.position
+            source = None if self.resume_from else weights_source(self.stages, self.position.number)
+            if source is not None:
+                path = stage_folder(self.checkpoints, source.stage) / f"{source.file}.ckpt"
+                self.stage.load_weights(module, read_checkpoint(path)["state_dict"])
+        return module
+
+    def _announce(self) -> None:
+        """Logs which stage begins, with which weights, and what stays frozen."""
+        stage, number = self.stage, self.position.number
+        if not stage.name:
+            return
+        source = weights_source(self.stages, number)
+        notes = [f"stage {stage.name}, {number + 1} of {self.position.num_stages}"]
+        notes += [f"weights of {source.stage}, {source.file}.ckpt"] if source and not self.resume_from else []
+        notes += [f"continues from {self.resume_from}"] if self.resume_from else []
+        notes += [f"frozen: {', '.join(stage.freeze)}"] if stage.freeze else []
+        if stage.freeze_last:
+            notes.append(f"in the last {stage.freeze_last_epochs} epochs also frozen: {', '.join(stage.freeze_last)}")
+        log.info("%s", "; ".join(notes))
+
+    def _fit(self, trainer: pl.Trainer, module: ScheduledModule, data: DataModule, last: ModelCheckpoint) -> None:
+        if self.resume_from is None and trainer.is_global_zero:
+            begin_stage(self.checkpoints, self.stage.name)
+        try:
+            trainer.fit(module, datamodule=_lightning(data), ckpt_path=self.resume_from, weights_only=True)
+        except ScheduleError as error:
+            # Once the optimizers exist, only the saved states can be wrong.
+            source = f"train.resume_from={self.resume_from}: " if module.scheduled else ""
+            raise UserError(f"{source}{error}") from error
+        except MisconfigurationException as error:
+            raise UserError(f"trainer: {error}") from error
+        except SIGTERMException:
+            log.warning("stopped by SIGTERM; continue with train.resume_from=%s", last.best_model_path or "null")
+            sys.exit(143)  # the shell's convention for SIGTERM; with Lightning's 0 a job scheduler believes it is done
+
+    def _check_unfinished(self, trainer: pl.Trainer) -> None:
+        """Rejects the checkpoint of a run that has already trained, tested and written its summary."""
+        source = self.start.source
+        if source is not None and (source.parent / "summary.json").is_file():
+            raise UserError(
+                f"train.resume_from={self.resume_from}: nothing is left to train after {trainer.current_epoch} epochs "
+                f"and {trainer.global_step} steps; raise {self.stage.settings.key('epochs')} or trainer.max_steps"
+            )
+
+
+@contextlib.contextmanager
+def _named(stage: TrainStage[Any]) -> Iterator[None]:
+    """Names the stage in the messages of a block."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"stage {stage.name}: {error}" if stage.name else str(error)) from error
+
+
+def _lightning(data: DataModule) -> pl.LightningDataModule:
+    """A data module of the contract is a LightningDataModule; a protocol cannot say so."""
+    return cast(pl.LightningDataModule, data)
