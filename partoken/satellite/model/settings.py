@@ -127,15 +127,15 @@ class Stage1Losses:
         UserError: a value is not allowed; the message names its key under `model`.
     """
 
-    lambda_l1: float = 0.1
+    lambda_l1: float = 1.0
     """Weight of the absolute error, at least 0."""
     lambda_l2: float = 10.0
     """Weight of the squared error, at least 0. The PSNR depends on it alone."""
-    lambda_ssim: float = 0.02
+    lambda_ssim: float = 0.05
     """Weight of the structural dissimilarity, at least 0."""
-    lambda_edges: float = 0.001
+    lambda_edges: float = 0.01
     """Weight of the disagreement with the edges of the radar, at least 0."""
-    lambda_angle: float = 0.01
+    lambda_angle: float = 0.1
     """Weight of the spectral angle, in radians, at least 0."""
 
     def __post_init__(self) -> None:
@@ -192,23 +192,23 @@ class Stage2Losses:
         UserError: a value is not allowed; the message names its key under `model`.
     """
 
-    lambda_l1: float = 0.1
+    lambda_l1: float = 1.0
     """Weight of the absolute error, at least 0."""
     lambda_l2: float = 10.0
     """Weight of the squared error, at least 0. The PSNR depends on it alone."""
-    lambda_ssim: float = 0.05
+    lambda_ssim: float = 0.1
     """Weight of the structural dissimilarity, at least 0."""
-    lambda_ndvi: float = 0.01
+    lambda_ndvi: float = 0.05
     """Weight of the error of the vegetation index NDVI, at least 0."""
-    lambda_evi: float = 0.01
+    lambda_evi: float = 0.05
     """Weight of the error of the vegetation index EVI, at least 0."""
-    lambda_angle: float = 0.05
+    lambda_angle: float = 0.2
     """Weight of the spectral angle, in radians, at least 0."""
-    lambda_identity: float = 0.05
+    lambda_identity: float = 0.1
     """Weight of the absolute difference from the output of stage 1, at least 0."""
-    lambda_edges: float = 0.05
+    lambda_edges: float = 0.1
     """Weight of the edge guard, at least 0."""
-    lambda_adversarial: float = 1e-4
+    lambda_adversarial: float = 1e-3
     """Weight of the adversarial loss, at least 0. 0: the discriminator learns, and the refiner ignores it."""
 
     def __post_init__(self) -> None:
