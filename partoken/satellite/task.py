@@ -1,7 +1,7 @@
 """Both trainings as Lightning modules: losses, evaluation, and their parts of a run's summary."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from partoken.errors import UserError
 from partoken.satellite import losses
-from partoken.satellite.baselines import BASELINES, predict_baseline
+from partoken.satellite.baselines import BASELINES, SCALES, predict_baseline
 from partoken.satellite.evaluation import Scoreboard, band_facts
 from partoken.satellite.model.discriminator import PatchDiscriminator
 from partoken.satellite.model.refiner import Refiner, TwoStages
@@ -21,6 +21,23 @@ from partoken.training.module import ScheduledModule
 
 __all__ = ["Stage1Task", "Stage2Task"]
 
+_NUM_FEATURES = 5 * len(SCALES)
+_NO_DATA: Mapping[str, Any] = {
+    "s1_mean": [0.0] * 2,
+    "s1_std": [1.0] * 2,
+    "s2_mean": [0.0] * 4,
+    "s2_std": [1.0] * 4,
+    "baselines": {
+        "ridge": {
+            "scales": SCALES,
+            "mean": [0.0] * _NUM_FEATURES,
+            "std": [1.0] * _NUM_FEATURES,
+            "weights": [[0.0] * _NUM_FEATURES] * 4,
+            "constant": [0.0] * 4,
+        }
+    },
+}
+"""What a network needs of `DataModule.settings()`, with values that nobody reads, for an outline."""
 OWN = "own"
 """The task's own answer among those that are scored."""
 
@@ -38,6 +55,14 @@ class TileTask(ScheduledModule):
         self._board = Scoreboard()
         self._losses: list[Tensor] = []
         self.test_results: dict[str, Any] = {}
+
+    @classmethod
+    def outline(cls, *, train: Mapping[str, Any], **model: Any) -> Self | None:
+        """Creates the task without data; None with another backbone than the U-Net, whose weights would be read."""
+        if model.get("backbone", "unet") != "unet":
+            return None
+        with torch.device("meta"):
+            return cls(train=train, data=_NO_DATA, **model)
 
     def batch_units(self, batch: TileBatch) -> int:
         """Counts the tiles of a batch."""
@@ -209,11 +234,16 @@ class Stage2Task(TileTask):
         self.save_hyperparameters()
         self.automatic_optimization = False
         settings, weights = split_stage2(model)
-        translator, first = _stage1(settings.stage1_checkpoint, stage1)
+        translator, first = _stage1(settings.stage1_checkpoint or data.get("stage1_dir"), stage1)
         self.hparams["stage1"] = first
         self.network = TwoStages(translator, Refiner(settings, data))
         self.discriminator = PatchDiscriminator(settings.discriminator_channels)
         self.loss_weights = weights.by_name()
+
+    @classmethod
+    def outline(cls, *, train: Mapping[str, Any], **model: Any) -> Self | None:
+        """Creates the task without data, with the default network as its stage 1."""
+        return super().outline(train=train, stage1={"model": {}, "data": _NO_DATA}, **model)
 
     def optimizer_modules(self) -> Mapping[str, Sequence[nn.Module]]:
         """Returns the modules of the two optimizers."""
@@ -226,7 +256,7 @@ class Stage2Task(TileTask):
 
     def answers(self, batch: TileBatch) -> dict[str, Tensor]:
         """Returns the reflectance of stage 2 and that of stage 1."""
-        first, refined = self.network(batch.s1, batch.s1_mask, batch.month, batch.biome)
+        first, refined = self.network(batch.s1, batch.s1_mask, batch.month, batch.biome, batch.stage1)
         return {OWN: refined, "stage 1": first}
 
     def terms(self, answers: Mapping[str, Tensor], batch: TileBatch) -> dict[str, Tensor]:
@@ -286,8 +316,8 @@ def _stage1(checkpoint: str | None, stage1: Mapping[str, Any] | None) -> tuple[T
         return Translator(settings, stage1["data"], read_weights=False), dict(stage1)
     if checkpoint is None:
         raise UserError(
-            "model.stage1_checkpoint=null: stage 2 refines the output of stage 1; name the run folder of stage 1, or "
-            "its checkpoints/best.ckpt"
+            "data.stage1_dir=null: stage 2 refines the output of stage 1; name the run folder of stage 1, or give its "
+            "best.ckpt as model.stage1_checkpoint"
         )
     return load_translator(checkpoint)
 

@@ -158,12 +158,12 @@ class TrainStage(Stage[Settings]):
         """
 
     def finish(self, model: Task, data: DataModule, folder: Path, best: Path) -> None:
-        """Leaves in the run folder what later stages read, after the test; only the main process calls it.
+        """Leaves files for later stages, after the test; only the main process calls it.
 
         Arguments:
             model: the task with the weights of its best checkpoint.
             data: of this stage.
-            folder: the run folder.
+            folder: `checkpoints/NAME` of the stage, which a resume takes over.
             best: the checkpoint that was tested.
         """
 

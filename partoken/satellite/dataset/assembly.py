@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from torch.utils.data import Dataset
@@ -12,6 +12,7 @@ from partoken.satellite.dataset.augmentation import augment, crop_centre
 from partoken.satellite.dataset.folder import TileCollection
 from partoken.satellite.dataset.options import TileOptions
 from partoken.satellite.dataset.splits import SPLITS, limit_tiles, split_scenes
+from partoken.satellite.dataset.stage1 import Stage1Outputs
 from partoken.satellite.tiles.batch import TileBatch, collate
 from partoken.satellite.tiles.store import TileStore
 from partoken.satellite.tiles.tile import TileInfo
@@ -39,6 +40,8 @@ class TileDataset(Dataset[TileBatch]):
         self.crop = crop
         self.turn = turn
         self.seed = seed
+        self.stage1: Stage1Outputs | None = None
+        """Stored outputs of stage 1, which are then part of each tile."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -52,6 +55,8 @@ class TileDataset(Dataset[TileBatch]):
         tiles = self.store.read(self.rows[position] for position, _ in batch)
         shown = []
         for tile, (_, number) in zip(tiles, batch, strict=True):
+            if self.stage1 is not None:
+                tile = replace(tile, stage1=self.stage1.read(tile.info.id, tile.info.shape))
             if number >= 0:
                 tile = augment(tile, seed=self.seed, pass_number=number, crop=self.crop, turn=self.turn)
             elif self.crop is not None:

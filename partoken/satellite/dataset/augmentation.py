@@ -1,11 +1,10 @@
 """Flips, quarter turns and crops of tiles; each depends on the seed, the pass and the name of the tile only."""
 
 import zlib
-from dataclasses import replace
 
 import numpy as np
 
-from partoken.satellite.tiles.tile import Tile, make_tile
+from partoken.satellite.tiles.tile import Tile
 
 __all__ = ["augment", "crop_centre", "symmetry"]
 
@@ -44,7 +43,7 @@ def augment(tile: Tile, *, seed: int, pass_number: int, crop: int | None = None,
     number = int(random.integers(8))
     if tile.info.shape[0] != tile.info.shape[1]:
         number -= number % 2
-    return Tile(tile.info, symmetry(tile.s1, number), symmetry(tile.s2, number))
+    return tile.map_pixels(lambda pixels: symmetry(pixels, number))
 
 
 def crop_centre(tile: Tile, side: int) -> Tile:
@@ -55,5 +54,4 @@ def crop_centre(tile: Tile, side: int) -> Tile:
 
 def _cut(tile: Tile, top: int, left: int, side: int) -> Tile:
     rows, columns = slice(top, top + side), slice(left, left + side)
-    s1, s2 = tile.s1[:, rows, columns], tile.s2[:, rows, columns]
-    return make_tile(replace(tile.info, shape=(side, side)), s1, s2)
+    return tile.map_pixels(lambda pixels: pixels[:, rows, columns], shape=(side, side))

@@ -21,8 +21,9 @@ from partoken.satellite.dataset.batching import TileSampler, count_batches
 from partoken.satellite.dataset.folder import TileCollection
 from partoken.satellite.dataset.options import TileOptions
 from partoken.satellite.dataset.report import data_report, describe_report
+from partoken.satellite.dataset.stage1 import Stage1Outputs
 from partoken.satellite.dataset.statistics import band_statistics
-from partoken.satellite.tiles.batch import TileBatch
+from partoken.satellite.tiles.batch import TileBatch, collate
 from partoken.satellite.tiles.tile import OPTICAL_BANDS
 from partoken.system.files import write_json
 from partoken.system.skipped import Skipped, check_skipped, write_skipped
@@ -131,6 +132,7 @@ class TileDataModule(ResumableDataModule):
         return {
             "bands": [band.removeprefix("s2_") for band in OPTICAL_BANDS],
             **self._fitted,
+            "stage1_dir": self.options.stage1_dir,
             "num_train_tiles": len(training),
             "num_train_scenes": len({info.scene for info in training.infos}),
             "source": {
@@ -138,6 +140,21 @@ class TileDataModule(ResumableDataModule):
                 "tile_size": [crop, crop] if crop is not None else list(training.infos[0].shape),
             },
         }
+
+    def whole_tiles(self) -> Iterator[TileBatch]:
+        """Yields each tile of all splits, neither cut nor augmented, as a batch of its own."""
+        store = self.collection.store
+        for row in self.selection.rows:
+            yield collate(store.read([row]))
+
+    def _stage1_outputs(self) -> Stage1Outputs | None:
+        """Returns the stored outputs of stage 1, which an earlier stage of the run may have written."""
+        if self.options.stage1_dir is None:
+            return None
+        outputs = Stage1Outputs.find(self.options.stage1_dir)
+        if outputs is not None:
+            outputs.check(info.id for dataset in self._datasets.values() for info in dataset.infos)
+        return outputs
 
     @cached_property
     def _data_report(self) -> dict[str, Any]:
@@ -184,6 +201,7 @@ class TileDataModule(ResumableDataModule):
 
     def _loader(self, split: str, *, shuffle: bool = False, passes: int = 1) -> ResumableLoader:
         dataset = self._datasets[split]
+        dataset.stage1 = self._stage1_outputs()
         sampler = TileSampler(
             len(dataset),
             batch_size=self.batch_size,

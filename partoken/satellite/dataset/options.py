@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from partoken.errors import UserError, check_choice, check_flag, check_number
+from partoken.errors import UserError, check_choice, check_flag, check_number, check_text
 
 __all__ = ["SPLIT_KINDS", "TileOptions"]
 
@@ -36,6 +36,9 @@ class TileOptions:
     """Flips and turns training tiles by quarters, each time at random."""
     passes_per_epoch: int = 1
     """Passes over the training tiles in an epoch, each with other flips, turns and crops."""
+    stage1_dir: str | None = None
+    """Folder of stage 1, for stage 2: its `best.ckpt` or its run folder. If the folder has stored outputs for the tiles
+    (`outputs/ID.npz`), stage 2 reads them and does not compute them. None: `model.stage1_checkpoint` decides."""
     limit: int | None = None
     """Approximate number of tiles to use, spread over all splits and scenes. None: all."""
     max_skipped: float = 0.1
@@ -51,6 +54,7 @@ class TileOptions:
         check_number("data.crop", self.crop, minimum=16, whole=True, optional=True)
         check_flag("data.augment", self.augment)
         check_number("data.passes_per_epoch", self.passes_per_epoch, minimum=1, whole=True)
+        check_text("data.stage1_dir", self.stage1_dir, optional=True)
         check_number("data.limit", self.limit, minimum=1, whole=True, optional=True)
         check_number("data.max_skipped", self.max_skipped, minimum=0, maximum=1)
 

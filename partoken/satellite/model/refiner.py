@@ -121,11 +121,17 @@ class TwoStages(nn.Module):
         self.translator = translator.requires_grad_(False).train()
         self.refiner = refiner
 
-    def forward(self, s1: Tensor, s1_mask: Tensor, month: Tensor, biome: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns the reflectance of stage 1 and of stage 2, `[B, 4, H, W]` each. Arguments: as for `Refiner`."""
-        self.translator.eval()  # only here: Lightning warns if a training starts with networks in this mode
-        with torch.no_grad():
-            first = self.translator(s1, s1_mask)
+    def forward(
+        self, s1: Tensor, s1_mask: Tensor, month: Tensor, biome: Tensor, first: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns the reflectance of stage 1 and of stage 2, `[B, 4, H, W]` each.
+
+        Arguments: as for `Refiner`; without `first`, stage 1 computes it.
+        """
+        if first is None:
+            self.translator.eval()  # only here: Lightning warns if a training starts with networks in this mode
+            with torch.no_grad():
+                first = self.translator(s1, s1_mask)
         return first, self.refiner(first, s1, s1_mask, month, biome)
 
 

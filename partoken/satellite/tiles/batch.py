@@ -1,7 +1,7 @@
 """Batches of tiles as the networks take them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ class TileBatch:
     """B names of tiles."""
     scenes: tuple[str, ...]
     """B names of scenes."""
+    stage1: Tensor | None = None
+    """float32 [B, 4, H, W]: stored reflectance of stage 1; None: not stored."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -49,9 +51,10 @@ class TileBatch:
         return self._map(Tensor.pin_memory)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> "TileBatch":
-        tensors = (self.s1, self.s1_mask, self.s2, self.s2_mask, self.month, self.biome)
-        s1, s1_mask, s2, s2_mask, month, biome = map(function, tensors)
-        return TileBatch(s1, s1_mask, s2, s2_mask, month, biome, self.ids, self.scenes)
+        changed: dict[str, Any] = {
+            name: function(value) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **changed)
 
 
 def collate(tiles: Sequence[Tile]) -> TileBatch:
@@ -71,12 +74,13 @@ def collate(tiles: Sequence[Tile]) -> TileBatch:
         biome=torch.tensor([tile.info.biome for tile in tiles], dtype=torch.int64),
         ids=tuple(tile.info.id for tile in tiles),
         scenes=tuple(tile.info.scene for tile in tiles),
+        stage1=_unpack([tile.stage1 for tile in tiles], 1 / COUNTS)[0] if tiles[0].stage1 is not None else None,
     )
 
 
-def _unpack(bands: Sequence[np.ndarray], step: float) -> tuple[Tensor, Tensor]:
+def _unpack(bands: Sequence[np.ndarray | None], step: float) -> tuple[Tensor, Tensor]:
     """Returns values, float32 [B, C, H, W], 0 where missing; and the mask of valid pixels, bool [B, H, W]."""
-    packed = torch.from_numpy(np.stack(bands))
+    packed = torch.from_numpy(np.stack([pixels for pixels in bands if pixels is not None]))
     valid = packed[:, 0] != MISSING
     # In float64, so that a count of 1234 is exactly the float32 nearest to 0.1234.
     values = (packed.double() * step).float()

@@ -1,7 +1,9 @@
 """One tile: radar and optical bands of the same ground, 12 bytes per pixel."""
 
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -79,6 +81,18 @@ class Tile:
     """int16 [2, H, W]: VV and VH in steps of 0.01 dB, `MISSING` in both where one is not known."""
     s2: np.ndarray
     """int16 [4, H, W]: b2, b3, b4 and b8 in counts without offset, `MISSING` in all where one is not known."""
+    stage1: np.ndarray | None = None
+    """int16 [4, H, W]: the same bands as stage 1 predicts them, in counts; None: not stored."""
+
+    def map_pixels(self, function: Callable[[np.ndarray], np.ndarray], **info: Any) -> "Tile":
+        """Returns the tile with a function applied to the pixels of all bands.
+
+        Arguments:
+            function: from [..., H, W] to [..., H', W'].
+            info: fields of `TileInfo` that change.
+        """
+        stage1 = None if self.stage1 is None else function(self.stage1)
+        return replace(make_tile(replace(self.info, **info), function(self.s1), function(self.s2)), stage1=stage1)
 
 
 def make_tile(info: TileInfo, s1: np.ndarray, s2: np.ndarray) -> Tile:
