@@ -63,7 +63,7 @@ def test_flips_and_turns_keep_the_output_on_its_tile():
 
 def test_missing_folders_tiles_and_damaged_files_are_named(tmp_path, root):
     data = tiles(str(root), stage1_dir=str(tmp_path / "nowhere"), batch_size=1)
-    with pytest.raises(UserError, match="data.stage1_dir=.*nowhere: no such folder"):
+    with pytest.raises(UserError, match=r"data\.stage1_dir=.*nowhere: no such folder"):
         data.train_dataloader()
     folder = store(tmp_path / "outputs", root)
     (folder / "north_0_0.npz").unlink()
