@@ -59,22 +59,21 @@ class Start:
     """The parts of `summary.json` of the stages before."""
 
 
-def settings_of_stages(
-    stages: Sequence[TrainStage[TrainSettings]], groups: Mapping[str, Any], folder: Path
-) -> dict[str, dict[str, Any]]:
+def settings_of_stages(train: TrainSettings, groups: Mapping[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
     """Returns the settings that decide the numbers of each stage, by the name of the stage.
 
     Arguments:
-        stages: of the run.
+        train: the train settings.
         groups: of the configuration, plain.
         folder: the run folder; its path may differ in a resumed run.
     """
     settings = {}
-    for stage in stages:
+    for number, stage in enumerate(train.run_stages()):
         own = stage.groups(groups)
         values = {"kind": f"{type(stage).__module__}.{type(stage).__qualname__}"}
         values |= {key: value for key, value in stage.settings.plain().items() if key not in UNRELATED}
         values |= {key: _plain(getattr(stage, key)) for key in stage.keys() if key not in ("model", "data")}
+        values["optimizers"] = {name: dict(chosen) for name, chosen in train.optimizers_of(number).items()}
         for group in ("model", "data"):
             values |= {f"{group}.{key}": _without(folder, value) for key, value in own[group].items()}
         values |= {f"trainer.{key}": groups["trainer"].get(key) for key in TRAINER_KEYS}
