@@ -45,9 +45,8 @@ def test_a_single_chain_has_the_name_of_its_file(write, chains):
 
 def test_the_content_decides_the_format(write, chains):
     assert_same(read_file(write(cif_text(chains[0]), "wrong.pdb")).chains[0], chains[0])
-    assert_same(
-        read_file(write(gzip.compress(pdb_text(chains[0]).encode(), mtime=0), "wrong.cif")).chains[0], chains[0]
-    )
+    packed = gzip.compress(pdb_text(chains[0]).encode())
+    assert_same(read_file(write(packed, "wrong.cif")).chains[0], chains[0])
 
 
 def test_only_the_first_model_is_read(write, chains):
