@@ -1,6 +1,5 @@
 """Pictures of tiles: true colour with one stretch everywhere, and the panels of a test."""
 
-import bisect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -63,12 +62,16 @@ class _Kept:
 class ShownTiles:
     """Chooses the best, the median and the worst tile of a test by their PSNR, in memory that does not grow.
 
-    Beyond 99 tiles it drops tiles of middling rank, so that the tile in the middle is only near the median.
+    Beyond 99 tiles it keeps every second, then every fourth, and so on, beside the best and the worst: so the median is
+    then the kept tile that is nearest to it.
     """
 
     def __init__(self) -> None:
-        self._kept: list[_Kept] = []
         self._psnrs: list[float] = []
+        self._best: _Kept | None = None
+        self._worst: _Kept | None = None
+        self._kept: list[_Kept] = []
+        self._every = 1
 
     def add(self, batch: TileBatch, predicted: Tensor) -> None:
         """Adds B tiles; a tile without a valid pixel is left out.
@@ -80,32 +83,34 @@ class ShownTiles:
         mask = batch.s1_mask & batch.s2_mask
         scores = tile_psnr(predicted.detach(), batch.s2, mask)
         for place, score in enumerate(scores.tolist()):
-            if math.isnan(score):
-                continue
-            self._psnrs.append(score)
-            tile = _Kept(
-                score,
-                batch.ids[place],
-                _blank(batch.s1[place, 0], batch.s1_mask[place]),
-                _blank(batch.s2[place], batch.s2_mask[place]),
-                _blank(predicted[place].detach(), batch.s1_mask[place]),
-            )
-            bisect.insort(self._kept, tile)
-            if len(self._kept) > KEPT:
-                self._drop()
+            if not math.isnan(score):
+                self._keep(
+                    _Kept(
+                        score,
+                        batch.ids[place],
+                        _blank(batch.s1[place, 0], batch.s1_mask[place]),
+                        _blank(batch.s2[place], batch.s2_mask[place]),
+                        _blank(predicted[place].detach(), batch.s1_mask[place]),
+                    )
+                )
 
-    def _drop(self) -> None:
-        """Drops the second-worst or the second-best tile: the one that is farther from the median."""
-        median, scores = float(np.median(self._psnrs)), (self._kept[1].psnr, self._kept[-2].psnr)
-        del self._kept[1 if median - scores[0] > scores[1] - median else -2]
+    def _keep(self, tile: _Kept) -> None:
+        self._best = tile if self._best is None else max(self._best, tile)
+        self._worst = tile if self._worst is None else min(self._worst, tile)
+        if len(self._psnrs) % self._every == 0:
+            self._kept.append(tile)
+        self._psnrs.append(tile.psnr)
+        if len(self._kept) > KEPT:
+            del self._kept[1::2]
+            self._every *= 2
 
     def choose(self) -> dict[str, _Kept]:
         """Returns the tiles by their names: best, median and worst; fewer if there are fewer."""
-        if not self._kept:
+        if self._best is None or self._worst is None:
             return {}
         median = float(np.median(self._psnrs))
         middle = min(self._kept, key=lambda tile: abs(tile.psnr - median))
-        chosen = {"best": self._kept[-1], "median": middle, "worst": self._kept[0]}
+        chosen = {"best": self._best, "median": middle, "worst": self._worst}
         ids = [tile.id for tile in chosen.values()]
         return {name: tile for n, (name, tile) in enumerate(chosen.items()) if tile.id not in ids[:n]}
 

@@ -118,8 +118,8 @@ class TilePredictor:
         reflectance: np.ndarray = output[0].cpu().numpy()
         return reflectance
 
-    def predict_image(self, source: Source, out: Path) -> None:
-        """Predicts one image, and writes its files into a folder.
+    def predict_image(self, source: Source, out: Path, *, progress: bool = False) -> None:
+        """Predicts one image, and writes its files into a folder; `progress` shows a bar for a large one.
 
         Raises:
             BadTile: the image cannot be used.
@@ -128,7 +128,7 @@ class TilePredictor:
             path = out / source.name
             path.parent.mkdir(parents=True, exist_ok=True)
             place = image.place if source.is_geotiff or (image.place and _has_rasterio()) else None
-            self._write(path, image, place)
+            self._write(path, image, place, progress)
 
     def write(
         self, paths: Iterable[str | os.PathLike[str]], out: str | os.PathLike[str], *, progress: bool = False
@@ -158,7 +158,7 @@ class TilePredictor:
         predicted = 0
         for source in tqdm(found.sources, unit=" images", disable=not progress or len(found.sources) == 1):
             try:
-                self.predict_image(source, out)
+                self.predict_image(source, out, progress=progress)
                 predicted += 1
             except BadTile as error:
                 self.skipped.append(Skipped("", source.shown, str(error)))
@@ -169,11 +169,14 @@ class TilePredictor:
             raise UserError(f"no radar image could be predicted from the given paths:\n{reasons}")
         return predicted
 
-    def _write(self, path: Path, image: TileImage | GeoTiffImage, place: Mapping[str, Any] | None) -> None:
+    def _write(
+        self, path: Path, image: TileImage | GeoTiffImage, place: Mapping[str, Any] | None, progress: bool
+    ) -> None:
         month = image.month or self.options.month or 0
         biome = image.biome if image.biome >= 0 or self.options.biome is None else self.options.biome
         num_windows = count_windows(image.shape, self.window)
-        with tqdm(total=num_windows, unit=" windows", leave=False, disable=num_windows <= MANY_WINDOWS) as bar:
+        hidden = not progress or num_windows <= MANY_WINDOWS
+        with tqdm(total=num_windows, unit=" windows", leave=False, disable=hidden) as bar:
             strips = predict_strips(
                 image, lambda radar: self.answer(radar, month, biome), self.window, after_window=bar.update
             )

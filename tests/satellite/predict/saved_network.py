@@ -11,7 +11,11 @@ SMALL = {"channels": [4, 4, 8], "depths": [1, 1, 1], "drop_rate": 0.0}
 def save_stage1(path, **settings):
     """Writes a checkpoint of an untrained network whose blocks and head are far from zero."""
     torch.manual_seed(0)
-    task = Stage1Task(train={"batch_size": 1, "monitor": "val_psnr", "monitor_mode": "max"}, data={**data_settings(), **settings}, **SMALL)
+    task = Stage1Task(
+        train={"batch_size": 1, "monitor": "val_psnr", "monitor_mode": "max"},
+        data={**data_settings(), **settings},
+        **SMALL,
+    )
     with torch.no_grad():
         for name, parameter in task.named_parameters():
             if name.endswith(".scale"):

@@ -81,7 +81,7 @@ def test_without_an_overlap_the_same_network_would_leave_seams(predictor):
     assert np.abs(halves - whole).max() > 100 * TOLERANCE
 
 
-@pytest.mark.parametrize(("window", "height", "width"), [(64, 100, 150), (112, 120, 170)])
+@pytest.mark.parametrize(("window", "height", "width"), [(64, 100, 150), (112, 150, 170)])
 def test_borders_of_windows_are_no_steeper_than_other_places(predictor, window, height, width):
     """A constant radar with speckle has no edges of its own, so every seam would show."""
     speckle = np.random.default_rng(0).normal(0, 1, (2, height, width))
