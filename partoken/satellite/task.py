@@ -1,6 +1,7 @@
 """Both trainings as Lightning modules: losses, evaluation, and their parts of a run's summary."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -16,6 +17,7 @@ from partoken.satellite.model.refiner import Refiner, TwoStages
 from partoken.satellite.model.saved import load_translator
 from partoken.satellite.model.settings import split_stage1, split_stage2
 from partoken.satellite.model.translator import Translator, full_precision
+from partoken.satellite.pictures import ShownTiles
 from partoken.satellite.tiles.batch import TileBatch
 from partoken.training.module import ScheduledModule
 
@@ -45,6 +47,7 @@ OWN = "own"
 class TileTask(ScheduledModule):
     """What both stages share: the weighted sum of terms, and the scores beside simple answers."""
 
+    predict_module = "partoken.satellite.predict"
     unit = "tiles"
     epoch_line = ("train_loss", "val_loss", "val_psnr", "val_ssim")
 
@@ -54,6 +57,8 @@ class TileTask(ScheduledModule):
         self.loss_weights: dict[str, float] = {}
         self._board = Scoreboard()
         self._losses: list[Tensor] = []
+        self._shown = ShownTiles()
+        self._panels: dict[str, Any] = {}
         self.test_results: dict[str, Any] = {}
 
     @classmethod
@@ -87,7 +92,9 @@ class TileTask(ScheduledModule):
     def test_step(self, batch: TileBatch, batch_idx: int) -> None:
         content = self.data_settings["baselines"]
         simple = {name: predict_baseline(name, content, batch) for name in BASELINES}
-        self._evaluate(batch, {**self.answers(batch), **simple})
+        answers = {**self.answers(batch), **simple}
+        self._evaluate(batch, answers)
+        self._shown.add(batch, answers[OWN])
 
     def on_validation_epoch_end(self) -> None:
         results = self._collect()
@@ -98,6 +105,7 @@ class TileTask(ScheduledModule):
         self.test_results = self._collect()
         scores = self.test_results["scores"][OWN]
         self.log_dict({f"test_{name}": value for name, value in scores.items()})
+        self._panels = self._write_panels()
 
     def summary(self) -> dict[str, Any]:
         """Returns the task's part of `summary.json`; see `partoken.training.domain.Task.summary`.
@@ -112,7 +120,15 @@ class TileTask(ScheduledModule):
             "baselines": scores,
             "facts": {**self.facts(), **band_facts(results["per_band"][OWN])},
             "per_band": results["per_band"],
+            "panels": self._panels,
         }
+
+    def _write_panels(self) -> dict[str, Any]:
+        """Writes the arrays of the pictures into the run folder, from the tiles of the main process."""
+        shown, self._shown = self._shown, ShownTiles()
+        if not self.trainer.is_global_zero:
+            return {}
+        return shown.write(Path(self.trainer.default_root_dir))
 
     def facts(self) -> dict[str, str]:
         """Returns lines about the networks for a person."""

@@ -22,6 +22,8 @@ __all__ = ["ManualSteps", "ScheduledModule", "run_length", "scheduled_module"]
 log = logging.getLogger(__name__)
 
 CHECKPOINT_KEY = "partoken_schedule"
+PREDICT_KEY = "partoken_predict"
+"""Where a checkpoint names the module that predicts with it."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class ScheduledModule(pl.LightningModule):
     Raises:
         UserError: a setting that cannot be used.
     """
+
+    predict_module: str | None = None
+    """Name of the module whose function `predict_files(checkpoint, paths, out, device, **options)` predicts with a
+    checkpoint of this task and yields lines for the user. None: `partoken predict` cannot use the task."""
 
     unit = "batches"
     epoch_line: tuple[str, ...] = ("train_loss", "val_loss")
@@ -194,6 +200,7 @@ class ScheduledModule(pl.LightningModule):
             super().lr_scheduler_step(scheduler, metric)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[PREDICT_KEY] = self.predict_module
         states = {name: _state(scheduled) for name, scheduled in self.scheduled.items()}
         progress: Any = self.trainer.fit_loop.epoch_progress.current
         only = states.pop("", {})

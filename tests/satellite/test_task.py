@@ -228,3 +228,13 @@ def test_accumulating_single_tiles_gives_the_gradient_of_the_large_batch():
         (single.weigh(single.terms(single.answers(one), one)) / 3).backward()
     for a, b in zip(large.parameters(), single.parameters(), strict=True):
         torch.testing.assert_close(a.grad, b.grad, rtol=1e-9, atol=1e-12)
+
+
+def test_both_stages_leave_pictures_of_test_tiles_and_name_their_prediction(stage1, stage2):
+    for part in (stage1, stage2):
+        panels = part.summary["panels"]
+        assert set(panels) == {"test_tiles", "test_ndvi"}
+        assert (part.folder / panels["test_tiles"]["file"]).is_file()
+        assert read_checkpoint(part.folder / "checkpoints" / "best.ckpt")["partoken_predict"] == (
+            "partoken.satellite.predict"
+        )

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from partoken.satellite.tiles.tile import COUNTS, MISSING, RADAR_STEP, Tile
 
-__all__ = ["TileBatch", "collate"]
+__all__ = ["TileBatch", "collate", "radar_of_packed"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +63,9 @@ def collate(tiles: Sequence[Tile]) -> TileBatch:
     Arguments:
         tiles: B tiles, at least one.
     """
-    s1, s1_mask = _unpack([tile.s1 for tile in tiles], RADAR_STEP)
-    s2, s2_mask = _unpack([tile.s2 for tile in tiles], 1 / COUNTS)
+    s1, s1_mask = radar_of_packed(np.stack([tile.s1 for tile in tiles]))
+    s2, s2_mask = _unpack(np.stack([tile.s2 for tile in tiles]), 1 / COUNTS)
+    stored = [tile.stage1 for tile in tiles if tile.stage1 is not None]
     return TileBatch(
         s1=s1,
         s1_mask=s1_mask,
@@ -74,13 +75,24 @@ def collate(tiles: Sequence[Tile]) -> TileBatch:
         biome=torch.tensor([tile.info.biome for tile in tiles], dtype=torch.int64),
         ids=tuple(tile.info.id for tile in tiles),
         scenes=tuple(tile.info.scene for tile in tiles),
-        stage1=_unpack([tile.stage1 for tile in tiles], 1 / COUNTS)[0] if tiles[0].stage1 is not None else None,
+        stage1=_unpack(np.stack(stored), 1 / COUNTS)[0] if stored else None,
     )
 
 
-def _unpack(bands: Sequence[np.ndarray | None], step: float) -> tuple[Tensor, Tensor]:
-    """Returns values, float32 [B, C, H, W], 0 where missing; and the mask of valid pixels, bool [B, H, W]."""
-    packed = torch.from_numpy(np.stack([pixels for pixels in bands if pixels is not None]))
+def radar_of_packed(s1: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Unpacks radar.
+
+    Arguments:
+        s1: int16 [B, 2, H, W], as in `Tile`.
+
+    Returns:
+        dB, float32 [B, 2, H, W], 0 where missing; and the mask of valid pixels, bool [B, H, W].
+    """
+    return _unpack(s1, RADAR_STEP)
+
+
+def _unpack(bands: np.ndarray, step: float) -> tuple[Tensor, Tensor]:
+    packed = torch.from_numpy(bands)
     valid = packed[:, 0] != MISSING
     # In float64, so that a count of 1234 is exactly the float32 nearest to 0.1234.
     values = (packed.double() * step).float()

@@ -93,7 +93,7 @@ def read_tile(
         path: the NPZ file.
         name: name of the file in its data set, with folders; None: the file's own name.
         units: what the values are; None: radar in dB, and counts as the tile says.
-        optical: False accepts a tile without optical bands, for prediction; all its optical pixels are missing.
+        optical: False leaves the optical bands unread, for prediction; all optical pixels are missing then.
 
     Raises:
         BadTile: the tile cannot be used.
@@ -116,18 +116,14 @@ def tile_of_arrays(
     Raises:
         BadTile: the tile cannot be used.
     """
-    bands = [*RADAR_BANDS, *OPTICAL_BANDS]
-    if not optical and not any(band in arrays for band in OPTICAL_BANDS):
-        bands = [*RADAR_BANDS]
-    _check_bands(arrays, bands)
+    _check_bands(arrays, [*RADAR_BANDS, *OPTICAL_BANDS] if optical else [*RADAR_BANDS])
     known = _facts(arrays, facts)
     stated = _whole(known, "s2_offset", OFFSETS, "0 or 1000")
     offset = units.assumed_offset if stated is None else stated
     radar = np.stack([arrays[band] for band in RADAR_BANDS]).astype(np.float32)
     s1 = pack_radar(to_decibel(radar, units.s1_units))
     s2 = np.full((len(OPTICAL_BANDS), *s1.shape[1:]), MISSING, np.int16)
-    has_optical = OPTICAL_BANDS[0] in bands
-    if has_optical:
+    if optical:
         counts = np.stack([arrays[band] for band in OPTICAL_BANDS]).astype(np.float32)
         check_optical(counts)
         check_subtracted(counts, offset)
@@ -147,7 +143,7 @@ def tile_of_arrays(
     tile = make_tile(info, s1, s2)
     if tile.info.missing_radar == s1[0].size:
         raise BadTile("every radar pixel is missing")
-    if has_optical and tile.info.missing_optical == s1[0].size:
+    if optical and tile.info.missing_optical == s1[0].size:
         raise BadTile("every optical pixel is missing")
     return tile
 

@@ -4,7 +4,7 @@ import numpy as np
 
 from partoken.satellite.tiles.tile import BadTile
 
-__all__ = ["RADAR_UNITS", "check_optical", "check_subtracted", "to_decibel"]
+__all__ = ["RADAR_UNITS", "as_decibel", "check_optical", "check_radar", "check_subtracted", "to_decibel"]
 
 RADAR_UNITS = ("db", "linear")
 PLAUSIBLE_DECIBEL = (-50.0, 10.0)
@@ -21,7 +21,7 @@ LOWEST_COUNT = -1000
 
 
 def to_decibel(values: np.ndarray, units: str) -> np.ndarray:
-    """Returns radar in dB.
+    """Checks the units of radar and returns it in dB.
 
     Arguments:
         values: floats [2, H, W]: VV and VH.
@@ -33,6 +33,28 @@ def to_decibel(values: np.ndarray, units: str) -> np.ndarray:
     Raises:
         BadTile: the values cannot have these units.
     """
+    check_radar(values, units)
+    return as_decibel(values, units)
+
+
+def as_decibel(values: np.ndarray, units: str) -> np.ndarray:
+    """Returns radar in dB without a check; the arguments are as for `to_decibel`."""
+    if units == "db":
+        return values
+    positive = np.where(values > 0, values, np.nan)
+    return np.asarray(10 * np.log10(positive))
+
+
+def check_radar(values: np.ndarray, units: str) -> None:
+    """Checks that radar can have its units.
+
+    Arguments:
+        values: floats [2, ...]: VV and VH.
+        units: what the values are: "db", or "linear" for power.
+
+    Raises:
+        BadTile: the values cannot have these units.
+    """
     known = values[np.isfinite(values) & (values != 0)]
     if not known.size:
         raise BadTile("the radar has no valid pixel")
@@ -40,12 +62,11 @@ def to_decibel(values: np.ndarray, units: str) -> np.ndarray:
     negative = float((known < 0).mean())
     if units == "linear":
         _check_linear(median, negative)
-        positive = np.where(values > 0, values, np.nan)
-        return np.asarray(10 * np.log10(positive))
+        return
     if negative <= FEW and median <= HIGHEST_POWER:
         raise BadTile(
             f"the radar is not in dB: hardly any value is negative (median {median:.3g}), as in linear power; "
-            "set data.s1_units=linear if it is"
+            "set data.s1_units=linear if it is, in a prediction --s1-units linear"
         )
     low, high = PLAUSIBLE_DECIBEL
     if negative <= FEW or highest > HIGHEST_DECIBEL or not low <= median <= high:
@@ -53,13 +74,13 @@ def to_decibel(values: np.ndarray, units: str) -> np.ndarray:
             f"the radar is not in dB: median {median:.4g}, maximum {highest:.4g}, as in raw numbers; "
             "calibrate it and convert it to dB"
         )
-    return values
 
 
 def _check_linear(median: float, negative: float) -> None:
     if negative > FEW:
         raise BadTile(
-            f"the radar is not linear power: {negative:.0%} of its values are negative, as in dB; set data.s1_units=db"
+            f"the radar is not linear power: {negative:.0%} of its values are negative, as in dB; "
+            "set data.s1_units=db, in a prediction --s1-units db"
         )
     if median > HIGHEST_POWER:
         raise BadTile(f"the radar is not linear power: median {median:.4g}, as in raw numbers; calibrate it")
