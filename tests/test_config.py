@@ -13,7 +13,9 @@ from tests.commands import ROOT, TRAIN
 @pytest.mark.parametrize("file", sorted((CONF / "experiment").glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_experiment_composes_and_the_command_line_wins(file):
     cfg = compose([f"experiment={file.stem}", "train.lr=0.5"])
-    assert cfg.train.lr == 0.5 and cfg.train.epochs != compose([]).train.epochs
+    defaults = compose([]).train
+    assert cfg.train.lr == 0.5
+    assert (cfg.train.epochs, cfg.train.stages) != (defaults.epochs, defaults.stages)
     assert f"python run_partoken.py experiment={file.stem}" in file.read_text()
 
 
@@ -95,3 +97,27 @@ def test_the_command_ends_with_one_message_and_no_traceback(arguments, tmp_path)
     assert arguments[-1].split("=")[0] in done.stderr
     if "-m" not in arguments:
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_key_that_the_file_of_a_stage_does_not_list_can_be_set_by_name():
+    stages = compose(["experiment=multistage", "train.stages.joint.min_lr=1e-5", "train.stages.joint.model.nhid=7"])
+    assert stages.train.stages.joint.min_lr == 1e-5
+    assert stages.train.stages.joint.model.nhid == 7
+    assert stages.train.stages.joint.epochs == compose(["experiment=multistage"]).train.stages.joint.epochs
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.stages.jont.epochs=5", "Did you mean train.stages.joint.epochs"),
+        ("train.stages.joint.epoch=5", "Did you mean epochs"),
+    ],
+)
+def test_a_misspelt_stage_or_key_of_a_stage_is_an_error_with_the_closest_one(override, message):
+    with pytest.raises(UserError, match=message):
+        compose(["experiment=multistage", override])
+
+
+def test_a_stage_cannot_be_made_by_setting_one_of_its_keys():
+    with pytest.raises(UserError, match=r"train\.stages\.joint\.epochs is not a key"):
+        compose(["train.stages.joint.epochs=5"])

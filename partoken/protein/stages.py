@@ -59,5 +59,5 @@ class CodebookStart(TrainStage[TrainSettings]):
 
         with model.trainer.precision_plugin.forward_context():
             substructures = model.network.init_codebook(counted())
-        size = model.network.settings.codebook_size
-        log.info("%d codes placed by k-means on %s substructures of %d batches", size, f"{substructures:,}", count)
+        read = f"{substructures:,} substructures of {count} batch{'es' * (count != 1)}"
+        log.info("%d codes placed by k-means on %s", model.network.settings.codebook_size, read)

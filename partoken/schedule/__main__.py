@@ -76,14 +76,18 @@ def _preview(options: argparse.Namespace) -> Iterator[str]:
         yield f"schedule of {settings.scheduler['_target_']}: no plan; a run records its rates in lr.csv"
         return
     names = list(settings.optimizers or [""])
+    lengths = [length] * len(settings.run_stages())
     if options.batches_per_epoch is None and any(
         needs_batches(settings.run_stages(name), length.max_steps) for name in names
     ):
-        length = RunLength.of_trainer(trainer, _count_batches(plain_group(cfg, "data"), settings, devices))
+        groups = {name: plain_group(cfg, name) for name in ("data", "model")}
+        batches = _count_batches([stage.groups(groups)["data"] for stage in settings.run_stages()], settings, devices)
+        lengths = [RunLength.of_trainer(trainer, number) for number in batches]
     for name in names:
-        plan = plan_run(settings.run_stages(name), length, effective_batch=settings.batch_size * accumulate * devices)
+        plan = plan_run(settings.run_stages(name), lengths, effective_batch=settings.batch_size * accumulate * devices)
         picture = options.png.with_stem(f"{options.png.stem}_{name}") if options.png and name else options.png
         yield from _show(plan, f"optimizer {name}, " if name else "", picture)
+    yield from (f"advice: {sentence}" for sentence in settings.without_effect())
 
 
 def _show(plan: Plan | StagedPlan, optimizer: str, picture: Path | None) -> Iterator[str]:
@@ -105,16 +109,25 @@ def _show(plan: Plan | StagedPlan, optimizer: str, picture: Path | None) -> Iter
         yield str(picture)
 
 
-def _count_batches(group: dict[str, Any], settings: Any, devices: int) -> int | None:
-    """Returns the training batches of an epoch on each device; None if the data does not know them."""
+def _count_batches(groups: Sequence[dict[str, Any]], settings: Any, devices: int) -> list[int | None]:
+    """Returns the training batches of an epoch on each device, for each stage; None if its data does not know them.
+
+    Arguments:
+        groups: the `data` group of each stage; the same data is read once.
+        settings: of the training.
+        devices: number of devices.
+    """
     from partoken.config import instantiate
 
     loading = {"batch_size": settings.batch_size, "num_workers": settings.num_workers, "seed": settings.seed}
-    try:
-        batches: int | None = instantiate(group, "data", **loading).num_train_batches(devices)
-    except UserError as error:
-        raise UserError(f"{error}; --batches-per-epoch N previews without the data") from None
-    return batches
+    counted: list[tuple[dict[str, Any], int | None]] = []
+    for group in groups:
+        if all(group != other for other, _ in counted):
+            try:
+                counted.append((group, instantiate(group, "data", **loading).num_train_batches(devices)))
+            except UserError as error:
+                raise UserError(f"{error}; --batches-per-epoch N previews without the data") from None
+    return [next(number for other, number in counted if other == group) for group in groups]
 
 
 if __name__ == "__main__":

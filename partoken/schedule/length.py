@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 from partoken.errors import UserError, check_number
@@ -43,6 +43,8 @@ class RunLength:
     """Optimizer steps of a whole epoch."""
     max_steps: int | None = None
     """Optimizer steps after which the run ends, if that was asked for."""
+    max_time: Any = None
+    """Time after which the run ends, if that was asked for."""
 
     @classmethod
     def count(cls, *, epochs: int | None, max_steps: int | None, steps_per_epoch: int | None) -> Self:
@@ -54,7 +56,7 @@ class RunLength:
             steps_per_epoch: None: unknown, as for iterable data; then only `max_steps` gives a number of steps.
 
         >>> RunLength.count(epochs=3, max_steps=10, steps_per_epoch=7)
-        RunLength(total_epochs=2, total_steps=10, steps_per_epoch=7, max_steps=10)
+        RunLength(total_epochs=2, total_steps=10, steps_per_epoch=7, max_steps=10, max_time=None)
         """
         if steps_per_epoch is None:
             return cls(total_epochs=epochs, total_steps=max_steps, steps_per_epoch=None, max_steps=max_steps)
@@ -83,7 +85,8 @@ class RunLength:
         accumulate = accumulated_batches(trainer)
         batches = None if num_batches is None else _limited(num_batches, trainer)
         steps = None if batches is None else math.ceil(batches / accumulate)
-        return cls.count(epochs=epochs, max_steps=max_steps, steps_per_epoch=steps)
+        length = cls.count(epochs=epochs, max_steps=max_steps, steps_per_epoch=steps)
+        return replace(length, max_time=trainer.get("max_time"))
 
 
 def accumulated_batches(trainer: Mapping[str, Any]) -> int:

@@ -75,8 +75,10 @@ def plan_run(
     lengths = [length] * len(stages) if isinstance(length, RunLength) else list(length)
     plans = []
     for stage, trainer in zip(stages, lengths, strict=True):
-        if stage.has_length and trainer.max_steps is not None:
-            raise ScheduleError(f"trainer.max_steps={trainer.max_steps}: the stages of train.stages end by themselves")
+        for limit in ("max_steps", "max_time") if stage.has_length else ():
+            if getattr(trainer, limit) is not None:
+                found = f"trainer.{limit}={getattr(trainer, limit)}"
+                raise ScheduleError(f"{found}: the stages of train.stages have lengths of their own; leave it out")
         try:
             plan = make_plan(stage.settings, stage.length(trainer), effective_batch=effective_batch)
         except ScheduleError as error:

@@ -32,11 +32,6 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any], in_swe
     trainer = groups["trainer"]
     check_trainer_keys(trainer)
     check_plans(train, trainer, batches=None)
-    if train.stages is not None and trainer.get("max_time") is not None:
-        raise UserError(
-            f"trainer.max_time={trainer['max_time']}: the stages of train.stages end by themselves; set it null, and "
-            "continue a run that was stopped with train.resume_from"
-        )
     if num_devices(trainer) > 1 and in_sweep:
         raise UserError(
             f"trainer.devices={trainer['devices']} inside -m: each further process would replay the whole sweep; "

@@ -171,28 +171,29 @@ def stage_folder(checkpoints: Path, stage: str) -> Path:
     return checkpoints / stage
 
 
-def finish_stage(checkpoints: Path, stage: str, summary: Mapping[str, Any]) -> None:
+def begin_stage(checkpoints: Path, stage: str) -> None:
+    """Removes the best checkpoint of another stage, and results of this stage that will be replaced."""
+    (checkpoints / "best.ckpt").unlink(missing_ok=True)
+    if stage:
+        shutil.rmtree(stage_folder(checkpoints, stage), ignore_errors=True)
+
+
+def finish_stage(checkpoints: Path, stage: str, best: Path, summary: Mapping[str, Any]) -> None:
     """Keeps the checkpoints of a finished stage, which the next one overwrites, and marks it as finished.
 
     Arguments:
-        checkpoints: the folder with `best.ckpt` and `last.ckpt`.
+        checkpoints: the folder with `last.ckpt`.
         stage: its name; a stage without a name keeps nothing.
+        best: the tested checkpoint.
         summary: its part of `summary.json`.
     """
     if not stage:
         return
     own = stage_folder(checkpoints, stage)
     own.mkdir(exist_ok=True)
-    for name in ("best.ckpt", "last.ckpt"):
-        if (checkpoints / name).is_file():
-            link_or_copy(checkpoints / name, own / name)
+    link_or_copy(best, own / "best.ckpt")
+    link_or_copy(checkpoints / "last.ckpt", own / "last.ckpt")
     write_json(own / SUMMARY, dict(summary))
-
-
-def begin_stage(checkpoints: Path, stage: str) -> None:
-    """Removes the results of a stage that is trained again in the same folder."""
-    if stage:
-        shutil.rmtree(stage_folder(checkpoints, stage), ignore_errors=True)
 
 
 def _stage_number(path: str, saved: Mapping[str, Any], names: Sequence[str]) -> int:

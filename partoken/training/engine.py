@@ -97,6 +97,8 @@ def carry_out(settings: Mapping[str, Any], folder: Path, *, in_sweep: bool = Fal
     log.info("run folder: %s", folder)
     train = TrainSettings.read(settings["train"])
     check_before_reading(train, settings, in_sweep)
+    for sentence in train.without_effect():
+        log.warning("%s", sentence)
     stages = train.run_stages()
     of_stages = settings_of_stages(stages, settings)
     start = find_start(train, stages, of_stages)

@@ -98,6 +98,12 @@ class TrainSettings(ScheduleSettings):
         """Returns the settings as plain values, for a checkpoint."""
         return {name: _plain(getattr(self, name)) for name in self.names()}
 
+    def without_effect(self) -> list[str]:
+        """Returns a sentence for each setting that has a value and no effect, beside those of the schedule."""
+        if self.stages is None or self.epochs == type(self).epochs:
+            return []
+        return [f"train.epochs={self.epochs} has no effect: the stages of train.stages have lengths of their own"]
+
     def run_stages(self, optimizer: str = "") -> "tuple[TrainStage[TrainSettings], ...]":
         """Returns the stages of the run; a run without `train.stages` is one stage without a length of its own.
 

@@ -123,7 +123,7 @@ class StageRun:
             }
         )
         if trainer.is_global_zero:
-            finish_stage(self.checkpoints, self.stage.name, part)
+            finish_stage(self.checkpoints, self.stage.name, Path(tested), part)
         trainer.strategy.barrier("stage")
         return part, dict(of_task)
 

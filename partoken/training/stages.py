@@ -111,8 +111,8 @@ class TrainStage(Stage[Settings]):
             for part in getattr(self, key):
                 if part not in names:
                     known = ", ".join([name for name in names if name.count(".") < 2][:20])
-                    message = f"{self.path}.{key}={part}: the model has no such part.{did_you_mean(part, names)}"
-                    raise UserError(f"{message} Parts: {known}")
+                    hint = did_you_mean(part, names)
+                    raise UserError(f"{self.path}.{key}={part}: the model has no such part.{hint} Parts: {known}")
         frozen = (*self.freeze, *self.freeze_last)
         if all(is_under(name.rpartition(".")[0], frozen) for name, _ in model.named_parameters()):
             key = "freeze_last" if self.freeze_last else "freeze"
@@ -206,11 +206,11 @@ def weights_source(stages: Sequence[TrainStage[Any]], number: int) -> WeightsSou
     if name in earlier and file in FILES:
         return WeightsSource(name, file)
     choices = [*(FILES if earlier else ()), INITIAL, *(f"{name}.{file}" for name in earlier for file in FILES)]
-    later = next((later.name for later in stages[number:] if later.name in (name, source)), None)
-    reason = f"stage {later} does not come before stage {stage.name}" if later else "there is no such checkpoint"
-    listed = ", ".join(choices)
-    hint = did_you_mean(source, choices)
-    raise UserError(f"{stage.path}.weights_from={source}: {reason}; choose from {listed}.{hint}")
+    key, allowed = f"{stage.path}.weights_from={source}", f"choose from {', '.join(choices)}."
+    for later in stages[number:]:
+        if later.name in (name, source):
+            raise UserError(f"{key}: stage {later.name} does not come before stage {stage.name}; {allowed}")
+    raise UserError(f"{key}: there is no such checkpoint; {allowed}{did_you_mean(source, choices)}")
 
 
 def stage_class(path: str, values: Mapping[str, Any]) -> type[TrainStage[Any]]:

@@ -124,3 +124,27 @@ def test_the_summary_is_logged(folder, caplog):
     with caplog.at_level(logging.INFO):
         drawn(folder)
     assert caplog.messages == format_summary(SUMMARY)
+
+
+STAGE = {"monitor": {"name": "val_rain_skill", "best": 0.7}, "test": {"rain_skill": 0.6, "loss": 0.4}, "seconds": 12.4}
+STAGES = [
+    {**STAGE, "name": "alone", "first_epoch": 0, "epochs": 1},
+    {**STAGE, "name": "together", "first_epoch": 1, "epochs": 3, "monitor": {"name": "val_bias", "best": 2.0}},
+]
+
+
+def test_each_stage_has_a_line_with_its_epochs_and_scores():
+    header, first, second = format_summary({**SUMMARY, "stages": STAGES})[:3]
+    assert header.split("   ")[0] == "stage" and header.rstrip().endswith("seconds")
+    assert "best val_bias" in header and "test rain skill" in header and "loss" not in header
+    assert first.split() == ["alone", "1", "-", "0.600", "12"], "it monitors another metric"
+    assert second.split() == ["together", "2-4", "2.000", "0.600", "12"]
+
+
+def test_the_plots_mark_the_stages(folder, monkeypatch):
+    marked = []
+    monkeypatch.setattr("partoken.report.plots.mark_stages", lambda axes, starts: marked.append(starts))
+    rows = "epoch,stage,train_loss\n0,alone,3\n1,together,2\n2,together,2\n"
+    (folder / "metrics.csv").write_text(rows)
+    drawn(folder)
+    assert marked == [{"alone": 0.5, "together": 1.5}]

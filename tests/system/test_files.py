@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import partoken
-from partoken.system.files import atomic_write, delete_partial, write_json
+from partoken.system.files import atomic_write, delete_partial, link_or_copy, write_json
 
 
 @pytest.fixture
@@ -107,3 +107,19 @@ def test_a_number_that_json_does_not_have_is_an_error_and_keeps_the_old_file(old
     with pytest.raises(ValueError):
         write_json(old, {"loss": number})
     assert old.read_text() == "old"
+
+
+@pytest.mark.parametrize("has_links", [True, False], ids=["hard links", "no hard links"])
+def test_a_second_name_has_the_same_content_and_survives_a_new_first_one(tmp_path, monkeypatch, has_links):
+    if not has_links:
+        monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError("no hard links here")))
+    first, second = tmp_path / "last.ckpt", tmp_path / "kept.ckpt"
+    first.write_text("one")
+    second.write_text("older")
+    link_or_copy(first, second)
+    link_or_copy(first, second)
+    assert second.read_text() == "one"
+    with atomic_write(first) as file:
+        file.write("two")
+    assert (first.read_text(), second.read_text()) == ("two", "one")
+    assert names(tmp_path) == ["kept.ckpt", "last.ckpt"]

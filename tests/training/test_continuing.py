@@ -218,3 +218,29 @@ def test_a_run_whose_finished_stage_is_lost_is_refused(tmp_path, whole):
     lonely.write_bytes((whole[0] / "checkpoints/after24.ckpt").read_bytes())
     with pytest.raises(UserError, match="results of its finished stage warm are not there"):
         carry_out(staged(resume_from=str(lonely)), tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:.*could not find the monitored key")  # Lightning says so, and it is meant here
+def test_a_stage_shorter_than_an_epoch_has_its_last_checkpoint_as_its_best(tmp_path):
+    """It ends before its first validation, so no checkpoint of it is the best one."""
+    stages = {"long": {"epochs": 1}, "short": {"steps": 3}, "next": {"steps": 9, "weights_from": "best"}}
+    summary = carry_out(staged(stages), tmp_path)
+    check_outcome(summary)
+    assert [part["schedule"]["steps"] for part in summary["stages"]] == [7, 3, 9]
+    assert [part["first_epoch"] for part in summary["stages"]] == [0, 1, 2]
+    folder = tmp_path / "checkpoints/short"
+    assert (folder / "best.ckpt").read_bytes() == (folder / "last.ckpt").read_bytes()
+
+
+def test_a_resume_in_another_folder_keeps_the_best_checkpoint_of_the_epochs_before(tmp_path):
+    """The rate of the later epochs is so high that the first epoch is the best one."""
+    chosen = {"use_cosine_schedule": False, "warmup_steps": None}
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    first = carry_out(settings(epochs=1, **chosen), tmp_path / "first")
+    source = str(tmp_path / "first/checkpoints/last.ckpt")
+    later = settings(epochs=3, resume_from=source, lr=30.0, on_schedule_change="extend", **chosen)
+    second = carry_out(later, tmp_path / "second")
+    assert second["best_epoch"] == first["best_epoch"] == 0
+    assert second["monitor"] == first["monitor"]
+    assert second["best_checkpoint"] == str(tmp_path / "second/checkpoints/best.ckpt")

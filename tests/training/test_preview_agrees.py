@@ -32,6 +32,9 @@ STAGES = (
     "[3]",
     "{warm: {epochs: 4, warmup_epochs: 1}, joint: {epochs: 2, warmup_epochs: 0}}",
     "{warm: {epochs: 4, warmup_epochs: 4}, joint: {epochs: 2}}",
+    "{warm: {steps: 20, warmup_epochs: 1}, joint: {epochs: 2, warmup_epochs: 0}}",
+    "{warm: {steps: 5, warmup_epochs: 1}, joint: {epochs: 2, ramp_epochs: 3}}",
+    "{warm: {epochs: 2, weights_from: best}, joint: {epochs: 2}}",
 )
 VALUES = {
     "train.use_cosine_schedule": ("true", "true", "false", "3"),
@@ -53,6 +56,7 @@ VALUES = {
     "train.optimizer": ("adamw", "sgd", "adamm"),
     "trainer.max_epochs": ("3", "-1", "0"),
     "trainer.max_steps": ("-1", "5", "50", "0"),
+    "trainer.max_time": ("null", "null", "{minutes: 5}"),
     "trainer.accumulate_grad_batches": ("1", "3", "0"),
     "trainer.limit_train_batches": ("1.0", "0.5", "3", "0.01"),
     "+trainer.benchmark": ("false",),

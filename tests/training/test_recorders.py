@@ -4,6 +4,7 @@ import pytest
 
 from partoken.system.tables import read_table
 from partoken.training.engine import carry_out
+from partoken.training.recorders import whole_run
 from tests.training.runs import settings
 
 
@@ -44,3 +45,51 @@ def test_a_resume_in_the_same_folder_drops_the_rows_of_steps_that_are_taken_agai
     assert rows[:28] == whole[:28]
     assert {row["lr"] for row in rows[28:]} == {"0.1"}
     assert [row["epoch"] for row in read_table(other / "metrics.csv")] == ["0", "1", "2"]
+
+
+def stage_part(name, steps, optimizers=("",), planned=None):
+    facts = {
+        "plan": {"of": name},
+        "planned_steps": planned or steps,
+        "largest_deviation": 0.0,
+        "steps": steps,
+        "errors": [],
+        "verdict": "",
+    }
+    if optimizers == ("",):
+        return {"name": name, "schedule": {**facts, "skipped_steps": 0}}
+    parts = {optimizer: {**facts, "plan": {"of": f"{name} {optimizer}"}} for optimizer in optimizers}
+    total = steps * len(optimizers)
+    schedule = {"optimizers": parts, "steps": total, "skipped_steps": 0, "verdict": "", "errors": []}
+    return {"name": name, "schedule": schedule}
+
+
+def test_the_schedule_of_a_run_adds_up_its_stages():
+    whole = whole_run([stage_part("warm", 10), stage_part("joint", 20)])
+    assert whole["plan"] == {"stages": [{"of": "warm"}, {"of": "joint"}]}
+    assert (whole["steps"], whole["planned_steps"], whole["errors"]) == (30, 30, [])
+    assert whole["verdict"] == "planned = applied at 30 steps of 2 stages, largest deviation 0.0e+00"
+
+
+def test_a_stage_that_ended_early_is_said_in_the_verdict_of_the_run():
+    whole = whole_run([stage_part("warm", 8, planned=10), stage_part("joint", 20)])
+    assert "2 of 30 planned steps were not taken" in whole["verdict"]
+
+
+def test_an_error_of_a_stage_is_an_error_of_the_run():
+    bad = stage_part("joint", 20)
+    bad["schedule"]["errors"] = ["left the plan"]
+    whole = whole_run([stage_part("warm", 10), bad])
+    assert whole["errors"] == ["stage joint: left the plan"] and whole["verdict"] == whole["errors"][0]
+
+
+def test_stages_may_have_different_optimizers():
+    """An optimizer is missing in some stages; its plan is then filled up with that of the stage's first optimizer."""
+    whole = whole_run([stage_part("first", 10), stage_part("second", 20, ("generator", "discriminator"))])
+    plans = {name: [plan["of"] for plan in own["plan"]["stages"]] for name, own in whole["optimizers"].items()}
+    assert plans == {
+        "": ["first", "second generator"],
+        "generator": ["first", "second generator"],
+        "discriminator": ["first", "second discriminator"],
+    }
+    assert (whole["steps"], whole["planned_steps"]) == (50, 50)

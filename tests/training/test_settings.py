@@ -120,3 +120,10 @@ def test_an_optimizer_wins_over_a_stage_and_a_stage_over_train():
 def test_settings_import_no_torch():
     code = "import sys, partoken.training.settings; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_an_epoch_number_beside_stages_has_no_effect():
+    assert read(stages=[{"epochs": 2}]).without_effect() == []
+    (sentence,) = read(stages=[{"epochs": 2}], epochs=20).without_effect()
+    assert sentence.startswith("train.epochs=20 has no effect")
+    assert read(epochs=20).without_effect() == []
