@@ -3,13 +3,14 @@
     python benchmarks/satellite.py --tile-size 256
     python benchmarks/satellite.py --stage 2 --device cuda
 
-Each form trains in a process of its own, and the forms take turns. A step is an optimizer step of 8 tiles: 8 batches of 1
-or 1 batch of 8, with stored or with recomputed activations. Memory is the peak of a training without that of the process
-before the network exists: resident memory on a CPU, allocated memory on a GPU. Ratios are to the first form.
+Each form trains in a process of its own, and the forms take turns. A step is an optimizer step of 8 tiles: batch 8 once,
+or batch 1 accumulated 8 times, with stored or with recomputed activations. Memory is the peak during the training less
+that before the network exists: resident memory on a CPU, allocated memory on a GPU. Ratios are to the first form.
 """
 
 import argparse
 import ctypes
+import itertools
 import json
 import logging
 import subprocess
@@ -127,7 +128,7 @@ def child(form: str, options: argparse.Namespace) -> dict[str, float]:
     assert task.optimizer_steps == steps
     num_optimizers = len(task.optimizer_modules())
     times = meter.times[num_optimizers - 1 :: num_optimizers]  # of the last optimizer of each step
-    gaps = [after - before for before, after in zip(times, times[1:], strict=False)]
+    gaps = [after - before for before, after in itertools.pairwise(times)]
     return {"seconds": min(gaps), "mb": float(peak)}
 
 
