@@ -3,7 +3,7 @@
     python benchmarks/satellite.py --tile-size 256
     python benchmarks/satellite.py --stage 2 --device cuda
 
-Each form trains in a process of its own, and the forms take turns. A step is an optimizer step of 8 tiles: batch 8 once,
+Each form trains in a process of its own, and the forms take turns. A step is an optimizer step of 8 tiles: batch 8,
 or batch 1 accumulated 8 times, with stored or with recomputed activations. Memory is the peak during the training less
 that before the network exists: resident memory on a CPU, allocated memory on a GPU. Ratios are to the first form.
 """
