@@ -19,8 +19,9 @@ UNTYPED_ROOMS = partoken/protein/
 train: $(READY)
 	$(BIN)/python run_partoken.py $(ARGS)
 
+# A process per core, up to four; the small tensors of the tests gain nothing from more threads.
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses=4 --dist loadfile $(ARGS)
 
 lint: $(DEV)
 	$(BIN)/ruff check .

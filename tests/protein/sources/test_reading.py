@@ -32,7 +32,7 @@ def assert_same(actual: Backbone, expected: Backbone) -> None:
 @pytest.mark.parametrize("packed", [False, True])
 def test_both_formats_give_the_chains_that_were_written(write, chains, text, packed):
     content = text(chains[0], chains[1]).encode()
-    path = write(gzip.compress(content) if packed else content, "1abc.ent.gz" if packed else "1abc.ent")
+    path = write(gzip.compress(content, mtime=0) if packed else content, "1abc.ent.gz" if packed else "1abc.ent")
     content = read_file(path)
     assert [c.id for c in content.chains] == ["1abc_A", "1abc_B"] and not content.skipped
     for actual, expected in zip(content.chains, chains, strict=False):
@@ -45,7 +45,7 @@ def test_a_single_chain_has_the_name_of_its_file(write, chains):
 
 def test_the_content_decides_the_format(write, chains):
     assert_same(read_file(write(cif_text(chains[0]), "wrong.pdb")).chains[0], chains[0])
-    assert_same(read_file(write(gzip.compress(pdb_text(chains[0]).encode()), "wrong.cif")).chains[0], chains[0])
+    assert_same(read_file(write(gzip.compress(pdb_text(chains[0]).encode(), mtime=0), "wrong.cif")).chains[0], chains[0])
 
 
 def test_only_the_first_model_is_read(write, chains):
@@ -169,7 +169,7 @@ def test_impossible_residues_become_missing_and_too_many_make_the_chain_unusable
         (b"ATOM      1  N   AL", "not readable as PDB"),
         (b"data_X\nloop_\n_atom_site.id\n_atom_site.Cartn_x\n1 2 3\n", "not readable as mmCIF"),
         (b"data_X\n_atom_site.id 1\n", "no atom records with coordinates"),
-        (gzip.compress(b"ATOM" * 1000)[:-9], "truncated gzip"),
+        (gzip.compress(b"ATOM" * 1000, mtime=0)[:-9], "truncated gzip"),
         (b"\x1f\x8bgarbage that is no gzip", "damaged gzip"),
     ],
 )
@@ -193,7 +193,7 @@ def test_short_long_and_ca_only_chains_are_skipped_with_the_reason(write, chains
 
 def test_files_of_any_name_are_read_and_a_missing_file_is_skipped(write, chains, tmp_path):
     text = pdb_text(chains[0])
-    paths = [write(text, "notes.txt"), write(gzip.compress(cif_text(chains[0]).encode()), "a.cif.gz")]
+    paths = [write(text, "notes.txt"), write(gzip.compress(cif_text(chains[0]).encode(), mtime=0), "a.cif.gz")]
     assert [read_file(path).chains[0].id for path in paths] == ["notes.txt", "a"]
     reasons = [s.reason for s in read_file(tmp_path / "none.pdb").skipped]
     assert reasons == ["cannot be opened: No such file or directory"]
@@ -201,7 +201,7 @@ def test_files_of_any_name_are_read_and_a_missing_file_is_skipped(write, chains,
 
 def test_a_gzip_bomb_is_refused(write, monkeypatch):
     monkeypatch.setattr("partoken.protein.sources.reading.MAX_BYTES", 1 << 20)
-    assert "larger than 1 MB" in read_file(write(gzip.compress(b"ATOM" * (1 << 20)))).skipped[0].reason
+    assert "larger than 1 MB" in read_file(write(gzip.compress(b"ATOM" * (1 << 20), mtime=0))).skipped[0].reason
 
 
 def is_plausible(chain: Backbone) -> bool:
@@ -259,7 +259,7 @@ def mutated(text: bytes, chance: random.Random) -> bytes:
     if kind == 7:
         lines = [line[: chance.randrange(len(line) + 1)] if chance.random() < 0.02 else line for line in lines]
     if kind == 8:
-        raw = bytearray(gzip.compress(text))
+        raw = bytearray(gzip.compress(text, mtime=0))
         for _ in range(chance.randrange(1, 4)):
             raw[chance.randrange(len(raw))] ^= 1 << chance.randrange(8)
         return bytes(raw)
