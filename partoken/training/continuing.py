@@ -70,7 +70,7 @@ def settings_of_stages(train: TrainSettings, groups: Mapping[str, Any], folder: 
     settings = {}
     for number, stage in enumerate(train.run_stages()):
         own = stage.groups(groups)
-        values = {"kind": f"{type(stage).__module__}.{type(stage).__qualname__}"}
+        values: dict[str, Any] = {"kind": f"{type(stage).__module__}.{type(stage).__qualname__}"}
         values |= {key: value for key, value in stage.settings.plain().items() if key not in UNRELATED}
         values |= {key: _plain(getattr(stage, key)) for key in stage.keys() if key not in ("model", "data")}
         values["optimizers"] = {name: dict(chosen) for name, chosen in train.optimizers_of(number).items()}
