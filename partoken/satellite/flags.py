@@ -51,7 +51,7 @@ COUNT: dict[str, Any] = {"minimum": 1, "whole": True}
 FLAGS = {
     "data_dir": Flag("data.root", "DIR", "folder of tiles; default: the tiles that ship with the package"),
     "output_dir": Flag("hydra.run.dir", "DIR", "run folder; default: a new one in outputs/"),
-    "stage1_dir": Flag("model.stage1_checkpoint", "DIR", "run folder of stage 1"),
+    "stage1_dir": Flag("data.stage1_dir", "DIR", "run folder of stage 1"),
     "warmup_steps": Flag(
         "train.warmup_steps",
         "N",
@@ -121,7 +121,7 @@ def translate(stage: int, arguments: Sequence[str]) -> list[str]:
         UserError: an unknown flag, a value out of range, or a file that cannot be used.
 
     >>> translate(2, ["--stage1_dir", "outputs/stage1", "--warmup_steps", "500"])
-    ['experiment=axion_stage2', 'model.stage1_checkpoint=outputs/stage1', 'train.warmup_steps=500']
+    ['experiment=axion_stage2', 'data.stage1_dir=outputs/stage1', 'train.warmup_steps=500']
     """
     options, rest = _parser(stage).parse_known_args(list(arguments))
     _check_rest(rest)

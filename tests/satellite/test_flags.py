@@ -64,7 +64,7 @@ def test_every_flag_sets_its_key(tmp_path, stage, more):
     assert (cfg.train.resume_from, cfg.data.limit, cfg.data.root) == (GIVEN["resume"], 30, "tiles")
     assert "hydra.run.dir=outputs/run" in translate(stage, words)
     assert cfg.model._target_ == f"partoken.satellite.task.Stage{stage}Task"
-    assert stage == 1 or cfg.model.stage1_checkpoint == "outputs/stage1"
+    assert stage == 1 or cfg.data.stage1_dir == "outputs/stage1"
     assert {"config", "stage1_dir", *GIVEN} == set(FLAGS)
 
 
@@ -81,8 +81,8 @@ def test_without_flags_the_tiles_of_the_package_and_the_defaults_of_the_experime
         (["--lr", "5e-4"], FILE, (40, 5e-4, 1e-7)),
         ([], FILE, (40, 2e-4, 1e-7)),
         ([], "training: {learning_rate: 1e-5}\n", (None, 1e-5, 0.0)),
-        ([], "training:\n  lr_scheduler:\n", (None, 1e-3, 0.0)),
-        ([], "", (None, 1e-3, 0.0)),
+        ([], "training:\n  lr_scheduler:\n", (None, 2e-3, 0.0)),
+        ([], "", (None, 2e-3, 0.0)),
         (["train.warmup_steps=9", "train.lr=0.5"], FILE, (9, 0.5, 1e-7)),
     ],
     ids=["flags", "one flag", "file", "part of a file", "empty group", "empty file", "overrides"],
@@ -107,7 +107,7 @@ def test_stage_2_without_stage_1_trains_both_and_the_flags_are_of_stage_2(tmp_pa
 
 
 def test_a_stage_1_that_is_there_is_not_trained_again():
-    assert translate(2, STAGE1) == ["experiment=axion_stage2", "model.stage1_checkpoint=outputs/stage1"]
+    assert translate(2, STAGE1) == ["experiment=axion_stage2", "data.stage1_dir=outputs/stage1"]
 
 
 @pytest.mark.parametrize(

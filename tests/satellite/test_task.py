@@ -145,7 +145,7 @@ def test_stage_2_leaves_stage_1_as_it_is_and_trains_the_others(stage1, stage2):
 
 
 def test_stage_2_without_stage_1_names_the_key():
-    with pytest.raises(UserError, match=r"model\.stage1_checkpoint=null: .* name the run folder of stage 1"):
+    with pytest.raises(UserError, match=r"data\.stage1_dir=null: .* name the run folder of stage 1"):
         Stage2Task(train=TRAIN, data=data_settings())
 
 

@@ -13,7 +13,7 @@ from partoken.satellite.tiles.tile import COUNTS, MISSING, RADAR_STEP, Tile
 __all__ = ["TileBatch", "collate", "radar_of_packed"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # not frozen: Lightning sets the tensors of a copy if trainer.precision=64-true
 class TileBatch:
     """B tiles of one size.
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 
 from partoken.satellite.tiles.batch import TileBatch, collate
 from partoken.satellite.tiles.reading import read_tile
@@ -35,8 +36,16 @@ def test_a_batch_has_decibel_and_reflectance_and_zero_where_a_pixel_is_missing(t
 
 def test_a_batch_moves_with_all_its_tensors(tmp_path):
     _, batch = made_batch(tmp_path)
+    batch = dataclasses.replace(batch, stage1=batch.s2)
     moved = batch.to("meta")
     assert isinstance(moved, TileBatch) and moved.ids == batch.ids
     tensors = [value for value in vars(moved).values() if isinstance(value, torch.Tensor)]
     assert len(tensors) == len(dataclasses.fields(TileBatch)) - 2
     assert all(tensor.is_meta for tensor in tensors)
+
+
+def test_lightning_converts_a_batch_to_another_precision(tmp_path):
+    _, batch = made_batch(tmp_path)
+    converted = apply_to_collection(batch, torch.Tensor, lambda t: t.double() if t.is_floating_point() else t)
+    assert converted.s1.dtype == converted.s2.dtype == torch.float64 and converted.month.dtype == torch.int64
+    assert batch.s1.dtype == torch.float32
