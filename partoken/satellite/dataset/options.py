@@ -37,7 +37,7 @@ class TileOptions:
     passes_per_epoch: int = 1
     """Passes over the training tiles in an epoch, each with other flips, turns and crops."""
     stage1_dir: str | None = None
-    """Folder of stage 1, for stage 2: its `best.ckpt` or its run folder. If the folder has stored outputs for the tiles
+    """Run folder of stage 1, for stage 2, or its `best.ckpt`. If the folder has stored outputs for the tiles
     (`outputs/ID.npz`), stage 2 reads them and does not compute them. None: `model.stage1_checkpoint` decides."""
     limit: int | None = None
     """Approximate number of tiles to use, spread over all splits and scenes. None: all."""

@@ -34,10 +34,14 @@ class Stage1Outputs:
     def find(cls, stage1_dir: str) -> "Stage1Outputs | None":
         """Returns the outputs in a folder of stage 1, or inside its folder `outputs`; None if there are none.
 
+        A checkpoint in place of the folder has none.
+
         Raises:
             UserError: the folder does not exist.
         """
         root = Path(stage1_dir)
+        if root.is_file():
+            return None
         if not root.is_dir():
             raise UserError(f"data.stage1_dir={stage1_dir}: no such folder; name the folder of a finished stage 1")
         folders = [folder for folder in (root / FOLDER, root) if next(folder.glob("*.npz"), None) is not None]
