@@ -32,9 +32,11 @@ class Stage1Outputs:
 
     @classmethod
     def find(cls, stage1_dir: str) -> "Stage1Outputs | None":
-        """Returns the outputs in a folder of stage 1, or inside its folder `outputs`; None if there are none.
+        """Returns the stored outputs that belong to a stage 1; None if there are none.
 
-        A checkpoint in place of the folder has none.
+        Arguments:
+            stage1_dir: a run folder or a stage's folder, whose outputs are in `outputs/`; a folder of outputs alone; or
+                a checkpoint, which has none.
 
         Raises:
             UserError: the folder does not exist.
@@ -44,8 +46,9 @@ class Stage1Outputs:
             return None
         if not root.is_dir():
             raise UserError(f"data.stage1_dir={stage1_dir}: no such folder; name the folder of a finished stage 1")
-        folders = [folder for folder in (root / FOLDER, root) if next(folder.glob("*.npz"), None) is not None]
-        return cls(folders[0]) if folders else None
+        has_checkpoint = (root / "checkpoints").is_dir() or (root / "best.ckpt").is_file()
+        folders = [root / FOLDER] if has_checkpoint else [root / FOLDER, root]
+        return next((cls(folder) for folder in folders if next(folder.glob("*.npz"), None) is not None), None)
 
     def check(self, ids: Iterable[str]) -> None:
         """Checks that there is a file for each tile.
