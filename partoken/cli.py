@@ -1,11 +1,12 @@
 """The `partoken` command; it imports torch only if the command line is valid."""
 
 import argparse
+import importlib.util
 import itertools
 import os
 import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from partoken.errors import UserError
 from partoken.system.process import prepare_process
@@ -29,18 +30,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return PASSED_ON[words[0]](words[1:])
     if words and words[0] in ("-sc", "--shell-completion"):
         return _complete(words)
-    parser = argparse.ArgumentParser("partoken", description="Protein structure classifiers that explain themselves.")
+    parser = argparse.ArgumentParser(
+        "partoken", description="Structure classifiers that explain themselves, and radar translated to optical images."
+    )
     parser.epilog, parser.formatter_class = EPILOG, argparse.RawDescriptionHelpFormatter
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("train", help="train, validate and test a model: OVERRIDES and Hydra's options")
     commands.add_parser("preview", help="show the learning rates of a run before anything is trained: OVERRIDES")
-    predict = commands.add_parser("predict", help="classify structures with a trained model")
-    predict.add_argument("checkpoint", help="checkpoints/best.ckpt in a run folder")
-    predict.add_argument("paths", nargs="+", metavar="PATH", help="structure files, folders, globs")
-    predict.add_argument("--out", required=True, metavar="FILE.csv", help="table of predictions, one row per chain")
-    predict.add_argument("--device", help="cpu or cuda; default: a GPU if there is one, else cpu")
-    predict.set_defaults(run=_predict)
+    _add_predict(commands.add_parser("predict", help="classify structures, or translate radar, with a trained model"))
     options = parser.parse_args(words)
     prepare_process()
     try:
@@ -113,16 +111,45 @@ def _complete(arguments: Sequence[str]) -> int:
     return 0  # the shell completes the names of files
 
 
+def _add_predict(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `partoken predict`."""
+    parser.add_argument("checkpoint", help="checkpoints/best.ckpt in a run folder; it decides what is predicted")
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, globs: structures, or radar images")
+    parser.add_argument("--out", required=True, help="structures: a CSV file, one row per chain; radar: a folder")
+    parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one, else cpu")
+    radar = parser.add_argument_group("radar images")
+    radar.add_argument("--month", type=int, help="1 to 12, for images that do not state theirs")
+    radar.add_argument("--biome", type=int, help="0 to 15, for images that do not state theirs")
+    radar.add_argument("--s1-units", choices=("db", "linear"), help="units of the radar; default: as in the training")
+    radar.add_argument("--window", type=int, metavar="PIXELS", help="side of the windows of a large image; default 512")
+    parser.set_defaults(run=_predict)
+
+
 def _predict(options: argparse.Namespace) -> None:
-    from pathlib import Path
+    from partoken.system.checkpoint import read_checkpoint
 
-    from partoken.protein.predict import Predictor, skipped_beside
+    checkpoint, names = options.checkpoint, ("month", "biome", "s1_units", "window")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    predict = _prediction(checkpoint, read_checkpoint(checkpoint))
+    for line in predict(checkpoint, options.paths, options.out, options.device, **given):
+        print(line)
 
-    predictor = Predictor(options.checkpoint, options.device)
-    rows = predictor.write(options.paths, options.out, progress=True)
-    print(f"{rows} chains classified, see {options.out}")
-    if predictor.skipped:
-        print(f"{len(predictor.skipped)} files or chains skipped, see {skipped_beside(Path(options.out))}")
+
+def _prediction(path: str, checkpoint: Mapping[str, Any]) -> Callable[..., Iterable[str]]:
+    """Returns the function that predicts with a checkpoint, which the checkpoint names.
+
+    Raises:
+        UserError: it names none, or one outside this package.
+    """
+    name = checkpoint.get("partoken_predict", "partoken.protein.predict")  # older checkpoints name none
+    if name is None:
+        raise UserError(f"{path}: `partoken predict` does not know how to predict with this model")
+    if not isinstance(name, str) or not name.startswith("partoken."):
+        raise UserError(f"{path} names {name} to predict with: must be a module of partoken")
+    if importlib.util.find_spec(name) is None:
+        raise UserError(f"{path} names {name} to predict with, which this version of partoken does not have")
+    predict: Callable[..., Iterable[str]] = importlib.import_module(name).predict_files
+    return predict
 
 
 if __name__ == "__main__":

@@ -51,6 +51,13 @@ STAGE_OVERRIDE = re.compile(r"train\.stages\.(\w+)\.")
 RUN_ARGUMENTS = ("callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "fast_dev_run")
 """Arguments of Lightning's Trainer that the run sets itself."""
 
+
+def _run_folder() -> str:
+    """Returns the folder of the current run; a preview has none."""
+    return str(HydraConfig.get().runtime.output_dir) if HydraConfig.initialized() else "RUN_FOLDER"
+
+
+OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
 OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), use_cache=True, replace=True)
 
 

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 import partoken
 from partoken.cli import main
@@ -232,3 +233,44 @@ def test_a_shell_completes_the_script_of_a_clone():
         [sys.executable, "run_partoken.py", "-sc", "query=bash"], cwd=ROOT, capture_output=True, text=True, env=env
     )
     assert done.stdout.split() == ["train.warmup_epochs="]
+
+
+@pytest.mark.parametrize(
+    ("named", "message"),
+    [
+        ("os.path", "names os.path to predict with: must be a module of partoken"),
+        ("partoken_other.predict", "must be a module of partoken"),
+        ("partoken.lunar", "which this version of partoken does not have"),
+        (None, "does not know how to predict with this model"),
+    ],
+)
+def test_a_checkpoint_that_names_another_module_is_refused(named, message, tmp_path, capsys):
+    torch.save({"state_dict": {}, "partoken_predict": named}, tmp_path / "a.ckpt")
+    assert main(["predict", str(tmp_path / "a.ckpt"), "x", "--out", "y.csv"]) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("named", [{}, {"partoken_predict": "partoken.protein.predict"}], ids=["older", "newer"])
+def test_a_checkpoint_of_structures_goes_to_their_prediction(named, tmp_path, monkeypatch, capsys):
+    torch.save({"state_dict": {}, **named}, tmp_path / "a.ckpt")
+    calls = []
+    predict = "partoken.protein.predict.predict_files"
+    monkeypatch.setattr(predict, lambda *given, **options: calls.append((given, options)) or iter(["two", "lines"]))
+    assert main(["predict", str(tmp_path / "a.ckpt"), "x", "z", "--out", "y.csv"]) == 0
+    assert calls == [((str(tmp_path / "a.ckpt"), ["x", "z"], "y.csv", None), {})]
+    assert capsys.readouterr().out == "two\nlines\n"
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--out", "p.csv", "--month", "3"], "--month: a.ckpt classifies structures, which have no such option"),
+        (["--out", "."], "--out .: is a folder; a.ckpt classifies structures, so name a CSV file"),
+    ],
+    ids=["option", "folder"],
+)
+def test_structures_refuse_what_belongs_to_radar(more, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    torch.save({"state_dict": {}}, "a.ckpt")
+    assert main(["predict", "a.ckpt", "x.pdb", *more]) == 2
+    assert message in capsys.readouterr().err

@@ -15,6 +15,7 @@ import yaml
 
 from partoken.protein.dataset.options import DataOptions
 from partoken.protein.model.settings import LossSettings, NetworkSettings
+from partoken.satellite.model.settings import RefinerSettings, Stage1Losses, Stage2Losses, TranslatorSettings
 from partoken.training.settings import TrainSettings
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -23,8 +24,10 @@ CONF = ROOT / "conf"
 SETTINGS: dict[str, tuple[type, ...]] = {
     "train/default": (TrainSettings,),
     "model/partoken": (NetworkSettings, LossSettings),
+    "model/axion_stage1": (TranslatorSettings, Stage1Losses),
+    "model/axion_stage2": (RefinerSettings, Stage2Losses),
 }
-ERRORS = ("UserError", "ScheduleError")
+ERRORS = ("UserError", "ScheduleError", "BadTile")
 
 
 def settings_table(name: str) -> str:

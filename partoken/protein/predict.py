@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from tqdm import tqdm
@@ -15,10 +16,11 @@ from partoken.protein.chains.batch import collate
 from partoken.protein.model.saved import load_network
 from partoken.protein.sources.finding import list_structures
 from partoken.protein.sources.reading import read_file
+from partoken.system.device import choose_device
 from partoken.system.files import atomic_write
 from partoken.system.skipped import Skipped, write_skipped
 
-__all__ = ["Prediction", "Predictor"]
+__all__ = ["Prediction", "Predictor", "predict_files"]
 
 BATCH_RESIDUES = 8192
 """Largest number of residues in a batch, unless a single chain has more."""
@@ -63,7 +65,7 @@ class Predictor:
 
     def __init__(self, checkpoint: str | os.PathLike[str], device: str | None = None) -> None:
         saved = load_network(checkpoint)
-        self.device = _choose_device(device)
+        self.device = choose_device(device)
         self.network = saved.network.to(self.device)
         self.class_names = saved.class_names
         self.multi_label = saved.multi_label
@@ -183,6 +185,36 @@ class Predictor:
         return self.class_names[int(probabilities.argmax())]
 
 
+def predict_files(
+    checkpoint: str | os.PathLike[str],
+    paths: Iterable[str | os.PathLike[str]],
+    out: str | os.PathLike[str],
+    device: str | None = None,
+    **options: Any,
+) -> Iterator[str]:
+    """Classifies structures into a CSV file, and yields lines for the user: `partoken predict`.
+
+    Arguments:
+        checkpoint: as for `Predictor`.
+        paths: as for `Predictor.write`.
+        out: as for `Predictor.write`.
+        device: as for `Predictor`.
+        options: of other domains; there are none for structures.
+
+    Raises:
+        UserError: as for `Predictor` and `Predictor.write`; or an option is given, or `out` is a folder.
+    """
+    for name in options:
+        raise UserError(f"--{name.replace('_', '-')}: {checkpoint} classifies structures, which have no such option")
+    if Path(out).is_dir() or str(out).endswith(os.sep):
+        raise UserError(f"--out {out}: is a folder; {checkpoint} classifies structures, so name a CSV file")
+    predictor = Predictor(checkpoint, device)
+    rows = predictor.write(paths, out, progress=True)
+    yield f"{rows} chains classified, see {out}"
+    if predictor.skipped:
+        yield f"{len(predictor.skipped)} files or chains skipped, see {skipped_beside(Path(out))}"
+
+
 def skipped_beside(out: Path) -> Path:
     """Returns the path of the list of skipped files, next to the predictions.
 
@@ -218,15 +250,3 @@ def _row(p: Prediction) -> list[str]:
         " ".join(f"{weight:.4f}" for weight in p.importance),
         " ".join(map(ranges, p.residues)),
     ]
-
-
-def _choose_device(name: str | None) -> torch.device:
-    if name is None:
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise UserError(f"device={name}: no such device; choose cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"device={name}: torch finds no GPU here; choose cpu")
-    return device

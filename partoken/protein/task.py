@@ -49,6 +49,7 @@ class ParTokenTask(ScheduledModule):
         UserError: a key of `model` is unknown, or its value is not allowed.
     """
 
+    predict_module = "partoken.protein.predict"
     unit = "residues"
     epoch_line = ("train_loss", "val_loss", "val_accuracy", "val_macro_f1")
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from partoken.report.panels import plot_panels
 from partoken.report.plots import plot_losses, plot_matrix, plot_rates
 from partoken.schedule.plot import plot_applied
 from partoken.schedule.stages import read_fingerprint
@@ -19,7 +20,8 @@ log = logging.getLogger(__name__)
 def present(folder: Path) -> None:
     """Draws the plots of a finished run into `plots/` and logs its summary.
 
-    Draws `learning_rate.png`, `losses.png`, and one picture for each entry of `matrices` in the summary.
+    Draws `learning_rate.png`, `losses.png`, and one picture for each entry of `matrices` and `panels` in
+    the summary.
 
     Arguments:
         folder: a run folder with `summary.json`, `lr.csv` and `metrics.csv`.
@@ -39,6 +41,8 @@ def present(folder: Path) -> None:
     )
     for stem, matrix in summary.get("matrices", {}).items():
         plot_matrix(matrix, plots / f"{stem}.png")
+    for stem, panels in summary.get("panels", {}).items():
+        plot_panels(panels, folder, plots / f"{stem}.png")
     for line in format_summary(summary):
         log.info("%s", line)
 

@@ -75,7 +75,7 @@ def _preview(options: argparse.Namespace) -> Iterator[str]:
     if settings.scheduler is not None:
         yield f"schedule of {settings.scheduler['_target_']}: no plan; a run records its rates in lr.csv"
         return
-    names = list(settings.optimizers or [""])
+    names = settings.optimizer_names()
     lengths = [length] * len(settings.run_stages())
     if options.batches_per_epoch is None and any(
         needs_batches(settings.run_stages(name), length.max_steps) for name in names

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["atomic_write", "delete_partial", "link_or_copy", "write_json"]
+__all__ = ["atomic_path", "atomic_write", "delete_partial", "link_or_copy", "write_json"]
 
 
 @contextlib.contextmanager
@@ -43,6 +43,29 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
         with open(partial, mode, encoding=encoding, newline=newline) as file:
             yield file
             file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a temporary name beside `path`, for a library that opens its files itself; otherwise as `atomic_write`.
+
+    Arguments:
+        path: the final name; its folder exists.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    delete_partial(path)
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        yield partial
+        with open(partial, "rb") as file:
             os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:

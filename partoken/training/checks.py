@@ -62,7 +62,7 @@ def check_plans(
     """
     batch = train.batch_size * accumulated_batches(trainer) * num_devices(trainer)
     plans = []
-    for name in train.optimizers or [""]:
+    for name in train.optimizer_names():
         stages = train.run_stages(name)
         lengths = [RunLength.of_trainer(trainer, number) for number in batches or [None] * len(stages)]
         if train.scheduler is None and (batches or not needs_batches(stages, lengths[0].max_steps)):

@@ -59,23 +59,23 @@ class Start:
     """The parts of `summary.json` of the stages before."""
 
 
-def settings_of_stages(
-    stages: Sequence[TrainStage[TrainSettings]], groups: Mapping[str, Any]
-) -> dict[str, dict[str, Any]]:
+def settings_of_stages(train: TrainSettings, groups: Mapping[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
     """Returns the settings that decide the numbers of each stage, by the name of the stage.
 
     Arguments:
-        stages: of the run.
+        train: the train settings.
         groups: of the configuration, plain.
+        folder: the run folder; its path may differ in a resumed run.
     """
     settings = {}
-    for stage in stages:
+    for number, stage in enumerate(train.run_stages()):
         own = stage.groups(groups)
-        values = {"kind": f"{type(stage).__module__}.{type(stage).__qualname__}"}
+        values: dict[str, Any] = {"kind": f"{type(stage).__module__}.{type(stage).__qualname__}"}
         values |= {key: value for key, value in stage.settings.plain().items() if key not in UNRELATED}
         values |= {key: _plain(getattr(stage, key)) for key in stage.keys() if key not in ("model", "data")}
+        values["optimizers"] = {name: dict(chosen) for name, chosen in train.optimizers_of(number).items()}
         for group in ("model", "data"):
-            values |= {f"{group}.{key}": value for key, value in own[group].items()}
+            values |= {f"{group}.{key}": _without(folder, value) for key, value in own[group].items()}
         values |= {f"trainer.{key}": groups["trainer"].get(key) for key in TRAINER_KEYS}
         settings[stage.name] = values
     return settings
@@ -160,10 +160,8 @@ def take_over(start: Start, folder: Path) -> None:
     if start.checkpoint is not None and (start.source / "best.ckpt").is_file():
         link_or_copy(start.source / "best.ckpt", target / "best.ckpt")
     for part in start.finished:
-        own = stage_folder(target, part["name"])
-        own.mkdir(exist_ok=True)
-        for file in sorted(stage_folder(start.source, part["name"]).iterdir()):
-            link_or_copy(file, own / file.name)
+        source, own = (stage_folder(place, part["name"]) for place in (start.source, target))
+        shutil.copytree(source, own, copy_function=_link, dirs_exist_ok=True)
 
 
 def stage_folder(checkpoints: Path, stage: str) -> Path:
@@ -190,7 +188,6 @@ def finish_stage(checkpoints: Path, stage: str, best: Path, summary: Mapping[str
     if not stage:
         return
     own = stage_folder(checkpoints, stage)
-    own.mkdir(exist_ok=True)
     link_or_copy(best, own / "best.ckpt")
     link_or_copy(checkpoints / "last.ckpt", own / "last.ckpt")
     write_json(own / SUMMARY, dict(summary))
@@ -242,6 +239,15 @@ def changes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     """
     keys = dict.fromkeys([*theirs, *ours])
     return [f"{key} was {theirs.get(key)} and is {ours.get(key)}" for key in keys if theirs.get(key) != ours.get(key)]
+
+
+def _without(folder: Path, value: Any) -> Any:
+    """Returns a value without the path of the run folder at its beginning."""
+    return value.removeprefix(str(folder)) if isinstance(value, str) else value
+
+
+def _link(source: str, path: str) -> None:
+    link_or_copy(Path(source), Path(path))
 
 
 def _plain(value: Any) -> Any:

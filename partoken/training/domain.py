@@ -106,4 +106,10 @@ class Task(Protocol):
         - `facts`, optional: lines about the model for a person, `{name: text}`.
         - `matrices`, optional: pictures of counts, `{file name without suffix: matrix}`, a matrix being
           `{"title", "rows", "columns": axis names, "labels": names, "values": [label][label] counts}`.
+        - `panels`, optional: grids of images, `{file name without suffix: panels}`, panels being
+          `{"title", "file": NPZ file in the run folder, "rows": names, "columns": [column, ...]}`. A column is
+          `{"name", "array": name in the file}`; its array has one image per row, `[rows, H, W, 3]` in red, green and
+          blue from 0 to 1, or `[rows, H, W]` of numbers, NaN where missing. Columns of numbers also have `limits`,
+          the two numbers at the ends of the colours, `colors`, one of "grey", "sequential" and "diverging", and
+          `label`, what the numbers are, with their unit.
         """

@@ -100,7 +100,7 @@ def carry_out(settings: Mapping[str, Any], folder: Path, *, in_sweep: bool = Fal
     for sentence in train.without_effect():
         log.warning("%s", sentence)
     stages = train.run_stages()
-    of_stages = settings_of_stages(stages, settings)
+    of_stages = settings_of_stages(train, settings, folder)
     start = find_start(train, stages, of_stages)
     pl.seed_everything(train.seed, workers=True, verbose=False)
 

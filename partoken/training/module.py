@@ -22,6 +22,8 @@ __all__ = ["ManualSteps", "ScheduledModule", "run_length", "scheduled_module"]
 log = logging.getLogger(__name__)
 
 CHECKPOINT_KEY = "partoken_schedule"
+PREDICT_KEY = "partoken_predict"
+"""Where a checkpoint names the module that predicts with it."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,10 @@ class ScheduledModule(pl.LightningModule):
     Raises:
         UserError: a setting that cannot be used.
     """
+
+    predict_module: str | None = None
+    """Name of the module whose function `predict_files(checkpoint, paths, out, device, **options)` predicts with a
+    checkpoint of this task and yields lines for the user. None: `partoken predict` cannot use the task."""
 
     unit = "batches"
     epoch_line: tuple[str, ...] = ("train_loss", "val_loss")
@@ -194,6 +200,7 @@ class ScheduledModule(pl.LightningModule):
             super().lr_scheduler_step(scheduler, metric)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint[PREDICT_KEY] = self.predict_module
         states = {name: _state(scheduled) for name, scheduled in self.scheduled.items()}
         progress: Any = self.trainer.fit_loop.epoch_progress.current
         only = states.pop("", {})
@@ -293,11 +300,12 @@ class ScheduledModule(pl.LightningModule):
 
     def _check_names(self, names: list[str]) -> None:
         """Rejects settings of an optimizer that this task does not have, and schedulers that it cannot step."""
-        for name in self.train_settings.optimizers or {}:
+        key = "train" if "optimizers" not in self.stage.settings.origin else self.stage.path
+        for name in self.train_settings.optimizers_of(self.position.number):
             if name not in names:
                 known = f"its optimizers are {', '.join(names)}" if names != [""] else "it has a single optimizer"
                 raise UserError(
-                    f"train.optimizers.{name}: the model has no such optimizer, {known}.{did_you_mean(name, names)}"
+                    f"{key}.optimizers.{name}: the model has no such optimizer, {known}.{did_you_mean(name, names)}"
                 )
         if names != [""] and self.train_settings.scheduler is not None:
             raise UserError("train.scheduler: a model with several optimizers needs the schedule of train; set it null")

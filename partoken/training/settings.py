@@ -20,7 +20,7 @@ ON_SCHEDULE_CHANGE = ("error", "keep", "extend")
 
 RATE_KEYS = ("lr", "use_cosine_schedule", "warmup_epochs", "warmup_steps", "min_lr", "num_cycles")
 OPTIMIZER_KEYS = ("optimizer", "weight_decay", *RATE_KEYS)
-STAGE_KEYS = (*OPTIMIZER_KEYS, "monitor", "monitor_mode", "early_stopping_patience")
+STAGE_KEYS = (*OPTIMIZER_KEYS, "optimizers", "monitor", "monitor_mode", "early_stopping_patience")
 """Keys of `train` that a stage may set for itself, beside the fields of its kind (`TrainStage.keys`)."""
 
 
@@ -98,6 +98,24 @@ class TrainSettings(ScheduleSettings):
         """Returns the settings as plain values, for a checkpoint."""
         return {name: _plain(getattr(self, name)) for name in self.names()}
 
+    def optimizer_names(self) -> tuple[str, ...]:
+        """Returns the names of the optimizers that have settings of their own in any stage; ("",) if there are none.
+
+        >>> stages = [{"epochs": 3}, {"epochs": 2, "optimizers": {"generator": {}, "discriminator": {"lr": 0.1}}}]
+        >>> TrainSettings(stages=stages, monitor="val_loss", monitor_mode="min").optimizer_names()
+        ('generator', 'discriminator')
+        """
+        stages = len(self._named_stages()) if self.stages is not None else 1
+        return tuple(dict.fromkeys(name for number in range(stages) for name in self.optimizers_of(number))) or ("",)
+
+    def optimizers_of(self, number: int) -> Mapping[str, Mapping[str, Any]]:
+        """Returns the settings of single optimizers in a stage, by their names."""
+        own = self.optimizers
+        if self.stages is not None:
+            _, values = list(self._named_stages().values())[number]
+            own = values.get("optimizers", own)
+        return own or {}
+
     def without_effect(self) -> list[str]:
         """Returns a sentence for each setting that has a value and no effect, beside those of the schedule."""
         if self.stages is None or self.epochs == type(self).epochs:
@@ -139,7 +157,7 @@ class TrainSettings(ScheduleSettings):
 
     def _of_optimizer(self, name: str) -> Self:
         own = (self.optimizers or {}).get(name, {})
-        return self._override(f"train.optimizers.{name}", own, optimizers=None)
+        return self._override(f"{self.key('optimizers')}.{name}", own, optimizers=None)
 
     def _override(self, path: str, values: Mapping[str, Any], **cleared: None) -> Self:
         """Returns the settings of a stage or an optimizer, which remember the configuration keys of their values."""
@@ -208,9 +226,9 @@ class TrainSettings(ScheduleSettings):
         optimizers = self.optimizers
         if not isinstance(optimizers, Mapping) or not optimizers:
             example = "{discriminator: {lr: 1e-4}}"
-            raise UserError(f"train.optimizers={optimizers!r}: must be a mapping such as {example}, or null")
+            raise UserError(f"{self.key('optimizers')}={optimizers!r}: must be a mapping such as {example}, or null")
         for name, own in optimizers.items():
-            path = f"train.optimizers.{name}"
+            path = f"{self.key('optimizers')}.{name}"
             _check_name(path, name, "optimizer")
             if not isinstance(own, Mapping):
                 raise UserError(f"{path}={own!r}: must be a mapping such as {{lr: 1e-4}}")

@@ -123,6 +123,9 @@ class StageRun:
             }
         )
         if trainer.is_global_zero:
+            own = stage_folder(self.checkpoints, self.stage.name)
+            own.mkdir(exist_ok=True)
+            self.stage.finish(module, data, own, Path(tested))
             finish_stage(self.checkpoints, self.stage.name, Path(tested), part)
         trainer.strategy.barrier("stage")
         return part, dict(of_task)

@@ -11,9 +11,11 @@ from partoken.errors import UserError, check_number, check_text, did_you_mean
 from partoken.schedule import ScheduleSettings, Stage
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import nn
 
-    from partoken.training.domain import Task
+    from partoken.training.domain import DataModule, Task
 
 __all__ = [
     "ONLY_STAGE",
@@ -38,9 +40,9 @@ INITIAL = "initial"
 class TrainStage(Stage[Settings]):
     """A stage that trains the model of the run. Another kind of stage is a subclass.
 
-    The engine knows only the methods of this class. A subclass adds keys as fields, and overrides methods to change
-    the data, the model, the weights it starts with, or what happens before its first step. The configuration names it
-    with `_target_`.
+    The engine knows only the methods of this class. A subclass adds keys as fields. It overrides methods to change the
+    data, the model, the weights it starts with, and what happens before its first step and after its test. The
+    configuration names it with `_target_`.
 
     Raises:
         UserError: a value that cannot be used, naming its key.
@@ -153,6 +155,16 @@ class TrainStage(Stage[Settings]):
         Arguments:
             model: the task, on its device.
             batches: the training batches of an epoch, on the same device, read as they are asked for.
+        """
+
+    def finish(self, model: Task, data: DataModule, folder: Path, best: Path) -> None:
+        """Leaves files for later stages, after the test; only the main process calls it.
+
+        Arguments:
+            model: the task with the weights of its best checkpoint.
+            data: of this stage.
+            folder: `checkpoints/NAME` of the stage, which a resume takes over.
+            best: the checkpoint that was tested.
         """
 
 

@@ -14,6 +14,7 @@ from partoken.cli import main as partoken
 from partoken.config import compose
 from partoken.protein.chains.store import ChainStore
 from partoken.protein.sources.arrays import read_arrays
+from partoken.satellite.flags import translate
 from tests.protein.structures import pdb_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -25,6 +26,7 @@ from docs.hooks import commands as manual  # noqa: E402
 EXAMPLES = list(manual.examples())
 COMMANDS = list(dict.fromkeys(command for _, command in manual.commands()))
 FAST = [example for example in EXAMPLES if example.is_fast]
+FLAGS = re.compile(r"python -m partoken\.satellite\.train_stage([12])(.*)")
 RUNS = [words for words in COMMANDS if re.search(r"(run_partoken\.py|partoken train|partoken\.schedule)( |$)", words)]
 
 SMALL = "debug=fast model.node_h_dim=[16,4] model.num_layers=1 model.num_neighbors=8 model.max_clusters=4"
@@ -53,7 +55,16 @@ def test_every_run_of_the_manual_composes(command):
     assert all(compose(overrides).train.epochs >= 1 for overrides in jobs)
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in RUNS])
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if FLAGS.match(c) and c not in {example.command for example in FAST}]
+)
+def test_every_run_with_flags_composes(command):
+    stage, words = FLAGS.match(command).groups()
+    overrides = translate(int(stage), shlex.split(words))
+    assert compose([word for word in overrides if not word.startswith("hydra.")]).train.epochs >= 1
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c not in RUNS and not FLAGS.match(c)])
 def test_every_other_command_names_files_options_and_targets_that_exist(command):
     words = shlex.split(command.removeprefix("OMP_NUM_THREADS=1 "))
     if words[0] == "make":
@@ -64,8 +75,7 @@ def test_every_other_command_names_files_options_and_targets_that_exist(command)
     elif words[:3] == ["python", "-m", "pytest"]:
         assert all((ROOT / word).exists() for word in words[3:] if "/" in word)
     elif words[0] in ("python", "bash", ".ci/run"):
-        script = ROOT / words[1 if len(words) > 1 else 0]
-        source = script.read_text()
+        source = _script(words).read_text()
         own = words[: words.index("--")] if "--" in words else words
         assert [word for word in own if word.startswith("--") and f'"{word}"' not in source] == []
         if "--" in words:
@@ -126,6 +136,14 @@ def test_every_block_of_python_runs(folder, monkeypatch, capsys, page, code):
     printed = capsys.readouterr().out
     if page.name == "pytorch.md":
         assert printed in manual.blocks(page, "text")
+
+
+def _script(words: list[str]) -> Path:
+    """Returns the file that a command runs."""
+    if words[1:2] != ["-m"]:
+        return ROOT / words[1 if len(words) > 1 else 0]
+    module = ROOT / words[2].replace(".", "/")
+    return module / "__main__.py" if module.is_dir() else module.with_suffix(".py")
 
 
 def _jobs(words: list[str]) -> list[list[str]]:

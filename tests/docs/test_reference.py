@@ -20,6 +20,8 @@ GROUPS = ("train", "data", "model", "trainer")
 GENERATED = [
     "train/default",
     "model/partoken",
+    "model/axion_stage1",
+    "model/axion_stage2",
     *(f"data/{file.stem}" for file in sorted((CONF / "data").glob("*.yaml"))),
 ]
 

@@ -3,6 +3,7 @@
 import json
 import logging
 
+import numpy as np
 import pytest
 
 from partoken.report.run import format_summary, present
@@ -148,3 +149,10 @@ def test_the_plots_mark_the_stages(folder, monkeypatch):
     (folder / "metrics.csv").write_text(rows)
     drawn(folder)
     assert marked == [{"alone": 0.5, "together": 1.5}]
+
+
+def test_panels_in_the_summary_become_a_plot_from_the_file_that_they_name(folder):
+    np.savez(folder / "maps.npz", rain=np.ones((1, 4, 4)))
+    column = {"name": "rain", "array": "rain", "limits": [0, 2], "colors": "grey", "label": "mm"}
+    panels = {"title": "Maps", "file": "maps.npz", "rows": ["today"], "columns": [column]}
+    assert drawn(folder, panels={"maps": panels}) == {"learning_rate.png", "losses.png", "maps.png"}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import partoken
-from partoken.system.files import atomic_write, delete_partial, link_or_copy, write_json
+from partoken.system.files import atomic_path, atomic_write, delete_partial, link_or_copy, write_json
 
 
 @pytest.fixture
@@ -123,3 +123,16 @@ def test_a_second_name_has_the_same_content_and_survives_a_new_first_one(tmp_pat
         file.write("two")
     assert (first.read_text(), second.read_text()) == ("two", "one")
     assert names(tmp_path) == ["kept.ckpt", "last.ckpt"]
+
+
+def test_a_file_that_a_library_writes_by_name_is_replaced_as_a_whole(tmp_path):
+    path = tmp_path / "a.tif"
+    path.write_text("old")
+    with pytest.raises(KeyError), atomic_path(path) as partial:
+        partial.write_text("half")
+        raise KeyError
+    assert [file.name for file in tmp_path.iterdir()] == ["a.tif"] and path.read_text() == "old"
+    with atomic_path(path) as partial:
+        partial.write_text("new")
+        assert path.read_text() == "old"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.tif"] and path.read_text() == "new"

@@ -13,7 +13,7 @@ from partoken.protein.chains.backbone import Backbone
 __all__ = ["Backbone", "ChainBatch", "collate"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)  # not frozen: Lightning sets the tensors of a copy if trainer.precision=64-true
 class ChainBatch:
     """B chains with N residues in total, one chain after another.
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 import torch
+from lightning_utilities.core.apply_func import apply_to_collection
 from pytorch_lightning.utilities import move_data_to_device
 
 from partoken.protein.chains.backbone import Backbone
@@ -32,3 +33,11 @@ def test_lightning_moves_every_tensor_of_a_batch():
     batch = move_data_to_device(collate([chain("a", 3)], torch.tensor([1])), torch.device("meta"))
     tensors = [getattr(batch, f.name) for f in dataclasses.fields(batch) if f.name != "ids"]
     assert len(tensors) == 5 and all(t.device.type == "meta" for t in tensors) and batch.ids == ("a",)
+
+
+def test_lightning_converts_a_batch_to_another_precision():
+    """As trainer.precision=64-true does."""
+    batch = collate([chain("a", 3)], torch.tensor([1]))
+    converted = apply_to_collection(batch, torch.Tensor, lambda t: t.double() if t.is_floating_point() else t)
+    assert converted.coords.dtype == torch.float64 and batch.coords.dtype == torch.float32
+    assert converted.ptr.dtype == torch.int64

@@ -1,0 +1,1 @@
+"""Radar tiles in, optical tiles out."""

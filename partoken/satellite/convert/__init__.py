@@ -1,0 +1,1 @@
+"""Converts folders of GeoTIFFs to tiles: `python -m partoken.satellite.convert`."""

@@ -1,0 +1,1 @@
+"""Tiles: one and many, as files and in memory."""
