@@ -3,7 +3,7 @@
 import math
 import textwrap
 from collections.abc import Mapping, Sequence
-from itertools import cycle
+from itertools import cycle, groupby
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +47,11 @@ def plot_losses(
         ("train_loss", "training loss", TRAIN),
         ("val_loss", "validation loss", VALIDATION),
     ):
-        epochs, values = _column(rows, name)
-        if epochs:
-            axes.plot(epochs, values, color=color, marker="o", label=label)
+        for part in _stage_rows(rows):  # stages may have different losses, so no line joins them
+            epochs, values = _column(part, name)
+            if epochs:
+                axes.plot(epochs, values, color=color, marker="o", label=label)
+                label = "_nolegend_"
     axes.set(xlabel="epoch", ylabel="loss", title="Losses and validation scores")
     axes.xaxis.get_major_locator().set_params(integer=True)
     handles, labels = axes.get_legend_handles_labels()
@@ -155,6 +157,11 @@ def _stage_starts(rows: Sequence[Mapping[str, str]]) -> dict[str, float]:
     return starts
 
 
+def _stage_rows(rows: Sequence[Mapping[str, str]]) -> list[list[Mapping[str, str]]]:
+    """Returns the rows of each stage; of a run without named stages, all of them."""
+    return [list(part) for _, part in groupby(rows, key=lambda row: row.get("stage"))]
+
+
 def _score_columns(rows: Sequence[Mapping[str, str]], epoch_line: Sequence[str] | None) -> list[str]:
     """Returns the names of the columns that are validation scores and have values."""
     names = list(rows[0]) if epoch_line is None and rows else list(epoch_line or ())
@@ -170,15 +177,18 @@ def _in_unit_interval(values: Sequence[float]) -> bool:
 
 
 def _plot_scores(axes: Any, rows: Sequence[Mapping[str, str]], names: Sequence[str]) -> Any:
-    """Draws the scores on an axis of their own at the right, and returns that axis."""
+    """Draws the scores on an axis of their own at the right, and returns that axis.
+
+    If some scores lie in [0, 1] and others do not, those that are like the first one are drawn.
+    """
     right = axes.twinx()
     right.spines["top"].set_visible(False)
-    in_unit_interval = True
+    in_unit_interval = _in_unit_interval(_column(rows, names[0])[1])
+    names = [name for name in names if _in_unit_interval(_column(rows, name)[1]) == in_unit_interval]
     for name, style in zip(names, cycle(SCORE_STYLES), strict=False):
         epochs, values = _column(rows, name)
         label = name.removeprefix("val_").replace("_", " ")
         right.plot(epochs, values, linestyle=style, color=MUTED, label=label)
-        in_unit_interval = in_unit_interval and _in_unit_interval(values)
     right.set_ylabel("validation score")
     if in_unit_interval:
         right.set_ylim(0, 1)

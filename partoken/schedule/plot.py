@@ -117,23 +117,46 @@ def plot_applied(
     """
     by_name = plans if isinstance(plans, Mapping) else {"": plans}
     figure, axes = _figure("step")
-    curves: dict[_Curve, list[str]] = {}
+    curves: dict[_Curve, list[tuple[str, int]]] = {}
     for name, group in sorted({(row.get("optimizer", ""), int(row["group"])) for row in rows}):
         own = [row for row in rows if (row.get("optimizer", ""), int(row["group"])) == (name, group)]
         curve = _curve(own, by_name[name], (bases or {}).get(group))
-        curves.setdefault(curve, []).append(f"{name} group {group}".strip())
-    for color, (curve, groups) in zip(cycle(COLORS), curves.items(), strict=False):
-        label = f", {', '.join(groups)}" if len(curves) > 1 else ""
+        curves.setdefault(curve, []).append((name, group))
+    labels = _curve_labels(curves)
+    for color, (curve, label) in zip(cycle(COLORS), labels.items(), strict=False):
         options = {"where": "post", "color": color}
         axes.step(curve.steps, curve.planned, alpha=0.3, linewidth=7, label=f"planned{label}", **options)
         axes.step(curve.steps, curve.applied, linewidth=1.4, label=f"applied{label}", **options)
     largest = max((curve.deviation for curve in curves), default=0.0)
     verdict = "planned = applied" if largest == 0 else f"applied differs from planned by up to {largest:.1e}"
     axes.set(title=f"Learning rate of every optimizer step: {verdict}", ylim=(0, None))
-    axes.legend(frameon=False)
+    _add_legend(axes, len(labels))
     mark_stages(axes, _step_starts(next(iter(by_name.values()))))
     figure.savefig(path, dpi=150)
     return largest
+
+
+def _curve_labels(curves: Mapping["_Curve", Sequence[tuple[str, int]]]) -> dict["_Curve", str]:
+    """Returns a label for each curve: nothing for the only one; otherwise its optimizer, with groups if they differ."""
+    if len(curves) == 1:
+        return dict.fromkeys(curves, "")
+    labels = {}
+    for curve, members in curves.items():
+        parts = []
+        for name in dict.fromkeys(name for name, _ in members):
+            is_divided = sum(any(other == name for other, _ in groups) for groups in curves.values()) > 1
+            groups = [f"group {group}" for other, group in members if other == name] if is_divided else []
+            parts.append(" ".join(word for word in (name or "optimizer" * (not groups), ", ".join(groups)) if word))
+        labels[curve] = f", {', '.join(parts)}"
+    return labels
+
+
+def _add_legend(axes: Any, num_curves: int) -> None:
+    """Adds the legend: inside the axes for one curve, below them for several."""
+    if num_curves > 1:
+        axes.figure.legend(frameon=False, loc="outside lower center", ncols=min(3, num_curves))
+    else:
+        axes.legend(frameon=False)
 
 
 def mark_stages(axes: Any, starts: Mapping[str, float]) -> None:
