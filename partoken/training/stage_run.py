@@ -153,7 +153,8 @@ class StageRun:
         notes += [f"continues from {self.resume_from}"] if self.resume_from else []
         notes += [f"frozen: {', '.join(stage.freeze)}"] if stage.freeze else []
         if stage.freeze_last:
-            notes.append(f"in the last {stage.freeze_last_epochs} epochs also frozen: {', '.join(stage.freeze_last)}")
+            last = "epoch" if stage.freeze_last_epochs == 1 else f"{stage.freeze_last_epochs} epochs"
+            notes.append(f"in the last {last} also frozen: {', '.join(stage.freeze_last)}")
         log.info("%s", "; ".join(notes))
 
     def _fit(self, trainer: pl.Trainer, module: ScheduledModule, data: DataModule, last: ModelCheckpoint) -> None:

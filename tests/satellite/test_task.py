@@ -150,7 +150,7 @@ def test_stage_2_without_stage_1_names_the_key():
 
 
 def test_what_is_no_stage_1_is_rejected(stage1, stage2, tmp_path):
-    with pytest.raises(UserError, match=r"model\.stage1_checkpoint=.*: is of stage 2; choose a run of stage 1"):
+    with pytest.raises(UserError, match=r"best\.ckpt is of stage 2; data\.stage1_dir takes a stage 1"):
         second_task(stage1, stage1_checkpoint=str(stage2.folder))
     with pytest.raises(UserError, match=r"has no checkpoints/best\.ckpt"):
         second_task(stage1, stage1_checkpoint=str(tmp_path))

@@ -85,7 +85,7 @@ def load_translator(checkpoint: str | os.PathLike[str]) -> tuple[Translator, dic
     path = find_checkpoint(checkpoint)
     saved = load_network(path)
     if not isinstance(saved.network, Translator):
-        raise UserError(f"model.stage1_checkpoint={checkpoint}: is of stage 2; choose a run of stage 1")
+        raise UserError(f"{path} is of stage 2; data.stage1_dir takes a stage 1, such as RUN/checkpoints/stage1")
     content = read_checkpoint(path)["hyper_parameters"]
     model = {key: value for key, value in content.items() if key not in ("train", "data")}
     if "lora_rank" in model:
