@@ -108,13 +108,22 @@ class ResumableLoader(DataLoader[Any]):
     It has a random generator of its own, so it does not draw from torch's, which dropout uses.
 
     Arguments:
-        dataset: as for DataLoader.
+        dataset: its items are whole batches.
         sampler: yields one index of `dataset` per batch.
-        options: of DataLoader.
+        num_workers: processes that load batches; 0 loads in this process.
+        options: of DataLoader, with other values than those chosen here.
     """
 
-    def __init__(self, dataset: Dataset[Any], sampler: ResumableSampler, **options: Any) -> None:
-        super().__init__(dataset, batch_size=None, sampler=sampler, generator=torch.Generator(), **options)
+    def __init__(
+        self, dataset: Dataset[Any], sampler: ResumableSampler, *, num_workers: int = 0, **options: Any
+    ) -> None:
+        chosen = {
+            "collate_fn": _unchanged,
+            "generator": torch.Generator(),
+            "persistent_workers": num_workers > 0,
+            "pin_memory": torch.cuda.is_available(),
+        }
+        super().__init__(dataset, batch_size=None, sampler=sampler, num_workers=num_workers, **{**chosen, **options})
         self.handed_out = 0
         self._order = sampler
         self._start = 0
@@ -156,6 +165,12 @@ class ResumableDataModule(pl.LightningDataModule):
         self._training_loader: ResumableLoader | None = None
         self._restored: dict[str, int] | None = None
 
+    @property
+    def place(self) -> dict[str, int]:
+        """The number of devices and the index of this one, as a `DistributedSampler` takes them."""
+        trainer = self.trainer
+        return {"world_size": trainer.world_size if trainer else 1, "rank": trainer.global_rank if trainer else 0}
+
     def resumable(self, loader: ResumableLoader) -> ResumableLoader:
         """Returns the training loader, set to the position of the resumed checkpoint."""
         loader.begin(self.first_epoch)
@@ -169,3 +184,7 @@ class ResumableDataModule(pl.LightningDataModule):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._restored = state_dict
+
+
+def _unchanged(batch: Any) -> Any:
+    return batch

@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch.utils.data import DataLoader
 
-from partoken.protein.chains.batch import ChainBatch
 from partoken.protein.chains.collection import Collection
 from partoken.protein.dataset.assembly import (
     ChainDataset,
@@ -207,18 +205,6 @@ class ProteinDataModule(ResumableDataModule):
             epochs_per_pass=epochs_per_pass,
             shuffle=shuffle,
             seed=self.seed,
-            world_size=self.trainer.world_size if self.trainer else 1,
-            rank=self.trainer.global_rank if self.trainer else 0,
+            **self.place,
         )
-        return ResumableLoader(
-            dataset,
-            sampler,  # yields whole batches, which the data set takes as its index
-            collate_fn=_unchanged,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            pin_memory=torch.cuda.is_available(),
-        )
-
-
-def _unchanged(batch: ChainBatch) -> ChainBatch:
-    return batch
+        return ResumableLoader(dataset, sampler, num_workers=self.num_workers)
