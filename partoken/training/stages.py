@@ -206,7 +206,7 @@ def weights_source(stages: Sequence[TrainStage[Any]], number: int) -> WeightsSou
     >>> stages = [TrainStage(None, name, epochs=1, weights_from=word)
     ...           for name, word in (("first", None), ("second", None), ("third", "first.best"))]
     >>> [weights_source(stages, number) for number in (1, 2)]
-    [WeightsSource(stage='second', file='last'), WeightsSource(stage='first', file='best')]
+    [WeightsSource(stage='first', file='last'), WeightsSource(stage='first', file='best')]
     """
     stage, earlier = stages[number], [stage.name for stage in stages[:number]]
     source = stage.weights_from or ("last" if number else INITIAL)
