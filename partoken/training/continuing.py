@@ -140,7 +140,7 @@ def find_start(
 
 
 def take_over(start: Start, folder: Path) -> None:
-    """Copies what a resumed run needs into another run folder: its tables, its best checkpoint, its finished stages.
+    """Copies what a resumed run needs into another run folder: its tables, its checkpoints, its finished stages.
 
     Arguments:
         start: of the resumed run.
@@ -157,11 +157,16 @@ def take_over(start: Start, folder: Path) -> None:
         table = start.source.parent / name
         if table.is_file():
             shutil.copyfile(table, folder / name)
-    if start.checkpoint is not None and (start.source / "best.ckpt").is_file():
-        link_or_copy(start.source / "best.ckpt", target / "best.ckpt")
     for part in start.finished:
         source, own = (stage_folder(place, part["name"]) for place in (start.source, target))
         shutil.copytree(source, own, copy_function=_link, dirs_exist_ok=True)
+    if start.checkpoint is None:
+        last, best = (stage_folder(target, start.finished[-1]["name"]) / name for name in ("last.ckpt", "best.ckpt"))
+    else:
+        last, best = Path(start.checkpoint), start.source / "best.ckpt"
+    link_or_copy(last, target / "last.ckpt")
+    if best.is_file():
+        link_or_copy(best, target / "best.ckpt")
 
 
 def stage_folder(checkpoints: Path, stage: str) -> Path:

@@ -1,6 +1,7 @@
 """A run of several stages that is stopped anywhere continues with the numbers of an uninterrupted run."""
 
 import json
+import shutil
 from dataclasses import dataclass
 
 import pytest
@@ -147,6 +148,19 @@ def test_a_finished_stage_is_not_trained_again(tmp_path, whole, stage):
     assert len(PREPARED) == (stage == "warm")
 
 
+def test_the_folder_of_a_resumed_run_can_be_resumed_before_its_first_epoch_ends(tmp_path, whole):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    source = whole[0] / "checkpoints/noisy/last.ckpt"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(stage_run, "stopping_callbacks", lambda train: [StopIn("joint", 3)])
+        with pytest.raises(RuntimeError, match="power cut"):
+            carry_out(staged(resume_from=str(source)), first)
+    summary = carry_out(staged(resume_from=str(first / "checkpoints/last.ckpt")), second)
+    assert_same(second, summary, whole)
+
+
 def test_a_run_continues_in_its_own_folder(tmp_path, whole):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stage_run, "stopping_callbacks", lambda train: [StopIn("joint", 4)])
@@ -244,3 +258,19 @@ def test_a_resume_in_another_folder_keeps_the_best_checkpoint_of_the_epochs_befo
     assert second["best_epoch"] == first["best_epoch"] == 0
     assert second["monitor"] == first["monitor"]
     assert second["best_checkpoint"] == str(tmp_path / "second/checkpoints/best.ckpt")
+
+
+@pytest.mark.parametrize("stage", ["noisy", "joint"])
+def test_a_run_killed_between_the_training_and_the_test_of_a_stage_goes_on_with_the_test(tmp_path, whole, stage):
+    """The stage's last checkpoint is at its end, and the stage has not left its results yet."""
+    run, resumed = tmp_path / "run", tmp_path / "resumed"
+    shutil.copytree(whole[0], run)
+    resumed.mkdir()
+    (run / "summary.json").unlink()
+    shutil.copyfile(run / "checkpoints" / stage / "last.ckpt", run / "checkpoints/last.ckpt")
+    shutil.copyfile(run / "checkpoints" / stage / "best.ckpt", run / "checkpoints/best.ckpt")
+    for name in list(STAGES)[list(STAGES).index(stage) :]:
+        shutil.rmtree(run / "checkpoints" / name)
+    summary = carry_out(staged(resume_from=str(run / "checkpoints/last.ckpt")), resumed)
+    check_outcome(summary)
+    assert_same(resumed, summary, whole)
