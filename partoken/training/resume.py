@@ -90,12 +90,25 @@ class ResumableSampler(DistributedSampler[Any]):
     """The order of the batches of an epoch, which a subclass decides from the seed and the epoch alone.
 
     It is a `DistributedSampler` so that Lightning keeps it and calls `set_epoch`.
+
+    Arguments:
+        num_items: number of items in the data set.
+        shuffle: False keeps the order of the items, for evaluation.
+        seed: seed of the order.
+        world_size: number of devices.
+        rank: index of this device, 0 to `world_size` - 1.
     """
 
     start = 0
     """Batches of the epoch to leave out, for a loader that resumes within it."""
     first_epoch = 0
     """Epochs of the run before the stage that is trained, whose order shall not come again."""
+
+    def __init__(
+        self, num_items: int, *, shuffle: bool = True, seed: int = 0, world_size: int = 1, rank: int = 0
+    ) -> None:
+        items: Any = range(num_items)  # the base class only takes its length
+        super().__init__(items, num_replicas=world_size, rank=rank, shuffle=shuffle, seed=seed)
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the epoch, counted from the beginning of the stage."""

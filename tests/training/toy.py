@@ -34,7 +34,7 @@ class Shuffled(ResumableSampler):
     """Lists of rows, in an order of the epoch's own."""
 
     def __init__(self, data, size):
-        super().__init__(data, num_replicas=1, rank=0)
+        super().__init__(len(data))
         self.size = size
 
     def __len__(self):

@@ -22,8 +22,9 @@ from partoken.protein.dataset.labels import (
 )
 from partoken.protein.dataset.options import DataOptions
 from partoken.protein.dataset.similarity import CLUSTER_VERSION, cluster_sequences
-from partoken.protein.dataset.splits import limit_rows, split_groups
+from partoken.protein.dataset.splits import split_groups
 from partoken.system.skipped import Skipped
+from partoken.training.limit import limit_rows
 
 __all__ = ["ChainDataset", "Selection", "build_datasets", "select_chains"]
 

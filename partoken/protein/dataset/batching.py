@@ -47,13 +47,7 @@ class BatchSampler(ResumableSampler):
         world_size: int = 1,
         rank: int = 0,
     ) -> None:
-        super().__init__(
-            lengths,  # type: ignore[arg-type]  # the base class only takes its length
-            num_replicas=world_size,
-            rank=rank,
-            shuffle=shuffle,
-            seed=seed,
-        )
+        super().__init__(len(lengths), shuffle=shuffle, seed=seed, world_size=world_size, rank=rank)
         self.lengths = np.asarray(lengths)
         self.max_residues = max_residues
         self.epochs_per_pass = epochs_per_pass

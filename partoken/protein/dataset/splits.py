@@ -4,7 +4,7 @@ from collections.abc import Hashable, Sequence
 
 import numpy as np
 
-__all__ = ["limit_rows", "split_groups"]
+__all__ = ["split_groups"]
 
 
 def split_groups(
@@ -49,29 +49,3 @@ def split_groups(
         split_of_group[group] = split
         missing[split] -= content[group]
     return split_of_group[group_of_chain]
-
-
-def limit_rows(splits: np.ndarray, classes: Sequence[Hashable], limit: int, *, seed: int = 0) -> np.ndarray:
-    """Chooses a few chains: from each split in proportion to its size, from its classes in turn.
-
-    Arguments:
-        splits: split of each of n chains, int64 [n].
-        classes: class of each chain.
-        limit: approximate number of chains; each split keeps at least one.
-        seed: seed of the choice.
-
-    Returns:
-        Positions of the chosen chains, int64, sorted.
-    """
-    order = np.random.default_rng(seed).permutation(len(splits))
-    chosen: list[int] = []
-    for split in np.unique(splits):
-        next_turn: dict[Hashable, int] = {}
-        members: list[tuple[int, int, int]] = []  # turn of its class, order of drawing, position
-        for position in order[splits[order] == split]:
-            turn = next_turn.get(classes[position], 0)
-            next_turn[classes[position]] = turn + 1
-            members.append((turn, len(members), int(position)))
-        count = max(1, round(limit * len(members) / len(splits)))
-        chosen += [position for _, _, position in sorted(members)[:count]]
-    return np.array(sorted(chosen), dtype=np.int64)

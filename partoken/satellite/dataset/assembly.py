@@ -11,12 +11,13 @@ from partoken.errors import UserError
 from partoken.satellite.dataset.augmentation import augment, crop_centre
 from partoken.satellite.dataset.folder import TileCollection
 from partoken.satellite.dataset.options import TileOptions
-from partoken.satellite.dataset.splits import SPLITS, limit_tiles, split_scenes
+from partoken.satellite.dataset.splits import SPLITS, split_scenes
 from partoken.satellite.dataset.stage1 import Stage1Outputs
 from partoken.satellite.tiles.batch import TileBatch, collate
 from partoken.satellite.tiles.store import TileStore
 from partoken.satellite.tiles.tile import TileInfo
 from partoken.system.skipped import Skipped
+from partoken.training.limit import limit_rows
 
 __all__ = ["Selection", "TileDataset", "build_datasets", "check_offsets", "select_tiles", "wrong_sizes"]
 
@@ -159,7 +160,7 @@ def select_tiles(collection: TileCollection, left_out: Sequence[Skipped], option
     used = np.flatnonzero(splits >= 0)
     over_limit = 0
     if options.limit is not None:
-        chosen = limit_tiles(splits[used], [infos[i].scene for i in used], options.limit, seed=seed)
+        chosen = limit_rows(splits[used], [infos[i].scene for i in used], options.limit, seed=seed)
         over_limit = len(used) - len(chosen)
         used = used[chosen]
     return Selection(

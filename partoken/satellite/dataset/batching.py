@@ -42,13 +42,7 @@ class TileSampler(ResumableSampler):
         world_size: int = 1,
         rank: int = 0,
     ) -> None:
-        super().__init__(
-            range(num_tiles),  # type: ignore[arg-type]  # the base class only takes its length
-            num_replicas=world_size,
-            rank=rank,
-            shuffle=shuffle,
-            seed=seed,
-        )
+        super().__init__(num_tiles, shuffle=shuffle, seed=seed, world_size=world_size, rank=rank)
         self.num_tiles = num_tiles
         self.passes_per_epoch = passes_per_epoch
         self.num_batches = count_batches(num_tiles, batch_size, passes_per_epoch, world_size)

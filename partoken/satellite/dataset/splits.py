@@ -7,7 +7,7 @@ import numpy as np
 
 from partoken.errors import UserError, did_you_mean
 
-__all__ = ["SPLITS", "limit_tiles", "split_scenes"]
+__all__ = ["SPLITS", "split_scenes"]
 
 SPLITS = ("train", "val", "test")
 
@@ -100,29 +100,3 @@ def _name_scenes(
 def _shown(names: Sequence[str], most: int = 8) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more
-
-
-def limit_tiles(splits: np.ndarray, scenes: Sequence[str], limit: int, *, seed: int = 0) -> np.ndarray:
-    """Chooses a few tiles: from each split in proportion to its size, from its scenes in turn.
-
-    Arguments:
-        splits: split of each of n tiles, int64 [n].
-        scenes: scene of each tile.
-        limit: approximate number of tiles; each split keeps at least one.
-        seed: seed of the choice.
-
-    Returns:
-        Positions of the chosen tiles, int64, sorted.
-    """
-    order = np.random.default_rng(seed).permutation(len(splits))
-    chosen: list[int] = []
-    for split in np.unique(splits):
-        next_turn: dict[str, int] = {}
-        members: list[tuple[int, int, int]] = []  # turn of its scene, order of drawing, position
-        for position in order[splits[order] == split]:
-            turn = next_turn.get(scenes[position], 0)
-            next_turn[scenes[position]] = turn + 1
-            members.append((turn, len(members), int(position)))
-        count = max(1, round(limit * len(members) / len(splits)))
-        chosen += [position for _, _, position in sorted(members)[:count]]
-    return np.array(sorted(chosen), dtype=np.int64)

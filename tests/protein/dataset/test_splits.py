@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from partoken.protein.dataset.splits import limit_rows, split_groups
+from partoken.protein.dataset.splits import split_groups
 
 
 @given(st.lists(st.tuples(st.integers(0, 15), st.integers(0, 3)), min_size=1, max_size=80), st.integers(0, 3))
@@ -39,11 +39,3 @@ def test_many_small_classes_together_fill_every_split():
 def test_the_split_depends_on_the_seed_and_is_reproducible():
     one, two, again = (split_groups(range(50), ["x"] * 50, seed=s).tolist() for s in (0, 1, 0))
     assert one == again != two
-
-
-def test_a_limit_keeps_chains_of_every_split_and_class():
-    splits = np.repeat([0, 1, 2], [70, 15, 15])
-    classes = np.array(list("aab") * 34)[:100]
-    rows = limit_rows(splits, classes, 20)
-    assert len(rows) == 20 and len(set(rows)) == 20
-    assert {(splits[r], classes[r]) for r in rows} == {(s, c) for s in range(3) for c in "ab"}

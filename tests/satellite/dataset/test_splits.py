@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from partoken.errors import UserError
-from partoken.satellite.dataset.splits import limit_tiles, split_scenes
+from partoken.satellite.dataset.splits import split_scenes
 
 
 def scenes_of(*sizes):
@@ -70,12 +70,3 @@ def test_a_fraction_of_zero_gets_no_scene():
 def test_a_wrong_name_of_a_scene_is_an_error(named, message):
     with pytest.raises(UserError, match=message):
         split_scenes(scenes_of(1, 1, 1), **named)
-
-
-def test_a_limit_keeps_tiles_of_every_split_and_takes_them_from_all_scenes():
-    scenes = scenes_of(40, 10, 10, 20, 20)
-    splits = np.repeat([0, 1, 2], [60, 20, 20])
-    rows = limit_tiles(splits, scenes, 10)
-    assert np.bincount(splits[rows]).tolist() == [6, 2, 2]
-    assert {scenes[row] for row in rows} == set(scenes)
-    assert np.bincount(splits[limit_tiles(splits, scenes, 1)]).tolist() == [1, 1, 1]
