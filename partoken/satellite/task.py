@@ -1,5 +1,6 @@
 """Both trainings as Lightning modules: losses, evaluation, and their parts of a run's summary."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -44,7 +45,7 @@ OWN = "own"
 """The task's own answer among those that are scored."""
 
 
-class TileTask(ScheduledModule):
+class TileTask(ScheduledModule, ABC):
     """What both stages share: the weighted sum of terms, and the scores beside simple answers."""
 
     predict_module = "partoken.satellite.predict"
@@ -73,13 +74,13 @@ class TileTask(ScheduledModule):
         """Counts the tiles of a batch."""
         return len(batch)
 
+    @abstractmethod
     def answers(self, batch: TileBatch) -> dict[str, Tensor]:
         """Returns reflectance `[B, 4, H, W]` by the name of the answer; the task's own comes first."""
-        raise NotImplementedError
 
+    @abstractmethod
     def terms(self, answers: Mapping[str, Tensor], batch: TileBatch) -> dict[str, Tensor]:
         """Returns the terms of the loss by name, scalars before their weights."""
-        raise NotImplementedError
 
     def weigh(self, terms: Mapping[str, Tensor]) -> Tensor:
         """Returns the sum of the terms, each times its weight; a term without weight is left out."""
@@ -130,9 +131,9 @@ class TileTask(ScheduledModule):
             return {}
         return shown.write(Path(self.trainer.default_root_dir))
 
+    @abstractmethod
     def facts(self) -> dict[str, str]:
         """Returns lines about the networks for a person."""
-        raise NotImplementedError
 
     def _evaluate(self, batch: TileBatch, answers: Mapping[str, Tensor]) -> None:
         mask = batch.s1_mask & batch.s2_mask

@@ -34,20 +34,10 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     ...     Path(folder, "a.txt").read_text()
     'complete'
     """
-    path = Path(path)
-    delete_partial(path)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     is_text = "b" not in mode
     encoding, newline = ("utf-8", "") if is_text else (None, None)
-    try:
-        with open(partial, mode, encoding=encoding, newline=newline) as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
+    with atomic_path(path) as partial, open(partial, mode, encoding=encoding, newline=newline) as file:
+        yield file
 
 
 @contextlib.contextmanager

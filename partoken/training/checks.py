@@ -3,17 +3,14 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra.utils import get_class
-
 from partoken.config import check_trainer_keys
 from partoken.errors import UserError
 from partoken.schedule import Plan, RunLength, StagedPlan, plan_run
 from partoken.schedule.length import accumulated_batches, num_devices
 from partoken.schedule.stages import needs_batches
-from partoken.system.checkpoint import read_checkpoint
 from partoken.training.module import ScheduledModule
 from partoken.training.settings import TrainSettings
-from partoken.training.stages import TrainStage
+from partoken.training.stages import TrainStage, find_target, named
 
 __all__ = ["check_before_reading", "check_plans"]
 
@@ -37,8 +34,6 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any], in_swe
             f"trainer.devices={trainer['devices']} inside -m: each further process would replay the whole sweep; "
             "run one job per command, or one device per job"
         )
-    if train.resume_from is not None:
-        read_checkpoint(train.resume_from)
     for stage in train.run_stages():
         _check_model(stage, train, stage.groups(groups)["model"])
 
@@ -81,10 +76,8 @@ def _check_model(stage: TrainStage[TrainSettings], train: TrainSettings, group: 
     if kind is None:
         return
     keys = {key: value for key, value in group.items() if key != "_target_"}
-    try:
+    with named(stage):
         outline = kind.outline(train=train.plain(), **keys)
-    except UserError as error:
-        raise UserError(f"stage {stage.name}: {error}" if stage.name else str(error)) from error
     if outline is not None:
         stage.check_model(outline)
 
@@ -92,7 +85,7 @@ def _check_model(stage: TrainStage[TrainSettings], train: TrainSettings, group: 
 def _task_class(group: Mapping[str, Any]) -> type[ScheduledModule] | None:
     """Returns the class of a task; None if `_target_` names a function, or something that `instantiate` will reject."""
     try:
-        kind = get_class(group["_target_"])
-    except (ImportError, ValueError, KeyError):
+        kind = find_target(group["_target_"])
+    except (ImportError, AttributeError, ValueError, KeyError):
         return None
-    return kind if issubclass(kind, ScheduledModule) else None
+    return kind if isinstance(kind, type) and issubclass(kind, ScheduledModule) else None

@@ -1,10 +1,9 @@
 """Carries out one stage of a run: model, trainer, fit, test, and its part of the summary."""
 
-import contextlib
 import logging
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -26,7 +25,7 @@ from partoken.training.recorders import EpochTable, RateRecorder
 from partoken.training.resume import ExactResume
 from partoken.training.settings import TrainSettings
 from partoken.training.stage_callback import StageCallback
-from partoken.training.stages import Position, TrainStage, weights_source
+from partoken.training.stages import Position, TrainStage, named, weights_source
 from partoken.training.summary import finite
 from partoken.training.trainer import build_trainer, checkpoint_callbacks, stopping_callbacks
 
@@ -133,7 +132,7 @@ class StageRun:
     def _build_module(self, data: DataModule) -> ScheduledModule:
         """Creates the task with the weights with which the stage starts."""
         group = self.stage.groups(self.groups)["model"]
-        with _named(self.stage):
+        with named(self.stage):
             module: ScheduledModule = instantiate(group, "model", train=self.train.plain(), data=data.settings())
             module.position = self.position
             source = None if self.resume_from else weights_source(self.stages, self.position.number)
@@ -180,15 +179,6 @@ class StageRun:
                 f"train.resume_from={self.resume_from}: nothing is left to train after {trainer.current_epoch} epochs "
                 f"and {trainer.global_step} steps; raise {self.stage.settings.key('epochs')} or trainer.max_steps"
             )
-
-
-@contextlib.contextmanager
-def _named(stage: TrainStage[Any]) -> Iterator[None]:
-    """Names the stage in the messages of a block."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"stage {stage.name}: {error}" if stage.name else str(error)) from error
 
 
 def _lightning(data: DataModule) -> pl.LightningDataModule:

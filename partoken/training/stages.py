@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,7 +24,9 @@ __all__ = [
     "TrainStage",
     "WeightsSource",
     "check_names",
+    "find_target",
     "is_under",
+    "named",
     "stage_class",
     "weights_source",
 ]
@@ -238,9 +241,8 @@ def stage_class(path: str, values: Mapping[str, Any]) -> type[TrainStage[Any]]:
     target = values.get("_target_")
     if target is None:
         return TrainStage
-    module, _, name = str(target).rpartition(".")
     try:
-        kind = getattr(importlib.import_module(module), name)
+        kind = find_target(target)
     except (ImportError, AttributeError, ValueError) as error:
         raise UserError(
             f"{path}._target_={target}: cannot be imported ({error}); leave it out, or correct it"
@@ -248,6 +250,25 @@ def stage_class(path: str, values: Mapping[str, Any]) -> type[TrainStage[Any]]:
     if not isinstance(kind, type) or not issubclass(kind, TrainStage):
         raise UserError(f"{path}._target_={target}: must be a subclass of TrainStage; leave it out, or correct it")
     return kind
+
+
+def find_target(target: object) -> Any:
+    """Returns what a `_target_` names; Hydra's function would also log an error.
+
+    Raises:
+        ImportError, AttributeError, ValueError: there is nothing of that name.
+    """
+    module, _, name = str(target).rpartition(".")
+    return getattr(importlib.import_module(module), name)
+
+
+@contextlib.contextmanager
+def named(stage: TrainStage[Any]) -> Iterator[None]:
+    """Names the stage in the messages of user errors of a block."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(f"stage {stage.name}: {error}" if stage.name else str(error)) from error
 
 
 def is_under(name: str, parts: Sequence[str]) -> bool:
