@@ -69,6 +69,8 @@ def format_summary(summary: Mapping[str, Any]) -> list[str]:
         "speed": _speed(summary),
         "best checkpoint": _best_checkpoint(summary),
         "run folder": summary.get("run_folder"),
+        "pictures": f"{summary['run_folder']}/plots" if "run_folder" in summary else None,
+        "next": _next_command(summary),
     }
     width = max(16, *map(len, facts))
     lines = [f"{name:<{width}}  {fact}" for name, fact in facts.items() if fact]
@@ -126,6 +128,13 @@ def _best_checkpoint(summary: Mapping[str, Any]) -> str | None:
     if "best_checkpoint" not in summary:
         return None
     return f"{summary['best_checkpoint']} (epoch {summary['best_epoch'] + 1} of {summary['epochs']}, tested)"
+
+
+def _next_command(summary: Mapping[str, Any]) -> str | None:
+    """Returns the command that uses the trained model, if its domain has a prediction."""
+    if summary.get("predict_module") is None:
+        return None
+    return f"partoken predict {summary['best_checkpoint']} FILES --out OUT"
 
 
 def _plot_schedule(table: Path, schedule: Mapping[str, Any], path: Path) -> None:

@@ -116,6 +116,7 @@ class StageRun:
                 f"{module.unit}_per_second": epochs.units_per_second,
                 "seconds": time.perf_counter() - started,
                 "best_checkpoint": str(tested),
+                "predict_module": module.predict_module,
                 "best_epoch": self.position.first_epoch + read_checkpoint(tested)["epoch"],
                 "first_epoch": self.position.first_epoch,
                 "epochs": trainer.current_epoch,

@@ -56,6 +56,13 @@ def test_every_score_is_beside_every_baseline():
     assert loss.split() == ["loss", "-", "-"], "a score that is not finite"
 
 
+def test_the_summary_ends_with_the_pictures_and_the_command_that_uses_the_model():
+    assert format_summary(SUMMARY)[-1].split() == ["pictures", "run/plots"], "this domain has no prediction"
+    *_, pictures, last = format_summary({**SUMMARY, "predict_module": "weather.predict"})
+    assert pictures.split() == ["pictures", "run/plots"]
+    assert last.split(maxsplit=1) == ["next", "partoken predict run/best.ckpt FILES --out OUT"]
+
+
 def test_the_columns_are_aligned():
     header, skill = format_summary(SUMMARY)[:2]
     assert skill.index("0.800") + 5 == header.index("model") + 5
@@ -73,9 +80,9 @@ def test_without_baselines_the_table_has_the_model_alone():
     assert [line.split() for line in lines] == [["test", "model"], ["rain", "skill", "0.800"]]
 
 
-def test_facts_of_the_domain_come_first_and_the_run_folder_last():
+def test_facts_of_the_domain_come_first_and_those_of_the_folder_last():
     names = [line.split("  ")[0] for line in format_summary(SUMMARY)[5:]]
-    assert names == ["clouds", "longest rain of all", "schedule", "speed", "best checkpoint", "run folder"]
+    assert names == ["clouds", "longest rain of all", "schedule", "speed", "best checkpoint", "run folder", "pictures"]
 
 
 def test_facts_of_the_run_are_in_the_units_of_the_domain():
