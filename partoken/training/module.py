@@ -130,7 +130,7 @@ class ScheduledModule(pl.LightningModule):
         """Stops the gradients of the named modules and lets all others have them.
 
         Torch's norms with running averages are put into evaluation mode while they are frozen. A task with another
-        module that also learns without gradients, such as a codebook, overrides this method and freezes that too.
+        module that also learns without gradients overrides this method and freezes that too.
 
         Arguments:
             parts: names as in `named_modules`; a module inside a named one is frozen with it.
