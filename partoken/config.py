@@ -191,7 +191,10 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
         if options.config_path is not None and "://" not in options.config_path:
             # Hydra would look beside this package; the last value wins
             sys.argv.append(f"--config-path={Path(options.config_path).resolve()}")
-        main()
+        try:
+            main()
+        finally:
+            sys.stdout.flush()  # a reader that has ended is noticed here, not at the exit
         if user_errors:
             raise user_errors[0]
     except UserError as error:

@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m parto
     parser.add_argument("--batches-per-epoch", type=int, metavar="N", help="training batches on each device")
     options = parser.parse_intermixed_args(arguments)
     try:
-        print("\n".join(_answer(options)))
+        print("\n".join(_answer(options)), flush=True)  # a reader that has ended is noticed here, not at the exit
     except UserError as error:
         message = str(error)
     except BrokenPipeError:

@@ -37,7 +37,10 @@ print(seen)
 
 @pytest.mark.parametrize("command", [["partoken.cli", "train", "--help"], ["partoken.schedule", "train.epochs=9"]])
 def test_a_reader_that_ends_early_gives_no_traceback(command):
-    process = subprocess.Popen([sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=buffered
+    )
     process.stdout.close()
     errors = process.stderr.read()
     process.stderr.close()
