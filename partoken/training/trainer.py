@@ -14,6 +14,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from partoken.errors import UserError
+from partoken.schedule.length import num_devices
 from partoken.training.module import ManualSteps, ScheduledModule, scheduled_module
 from partoken.training.recorders import total_epochs
 from partoken.training.resume import AtomicCheckpointIO, BestCheckpoint
@@ -98,6 +99,9 @@ def build_trainer(
         UserError: an argument that Lightning refuses.
     """
     arguments, callbacks = {**arguments, **_limits(module.stage)}, list(callbacks)
+    if num_devices(arguments) > 1 and arguments.get("strategy", "auto") in ("auto", "ddp"):
+        unused = str(_has_resting_parameters(module)).lower()
+        arguments["strategy"] = f"ddp_find_unused_parameters_{unused}"
     if not module.automatic_optimization:
         module.manual_steps = _take_manual_steps(arguments, len(module.optimizer_modules()))
     if arguments.get("enable_progress_bar", True) and not sys.stderr.isatty():
@@ -125,6 +129,14 @@ class RunProgressBar(TQDMProgressBar):
         stage = f"{module.stage.name}, " if module.stage.name else ""
         epoch = f"epoch {module.run_epoch + 1}/{total_epochs(trainer, module.position)}"
         self.train_progress_bar.set_description(f"{stage}{epoch}")
+
+
+def _has_resting_parameters(module: ScheduledModule) -> bool:
+    """Returns whether a backward pass may leave out parameters: frozen ones, or those of another optimizer.
+
+    Devices would wait for their gradients without end.
+    """
+    return bool(module.stage.freeze or module.stage.freeze_last or not module.automatic_optimization)
 
 
 def _limits(stage: TrainStage[TrainSettings]) -> dict[str, int]:
