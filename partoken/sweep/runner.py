@@ -14,6 +14,7 @@ from partoken.errors import UserError
 from partoken.sweep.expand import Sweep, expand
 from partoken.sweep.launcher import Command, Handle, Launcher, Task
 from partoken.sweep.record import Numbered, Record, reconcile
+from partoken.system.ranks import started_by
 from partoken.system.run_status import ENDED, RunStatus, read_status, write_status
 
 __all__ = ["Queue", "run_sweep"]
@@ -74,6 +75,11 @@ def run_sweep(arguments: Sequence[str], command: Command) -> int:
         0 if all jobs have finished, 2 if one has not, or for a user's mistake; 130 and 143 after a signal.
     """
     try:
+        if (started := started_by()) is not None:
+            raise UserError(
+                f"-m inside {started.program}: each of its {started.num_processes} processes would run the sweep; "
+                "start the sweep alone, its jobs start the processes of their devices"
+            )
         sweep = expand(arguments)
         record = reconcile(sweep)
         queue = Listed(record.jobs, sweep.retry_failed)

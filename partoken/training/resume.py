@@ -12,6 +12,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins import TorchCheckpointIO
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from partoken.errors import UserError
 from partoken.system.files import atomic_write
 
 __all__ = ["AtomicCheckpointIO", "BestCheckpoint", "DealtBatch", "ExactResume", "ResumableDataModule"]
@@ -171,12 +172,23 @@ class ResumableLoader(DataLoader[Any]):
         self._order.set_epoch(0)
 
     def state_dict(self) -> dict[str, int]:
-        """Returns the number of batches handed out in this epoch."""
-        return {"batches": self.handed_out}
+        """Returns the number of batches handed out in this epoch, and that of the whole epoch."""
+        return {"batches": self.handed_out, "of": len(self)}
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Makes the next epoch start after that number of batches; after a whole epoch it starts from the first."""
-        self._start = state_dict["batches"] % len(self)
+        """Makes the next epoch start after that number of batches; after a whole epoch it starts from the first.
+
+        Raises:
+            UserError: the checkpoint was written within an epoch that had another number of batches.
+        """
+        batches, length = state_dict["batches"], state_dict.get("of", len(self))  # older checkpoints have no length
+        self._start = batches % length
+        if self._start and length != len(self):
+            raise UserError(
+                f"train.resume_from: the checkpoint was written after {batches} of {length} batches of an epoch, which "
+                f"now has {len(self)}: keep train.batch_size times the number of devices, or resume from the end of an "
+                "epoch"
+            )
 
     def __iter__(self) -> Any:
         # A generator: nothing runs before the first batch is asked for, when the sampler knows its epoch.

@@ -50,7 +50,7 @@ def is_main_process() -> bool:
 def quiet_lightning() -> None:
     """Silences messages of Lightning that concern nobody here, and repeats of messages on further devices."""
     if not is_main_process():
-        logging.getLogger("partoken").setLevel(logging.WARNING)
+        logging.getLogger("partoken").setLevel(logging.ERROR)  # all processes would warn of the same
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     for message in FOR_EVERYONE:
