@@ -54,7 +54,7 @@ def _layer(layer: MessagePassing, node: Feature, edge: Feature, ends: Tensor) ->
 
 def _residual(layer: MessagePassing, place: int, node: Feature, update: Feature) -> Feature:
     s, v = update
-    rate = layer.dropout.p
+    rate = layer.dropout.rate
     if layer.training and rate:
         s = F.dropout(s, rate)
         v = v * (torch.rand_like(v[..., :1]) >= rate) / (1 - rate)

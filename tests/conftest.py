@@ -12,10 +12,10 @@ def defaults_are_composed_once():
     """Keeps the defaults of each choice of groups, which every check of a configuration composes again."""
     original, kept = config._compose, {}
 
-    def compose(overrides, config_dir=None):
+    def compose(overrides, config_dir=None, **options):
         words = tuple(overrides)
-        if config_dir is not None or list(words) != config._group_choices(words):
-            return original(overrides, config_dir)
+        if options.get("with_hydra") or config_dir is not None or list(words) != config._group_choices(words):
+            return original(overrides, config_dir, **options)
         if words not in kept:
             kept[words] = original(overrides)
         return copy.deepcopy(kept[words])

@@ -100,13 +100,13 @@ class TileTask(ScheduledModule, ABC):
 
     def on_validation_epoch_end(self) -> None:
         results = self._collect()
-        self.log_dict({f"val_{name}": value for name, value in results["scores"][OWN].items()})
-        self.log("val_loss", results["loss"])
+        values = {**results["scores"][OWN], "loss": results["loss"]}
+        self.log_dict({f"val_{name}": value for name, value in values.items()}, sync_dist=True)
 
     def on_test_epoch_end(self) -> None:
         self.test_results = self._collect()
         scores = self.test_results["scores"][OWN]
-        self.log_dict({f"test_{name}": value for name, value in scores.items()})
+        self.log_dict({f"test_{name}": value for name, value in scores.items()}, sync_dist=True)
         self._panels = self._write_panels()
 
     def summary(self) -> dict[str, Any]:

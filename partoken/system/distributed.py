@@ -50,7 +50,7 @@ def total(x: Tensor) -> Tensor:
     """
     if num_processes() == 1:
         return x
-    result: Tensor = _Total.apply(x)
+    result: Tensor = _Total.apply(x)  # type: ignore[no-untyped-call]
     return result
 
 

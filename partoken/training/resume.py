@@ -69,9 +69,10 @@ class ExactResume(pl.Callback):
         state: Any = np.random.get_state()
         kind, keys, position, has_gauss, gauss = state
         version, internal, gauss_next = random.getstate()
+        has_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         return {
             "torch": torch.get_rng_state(),
-            "cuda": [torch.cuda.get_rng_state()] if torch.cuda.is_initialized() else [],
+            "cuda": [torch.cuda.get_rng_state()] if has_gpu else [],
             "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
             "python": [version, list(internal), gauss_next],
         }

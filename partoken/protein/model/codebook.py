@@ -131,8 +131,8 @@ class Codebook(nn.Module):
             spread = book.var(0, unbiased=False).mean().clamp(min=1e-12)
             entropy, coverage = self._usage_losses(square / spread, mask, num, filled)
             if learning:
-                flat = (part.detach().flatten(0, 1) for part in (z, codes, mask))
-                self._update(moments.detach(), *flat, counts[:, 0])
+                flat = [part.detach().flatten(0, 1) for part in (z, codes, mask)]
+                self._update(moments.detach(), flat[0], flat[1], flat[2], counts[:, 0])
             return Quantized(
                 vectors=(z + (chosen - z).detach()) * weight,
                 standardised=z * weight,

@@ -91,12 +91,17 @@ class VectorLayerNorm(nn.Module):
             return self.scalar_norm(s), v * square.rsqrt()
 
 
-class FeatureDropout(Dropout):
+class FeatureDropout(nn.Module):
     """Creates a dropout of single scalars and of whole vectors.
 
     Arguments:
-        p: Probability that a channel is dropped.
+        rate: Probability that a channel is dropped.
     """
+
+    def __init__(self, rate: float):
+        super().__init__()
+        self.rate = rate
+        self.scalars = Dropout(rate)
 
     def forward(self, feature: Feature, rows: Rows | None = None) -> Feature:
         """Drops channels of scalars `[N, s]` and vectors `[3, N, v]` in training mode.
@@ -106,10 +111,10 @@ class FeatureDropout(Dropout):
             rows: The place of the residues in the batch of all devices; None: there is one device.
         """
         s, v = feature
-        if not self.training or not self.p:
+        if not self.training or not self.rate:
             return s, v
-        kept = draw(v[0], Tensor.uniform_, rows) >= self.p
-        return super().forward(s, rows), v * kept / (1 - self.p)
+        kept = draw(v[0], Tensor.uniform_, rows) >= self.rate
+        return self.scalars(s, rows), v * kept / (1 - self.rate)
 
 
 class MessagePassing(nn.Module):

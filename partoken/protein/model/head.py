@@ -69,6 +69,9 @@ class Standardise(nn.Module):
 
     eps = 1e-5
     momentum = 0.1
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
 
     def __init__(self, dim: int):
         super().__init__()
@@ -189,8 +192,8 @@ class Head(nn.Module):
             x: The features.
             rows: The place of the chains in the batch of all devices; None: there is one device.
         """
-        first, activate, drop, last = self.classify
-        logits = last(drop(activate(first(self.drop(x, rows))), rows))
+        hidden = self.classify[:2](self.drop(x, rows))
+        logits = self.classify[3](self.classify[2](hidden, rows))
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     @torch.no_grad()
