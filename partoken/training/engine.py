@@ -92,7 +92,7 @@ def carry_out(
 
     Arguments:
         settings: the groups of the config, plain: `data` and `model` with their `_target_`, `train`, `trainer`, and
-            optionally `logger`.
+            optionally `logger` and `run`.
         folder: the run folder, which exists.
         overrides: of the command line, for `status.json` and `summary.json`.
         present: called with the folder when `summary.json` is written, before the loggers close, so that they can
@@ -161,7 +161,9 @@ def _carry_out(
                 part, of_task = stage.carry_out(data[number], loggers, parts[-1] if parts else None)
             except UserError:
                 if endings.status == "diverged":
-                    _write_summary(folder, {"status": endings.status, "reason": endings.reason, **facts})
+                    diverged = {"status": endings.status, "reason": endings.reason, **facts}
+                    _write_summary(folder, diverged)
+                    loggers.log_end(diverged)
                 raise
             parts.append(part)
             if endings.is_stopped:
@@ -183,6 +185,7 @@ def _carry_out(
         _write_summary(folder, summary)
         if present is not None:
             present(folder)
+        loggers.log_end(summary, folder)
     return summary
 
 
