@@ -47,6 +47,7 @@ class RunLabel:
         if not isinstance(tags, list) or not all(isinstance(tag, str) and tag for tag in tags):
             raise UserError(f"run.tags={tags!r}: must be a list of texts such as [baseline,paper]")
         folder = folder.absolute()
-        if (folder.parent / SWEEP_FILE).is_file():
-            return cls(f"{name or folder.parent.name}/{folder.name}", tuple(tags))
+        sweep = next((parent for parent in folder.parents if (parent / SWEEP_FILE).is_file()), None)
+        if sweep is not None:
+            return cls(f"{name or sweep.name}/{folder.relative_to(sweep)}", tuple(tags))
         return cls(name or folder.name, tuple(tags))

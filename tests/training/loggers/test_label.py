@@ -15,6 +15,7 @@ def test_a_job_of_a_sweep_has_its_number_in_its_name(tmp_path):
     (tmp_path / "sweep.json").write_text("{}")
     assert RunLabel.read({}, tmp_path / "3").name == f"{tmp_path.name}/3"
     assert RunLabel.read({"name": "base"}, tmp_path / "3").name == "base/3"
+    assert RunLabel.read({"name": "base"}, tmp_path / "lr/3").name == "base/lr/3"  # hydra.sweep.subdir may be nested
 
 
 @pytest.mark.parametrize(
