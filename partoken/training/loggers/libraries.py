@@ -159,7 +159,11 @@ class MLflow(Library):
             yield
 
     def start(self) -> None:
-        _ = self.logger.experiment
+        """Begins the run; an earlier one of the same folder, whose process was killed, no longer shows as running."""
+        client, folder = self.logger.experiment, (self.logger.tags or {}).get("run_folder")
+        for run in client.search_runs([str(self.logger.experiment_id)], "attributes.status = 'RUNNING'"):
+            if run.info.run_id != self.logger.run_id and run.data.tags.get("run_folder") == folder:
+                client.set_terminated(run.info.run_id, "KILLED")
 
     def log_configuration(self, groups: Mapping[str, Any], scores: list[str]) -> None:
         """Logs a parameter for each key, which MLflow shortens, and everything as `config.yaml`."""

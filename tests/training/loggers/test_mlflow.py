@@ -18,8 +18,12 @@ for package in ("mlflow", "sqlalchemy", "alembic"):
 
 from mlflow import MlflowClient  # noqa: E402
 
-# MLflow 3.17 uses a loader that SQLAlchemy 2.1 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy")
+pytestmark = [
+    # MLflow 3.17 uses a loader that SQLAlchemy 2.1 deprecates.
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader strategy"),
+    # Python 3.12 warns about it; the forked processes only log.
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded"),
+]
 
 
 def node(folder):
@@ -92,6 +96,20 @@ def test_a_run_has_its_name_its_tags_and_everything_it_logged(store, tmp_path):
     assert artifacts == {"plots/learning_rate.png", "plots/losses.png"}
     saved = client.download_artifacts(run.info.run_id, "config.yaml", str(tmp_path))
     assert "warmup_steps: 2\n" in Path(saved).read_text()
+
+
+def test_a_run_whose_process_was_killed_ends_when_its_folder_is_used_again(store, tmp_path):
+    client, [other] = found(store, "left")
+    running = [
+        client.create_run(other.info.experiment_id, tags={"run_folder": str(folder)}).info.run_id
+        for folder in (tmp_path, tmp_path / "other")
+    ]
+    groups = {"logger": {"mlflow": node(store)}, "run": {"name": "again"}}
+    with open_loggers(groups, TrainSettings.read(TRAIN), tmp_path) as loggers:
+        loggers.log_end({"status": "finished"})
+    assert [client.get_run(run).info.status for run in running] == ["KILLED", "RUNNING"]
+    _, [run] = found(store, "again")
+    assert run.info.status == "FINISHED"
 
 
 def test_runs_that_fail_or_are_stopped_do_not_show_as_finished(store, tmp_path):
