@@ -138,8 +138,8 @@ def _match(sweep: Sweep, recorded: Sequence[Mapping[str, Any]]) -> tuple[list[di
         if job is None:
             raise UserError(
                 f"{sweep.folder}: job {old['number']} ({' '.join(old['overrides'])}) was part of this sweep and is not "
-                f"now{_difference(old, list(wanted.values()) or sweep.jobs)}; ask for all jobs as before, add values, or "
-                "choose another hydra.sweep.dir"
+                f"now{_difference(old, list(wanted.values()) or sweep.jobs)}; "
+                "ask for all jobs as before, add values, or choose another hydra.sweep.dir"
             )
         content.append({**old, "overrides": list(job.overrides)})
     return content, list(wanted.values())
