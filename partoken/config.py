@@ -53,7 +53,13 @@ def _run_folder() -> str:
     return str(HydraConfig.get().runtime.output_dir) if HydraConfig.initialized() else "RUN_FOLDER"
 
 
+def _start_folder() -> str:
+    """Returns the folder in which the command was started, also if `hydra.job.chdir` has left it."""
+    return str(HydraConfig.get().runtime.cwd) if HydraConfig.initialized() else os.getcwd()
+
+
 OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+OmegaConf.register_new_resolver("start_folder", _start_folder, replace=True)
 
 
 def _start(pattern: str) -> str:
@@ -230,6 +236,17 @@ def _compose(
         GlobalHydra.instance().clear()
 
 
+def _defaults_of(overrides: Sequence[str], config_dir: str | os.PathLike[str] | None) -> DictConfig:
+    """Returns the defaults of the options that overrides choose."""
+    return _compose_defaults(tuple(_defaults(overrides)), None if config_dir is None else os.fspath(config_dir))
+
+
+@functools.cache
+def _compose_defaults(choices: tuple[str, ...], config_dir: str | None) -> DictConfig:
+    """Composes defaults once, because a sweep checks all its jobs against them."""
+    return _compose(choices, config_dir)
+
+
 def _open_stages(words: Sequence[str], config_dir: str | os.PathLike[str] | None) -> list[str]:
     """Lets overrides set keys of a known stage that its file does not list; `TrainSettings` checks these keys.
 
@@ -240,7 +257,7 @@ def _open_stages(words: Sequence[str], config_dir: str | os.PathLike[str] | None
     if not any(STAGE_OVERRIDE.match(word) for word in words):
         return list(words)
     try:
-        stages = _compose(_defaults(words), config_dir).train.stages or {}
+        stages = _defaults_of(words, config_dir).train.stages or {}
     except (HydraException, OmegaConfBaseException):
         return list(words)  # the error is explained where the whole configuration is composed
     known = [match and match.group(1) in stages for match in map(STAGE_OVERRIDE.match, words)]
@@ -282,8 +299,9 @@ def _check_group_choices(overrides: Sequence[str]) -> None:
             raise UserError(f"{word}: choose an option of {group}: {listed}; or leave {group} out")
 
 
-def _options(group: str) -> list[str]:
-    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+def _options(group: str, config_dir: str | os.PathLike[str] | None = None) -> list[str]:
+    folders = [CONF] if config_dir is None else [CONF, Path(config_dir)]
+    return sorted(file.stem for folder in folders for file in (folder / group).glob("*.yaml"))
 
 
 def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -304,7 +322,7 @@ def _group_leaves(cfg: DictConfig, group: str) -> dict[str, Any]:
 def _check(cfg: DictConfig, overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None) -> None:
     if cfg.get("trainer") is not None:
         check_trainer_keys(map(str, cfg.trainer))
-    defaults = _compose(_defaults(overrides), config_dir)
+    defaults = _defaults_of(overrides, config_dir)
     for group in (*TYPED_GROUPS, "train"):
         known = _known_leaves(defaults, group)
         for path, value in _group_leaves(cfg, group).items():
@@ -343,12 +361,12 @@ def _explain(error: BaseException, overrides: Sequence[str], config_dir: str | o
     text = str(error)
     if unknown := re.search(r"Could not override '([^']+)'", text):
         key = unknown.group(1)
-        defaults = OmegaConf.to_container(_compose(_defaults(overrides), config_dir), resolve=False)
+        defaults = OmegaConf.to_container(_defaults_of(overrides, config_dir), resolve=False)
         assert isinstance(defaults, dict)
         known = [path for path, _ in _leaves({str(name): value for name, value in defaults.items()})]
         return f"{key} is not a key of the configuration.{did_you_mean(key, known)}"
-    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and "/" in error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        listed = ", ".join(error.options)
-        return f"{group}={name}: no such option, choose from {listed}.{did_you_mean(name, error.options)}"
+        options = error.options or _options(group, config_dir)  # Hydra lists none for an option in a list
+        return f"{group}={name}: no such option, choose from {', '.join(options)}.{did_you_mean(name, options)}"
     return " ".join(line.strip() for line in [text, str(error.__cause__ or "")] if line.strip())

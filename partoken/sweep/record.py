@@ -12,11 +12,12 @@ from partoken.sweep.expand import Job, Sweep
 from partoken.system.files import write_json
 from partoken.system.locks import file_lock
 
-__all__ = ["FILE", "Numbered", "Record", "changes", "leaves", "read_jobs", "reconcile"]
+__all__ = ["FILE", "LOCK", "Numbered", "Record", "changes", "leaves", "read_content", "read_jobs", "reconcile"]
 
 FILE = "sweep.json"
 LOCK = ".sweep.lock"
 VERSION = 1
+JOB_KEYS = ("number", "folder", "overrides", "config")
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ def reconcile(sweep: Sweep) -> Record:
     """
     sweep.folder.mkdir(parents=True, exist_ok=True)
     with file_lock(sweep.folder / LOCK):
-        before = _read(sweep.folder)
+        before = read_content(sweep.folder)
         content, added = _match(sweep, before["jobs"])
         number = max((job["number"] for job in content), default=-1) + 1
         for offset, job in enumerate(added):
@@ -83,13 +84,38 @@ def reconcile(sweep: Sweep) -> Record:
     return Record(threads, [_numbered(sweep.folder, job) for job in content])
 
 
+def read_content(folder: Path) -> dict[str, Any]:
+    """Returns the content of `sweep.json`; no jobs without the file.
+
+    Arguments:
+        folder: of the sweep.
+
+    Raises:
+        UserError: the file is damaged, or of another version.
+    """
+    path = folder / FILE
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        version, jobs = content["version"], content["jobs"]
+        is_whole = version != VERSION or all(set(JOB_KEYS) <= set(job) for job in jobs)
+    except FileNotFoundError:
+        return {"jobs": []}
+    except (ValueError, TypeError, KeyError):
+        is_whole = False
+    if not is_whole:
+        raise UserError(f"{path} is damaged; restore it, or choose another hydra.sweep.dir")
+    if version != VERSION:
+        raise UserError(f"{path} was written by another version of partoken; choose another hydra.sweep.dir")
+    return content
+
+
 def read_jobs(folder: Path) -> list[Numbered]:
     """Returns the jobs of a sweep that was started before; none without `sweep.json`.
 
     Raises:
         UserError: `sweep.json` cannot be read.
     """
-    return [_numbered(folder, job) for job in _read(folder)["jobs"]]
+    return [_numbered(folder, job) for job in read_content(folder)["jobs"]]
 
 
 def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -116,19 +142,6 @@ def changes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     return [f"{key} was {before.get(key)} and is {now.get(key)}" for key in keys if before.get(key) != now.get(key)]
 
 
-def _read(folder: Path) -> dict[str, Any]:
-    path = folder / FILE
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {"jobs": []}
-    except ValueError:
-        raise UserError(f"{path} is damaged; restore it, or choose another hydra.sweep.dir") from None
-    if content.get("version") != VERSION:
-        raise UserError(f"{path} was written by another version of partoken; choose another hydra.sweep.dir")
-    return content
-
-
 def _match(sweep: Sweep, recorded: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[Job]]:
     """Returns the recorded jobs, with the overrides that are asked for now, and the jobs that are new."""
     wanted = {job.identity: job for job in sweep.jobs}
@@ -136,7 +149,11 @@ def _match(sweep: Sweep, recorded: Sequence[Mapping[str, Any]]) -> tuple[list[di
     for old in recorded:
         job = wanted.pop(_identity(old), None)
         if job is None:
-            raise UserError(_explain(sweep, old, list(wanted.values())))
+            raise UserError(
+                f"{sweep.folder}: job {old['number']} ({' '.join(old['overrides'])}) was part of this sweep and is not "
+                f"now{_difference(old, list(wanted.values()) or sweep.jobs)}; "
+                "ask for all jobs as before, add values, or choose another hydra.sweep.dir"
+            )
         content.append({**old, "overrides": list(job.overrides)})
     return content, list(wanted.values())
 
@@ -145,12 +162,10 @@ def _identity(old: Mapping[str, Any]) -> str:
     return Job(old["overrides"], old["config"]).identity
 
 
-def _explain(sweep: Sweep, old: Mapping[str, Any], candidates: Sequence[Job]) -> str:
+def _difference(old: Mapping[str, Any], candidates: Sequence[Job]) -> str:
     """Says what differs between a recorded job and the most similar one that is asked for."""
-    name = f"{sweep.folder}: job {old['number']} ({' '.join(old['overrides'])}) was part of this sweep and is not now"
-    differing = min((changes(old["config"], job.config) for job in candidates or sweep.jobs), key=len, default=[])
-    listed = f": {'; '.join(differing[:5])}" if differing else ""
-    return f"{name}{listed}; ask for all jobs as before, add values, or choose another hydra.sweep.dir"
+    differing = min((changes(old["config"], job.config) for job in candidates), key=len, default=[])
+    return f": {'; '.join(differing[:5])}" if differing else ""
 
 
 def _threads(sweep: Sweep, before: int | None) -> int:

@@ -5,14 +5,17 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
 from partoken.config import instantiate
 from partoken.errors import UserError
+from partoken.sweep.checking import check_jobs
 from partoken.sweep.expand import Sweep, expand
 from partoken.sweep.launcher import Command, Handle, Launcher, Task
+from partoken.sweep.local import use_threads
 from partoken.sweep.record import Numbered, Record, reconcile
 from partoken.system.ranks import started_by
 from partoken.system.run_status import ENDED, RunStatus, read_status, write_status
@@ -64,12 +67,13 @@ class Listed:
         """Nothing depends on the result of another job."""
 
 
-def run_sweep(arguments: Sequence[str], command: Command) -> int:
+def run_sweep(arguments: Sequence[str], command: Command, present: Callable[[Path], None] | None = None) -> int:
     """Runs the jobs of a sweep, or those that are missing if it is started again in its folder.
 
     Arguments:
         arguments: overrides, with lists of values, and Hydra's own options.
         command: carries out one run.
+        present: called with the folder of the sweep when the jobs have ended; it shows their table.
 
     Returns:
         0 if all jobs have finished, 2 if one has not, or for a user's mistake; 130 and 143 after a signal.
@@ -81,11 +85,15 @@ def run_sweep(arguments: Sequence[str], command: Command) -> int:
                 "start the sweep alone, its jobs start the processes of their devices"
             )
         sweep = expand(arguments)
+        use_threads(sweep.threads or 1)  # before torch is imported
+        sweep = check_jobs(sweep)
         record = reconcile(sweep)
         queue = Listed(record.jobs, sweep.retry_failed)
         _say_what_runs(sweep, record, len(queue))
         if code := _carry_out(sweep, queue, record, command):
             return code
+        if present is not None:
+            present(sweep.folder)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -23,6 +23,7 @@ from partoken.training.continuing import find_start, settings_of_stages, take_ov
 from partoken.training.domain import DataModule
 from partoken.training.endings import Endings
 from partoken.training.loggers import open_loggers
+from partoken.training.objective import objective
 from partoken.training.recorders import whole_run
 from partoken.training.settings import TrainSettings
 from partoken.training.stage_run import StageRun
@@ -30,13 +31,9 @@ from partoken.training.stages import ONLY_STAGE, Position
 from partoken.training.summary import finite, versions
 from partoken.training.trainer import is_main_process, quiet_lightning
 
-__all__ = ["Outcome", "carry_out", "check_outcome", "objective", "run"]
+__all__ = ["Outcome", "carry_out", "check_outcome", "run"]
 
 log = logging.getLogger(__name__)
-
-WORST = 1e9
-"""Objective, in size, of a run without a finite monitor: a NaN would end a whole sweep."""
-
 
 Present = Callable[[Path], object]
 """Draws the pictures of a finished run folder."""
@@ -61,20 +58,9 @@ def run(cfg: DictConfig, present: Present | None = None) -> Outcome:
     assert isinstance(settings, dict)
     groups = {str(name): group for name, group in settings.items()}
     summary = carry_out(groups, folder, overrides=list(job.overrides.task), present=present)
-    best = objective(summary, groups["train"]["monitor_mode"])
-    return Outcome(folder, summary, best)
-
-
-def objective(summary: Mapping[str, Any], mode: str) -> float:
-    """Returns the best monitored value; a run without a finite one counts as the worst.
-
-    >>> objective({"monitor": {"best": None}}, "max")
-    -1000000000.0
-    """
-    best: float | None = summary["monitor"]["best"]
-    if best is not None:
-        return best
-    return WORST if mode == "min" else -WORST
+    chosen, train = groups.get("sweep") or {}, groups["train"]
+    metric, direction = chosen.get("metric") or train["monitor"], chosen.get("direction") or train["monitor_mode"]
+    return Outcome(folder, summary, objective(folder, metric, direction))
 
 
 def carry_out(
@@ -92,7 +78,7 @@ def carry_out(
 
     Arguments:
         settings: the groups of the config, plain: `data` and `model` with their `_target_`, `train`, `trainer`, and
-            optionally `logger`.
+            optionally `logger` and `run`.
         folder: the run folder, which exists.
         overrides: of the command line, for `status.json` and `summary.json`.
         present: called with the folder when `summary.json` is written, before the loggers close, so that they can
@@ -161,19 +147,24 @@ def _carry_out(
                 part, of_task = stage.carry_out(data[number], loggers, parts[-1] if parts else None)
             except UserError:
                 if endings.status == "diverged":
-                    _write_summary(folder, {"status": endings.status, "reason": endings.reason, **facts})
+                    diverged = {"status": endings.status, "reason": endings.reason, **facts}
+                    _write_summary(folder, diverged)
+                    loggers.log_end(diverged)
                 raise
             parts.append(part)
             if endings.is_stopped:
                 break
 
         last = {key: value for key, value in parts[-1].items() if key not in ("name", "first_epoch", "loss_weights")}
+        schedule = whole_run(parts)
+        if schedule["errors"]:
+            endings.status, endings.reason = "failed", "; ".join(schedule["errors"])
         content = {
             "status": endings.status or "finished",
             "reason": endings.reason,
             **of_task,
             **last,
-            "schedule": whole_run(parts),
+            "schedule": schedule,
             "seconds": time.perf_counter() - started,
             "epochs": parts[-1]["first_epoch"] + parts[-1]["epochs"],
             **facts,
@@ -183,6 +174,7 @@ def _carry_out(
         _write_summary(folder, summary)
         if present is not None:
             present(folder)
+        loggers.log_end(summary, folder)
     return summary
 
 
@@ -200,8 +192,8 @@ def check_outcome(summary: Mapping[str, Any]) -> None:
     Raises:
         UserError: naming the first deviation.
     """
-    if errors := summary["schedule"]["errors"]:
-        raise UserError("the run left its plan: " + "; ".join(errors))
+    if summary["status"] == "failed":
+        raise UserError(f"the run left its plan: {summary['reason']}")
 
 
 def _read_data(settings: Mapping[str, Any], train: TrainSettings, folder: Path) -> list[DataModule]:
