@@ -19,6 +19,8 @@ from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -46,6 +48,9 @@ TYPED_GROUPS = ("data", "model")
 """Groups whose values must have the types of their defaults; `train` names a class that checks its own, and Lightning
 checks `trainer`."""
 
+TRAIN_SWITCH = re.compile(r"train=((?:true|false)(?:,(?:true|false))*)", re.IGNORECASE)
+"""`train=false`, where `train` is no group but says whether the run trains: the key `fit`."""
+
 STAGE_OVERRIDE = re.compile(r"train\.stages\.(\w+)\.")
 
 RUN_ARGUMENTS = ("callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "fast_dev_run")
@@ -72,6 +77,7 @@ def compose(overrides: Sequence[str], config_dir: str | os.PathLike[str] | None 
         UserError: an unknown key or option of a group, a value of another type than its default, or a `config_dir`
             that cannot be used.
     """
+    overrides = _name_fit(overrides)
     _check_group_choices(overrides)
     _check_config_dir(config_dir)
     overrides = _open_stages(overrides, config_dir)
@@ -182,7 +188,8 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
                 raise  # Hydra runs the other jobs, then reports it
             user_errors.append(error)  # Hydra would print a line of its own before the message
 
-    options = get_args_parser().parse_args(list(arguments))
+    arguments = _name_fit(arguments)
+    options = get_args_parser().parse_args(arguments)
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=PRIMARY)(run_job)
     try:
         _check_group_choices(options.overrides)
@@ -231,6 +238,15 @@ def _compose(overrides: Sequence[str], config_dir: str | os.PathLike[str] | None
         GlobalHydra.instance().clear()
 
 
+def _name_fit(words: Sequence[str]) -> list[str]:
+    """Returns overrides, and Hydra's options, with `fit=false` in place of `train=false`: `train` is also a group.
+
+    >>> _name_fit(["train=false", "train.lr=0.1", "train=default", "train=true,false"])
+    ['fit=false', 'train.lr=0.1', 'train=default', 'fit=true,false']
+    """
+    return [TRAIN_SWITCH.sub(r"fit=\1", word) if TRAIN_SWITCH.fullmatch(word) else word for word in words]
+
+
 def _open_stages(words: Sequence[str], config_dir: str | os.PathLike[str] | None) -> list[str]:
     """Lets overrides set keys of a known stage that its file does not list; `TrainSettings` checks these keys.
 
@@ -270,8 +286,25 @@ def _group_choices(overrides: Sequence[str]) -> list[str]:
 
 
 def _defaults(overrides: Sequence[str]) -> list[str]:
-    """Returns the overrides that find the defaults: choices of options, and where to look for options."""
-    return [*_group_choices(overrides), *(word for word in overrides if word.startswith("hydra.searchpath="))]
+    """Returns the overrides that find the defaults: choices of options, and where to look for options.
+
+    A sweep over options counts as its first option.
+    """
+    choices = [_first_option(word) for word in _group_choices(overrides)]
+    return [*choices, *(word for word in overrides if word.startswith("hydra.searchpath="))]
+
+
+def _first_option(word: str) -> str:
+    """Returns the choice of a group's option that the first job of a sweep makes."""
+    try:
+        choice = OverridesParser.create().parse_override(word)
+    except HydraException:
+        return word  # the error is explained where the whole configuration is composed
+    if not choice.is_sweep_override():
+        return word
+    value = choice.value()
+    options = value.filter(_options(choice.key_or_group)) if isinstance(value, Glob) else choice.sweep_string_iterator()
+    return next((f"{choice.get_key_element()}={option}" for option in options), word)
 
 
 def _check_group_choices(overrides: Sequence[str]) -> None:
@@ -342,12 +375,19 @@ def _explain(error: BaseException, overrides: Sequence[str], config_dir: str | o
     text = str(error)
     if unknown := re.search(r"Could not override '([^']+)'", text):
         key = unknown.group(1)
-        defaults = OmegaConf.to_container(_compose(_defaults(overrides), config_dir), resolve=False)
-        assert isinstance(defaults, dict)
-        known = [path for path, _ in _leaves({str(name): value for name, value in defaults.items()})]
-        return f"{key} is not a key of the configuration.{did_you_mean(key, known)}"
+        return f"{key} is not a key of the configuration.{did_you_mean(key, _default_keys(overrides, config_dir))}"
     if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         listed = ", ".join(error.options)
         return f"{group}={name}: no such option, choose from {listed}.{did_you_mean(name, error.options)}"
-    return " ".join(line.strip() for line in [text, str(error.__cause__ or "")] if line.strip())
+    return " ".join(f"{text} {error.__cause__ or ''}".split())
+
+
+def _default_keys(overrides: Sequence[str], config_dir: str | os.PathLike[str] | None) -> list[str]:
+    """Returns every key of the chosen options; none if they cannot be composed, as when an option is wrong too."""
+    try:
+        defaults = OmegaConf.to_container(_compose(_defaults(overrides), config_dir), resolve=False)
+    except (HydraException, OmegaConfBaseException):
+        return []
+    assert isinstance(defaults, dict)
+    return [path for path, _ in _leaves({str(name): value for name, value in defaults.items()})]
