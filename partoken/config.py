@@ -26,10 +26,20 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from partoken.errors import UserError, did_you_mean
+from partoken.errors import UserError, check_flag, did_you_mean
 from partoken.system.process import discard_output, prepare_process
 
-__all__ = ["check_config", "check_trainer_keys", "compose", "instantiate", "launch", "log_failed_job", "plain_group"]
+__all__ = [
+    "absolute_paths",
+    "check_config",
+    "check_phases",
+    "check_trainer_keys",
+    "compose",
+    "instantiate",
+    "launch",
+    "log_failed_job",
+    "plain_group",
+]
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +62,13 @@ TRAIN_SWITCH = re.compile(r"train=((?:true|false)(?:,(?:true|false))*)", re.IGNO
 """`train=false`, where `train` is no group but says whether the run trains: the key `fit`."""
 
 STAGE_OVERRIDE = re.compile(r"train\.stages\.(\w+)\.")
+
+PATH_KEYS = {
+    "train": ("resume_from",),
+    "data": ("root", "labels", "path", "table", "data_dir", "cache_dir", "stage1_dir"),
+    "model": ("stage1_checkpoint", "backbone_file"),
+}
+"""Keys of files and folders. A relative path means the folder in which the command was started."""
 
 RUN_ARGUMENTS = ("callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "fast_dev_run")
 """Arguments of Lightning's Trainer that the run sets itself."""
@@ -129,6 +146,57 @@ def instantiate(node: Mapping[str, Any], group: str, **arguments: Any) -> Any:
         if isinstance(cause, (TypeError, ImportError)) or "Error locating target" in str(error):
             raise UserError(f"{group}: {str(error).splitlines()[0]} ({cause})") from None
         raise
+
+
+def absolute_paths(groups: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Returns the groups of a configuration with absolute paths, for a job that runs in another folder.
+
+    Hydra changes the folder with `hydra.job.chdir=true`. Paths inside stages change too.
+
+    Arguments:
+        groups: of the configuration, plain.
+        folder: in which the command was started; the keys of `PATH_KEYS` are relative to it.
+
+    >>> absolute_paths({"data": {"root": "chains", "limit": 8}, "fit": True}, Path("/home"))
+    {'data': {'root': '/home/chains', 'limit': 8}, 'fit': True}
+    """
+    absolute = dict(groups)
+    for group, keys in PATH_KEYS.items():
+        values = absolute.get(group)
+        if isinstance(values, Mapping):
+            paths = {key: values[key] for key in keys if isinstance(values.get(key), str)}
+            absolute[group] = {**values, **{key: str(folder / Path(path).expanduser()) for key, path in paths.items()}}
+    train = absolute.get("train")
+    if not isinstance(train, Mapping) or not train.get("stages"):
+        return absolute
+    stages = train["stages"]
+    if isinstance(stages, Mapping):
+        own: Any = {name: absolute_paths(stage, folder) for name, stage in stages.items()}
+    else:
+        own = [absolute_paths(stage, folder) for stage in stages]
+    return {**absolute, "train": {**train, "stages": own}}
+
+
+def check_phases(groups: Mapping[str, Any]) -> None:
+    """Checks whether there is something to do: the keys `fit` (on the command line `train=false`) and `test`.
+
+    Arguments:
+        groups: of the configuration; missing keys mean a run that trains and tests.
+
+    Raises:
+        UserError: nothing is left to do, or there is no checkpoint to test.
+    """
+    fit, test = groups.get("fit", True), groups.get("test", True)
+    check_flag("train", fit)
+    check_flag("test", test)
+    if fit:
+        return
+    if not test:
+        raise UserError("train=false and test=false: nothing is left to do; set one of them to true")
+    if groups["train"].get("resume_from") is None:
+        raise UserError(
+            "train=false tests a checkpoint and none is given; set train.resume_from=RUN_FOLDER/checkpoints/best.ckpt"
+        )
 
 
 def check_trainer_keys(keys: Iterable[str]) -> None:
@@ -350,6 +418,8 @@ def _check(cfg: DictConfig, overrides: Sequence[str], config_dir: str | os.PathL
             elif not any(path.startswith(f"{key}.") for key in known):  # a mapping may replace a null
                 raise UserError(f"{path} is not a key of the configuration.{did_you_mean(path, known)}")
     instantiate(plain_group(cfg, "train"), "train")
+    check_phases(cfg)
+    check_flag("print_config", cfg.print_config)
 
 
 def _known_leaves(defaults: DictConfig, group: str) -> dict[str, Any]:
