@@ -90,9 +90,7 @@ def _job(cfg: "DictConfig") -> float:
         from partoken.report import present
         from partoken.training.engine import check_outcome, run
 
-        outcome = run(cfg)
-        if outcome.is_main_process:
-            present(outcome.folder)
+        outcome = run(cfg, present)
         check_outcome(outcome.summary)
     return outcome.objective
 

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from partoken.config import check_trainer_keys
-from partoken.errors import UserError
 from partoken.schedule import Plan, RunLength, StagedPlan, plan_run
 from partoken.schedule.length import accumulated_batches, num_devices
 from partoken.schedule.stages import needs_batches
@@ -15,13 +14,12 @@ from partoken.training.stages import TrainStage, find_target, named
 __all__ = ["check_before_reading", "check_plans"]
 
 
-def check_before_reading(train: TrainSettings, groups: Mapping[str, Any], in_sweep: bool) -> None:
+def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> None:
     """Rejects settings that are wrong for any data.
 
     Arguments:
         train: the train settings.
         groups: of the configuration, plain.
-        in_sweep: the run is one of several jobs in this process.
 
     Raises:
         UserError: naming the key, what was found, what is allowed and the fix.
@@ -29,11 +27,6 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any], in_swe
     trainer = groups["trainer"]
     check_trainer_keys(trainer)
     check_plans(train, trainer, batches=None)
-    if num_devices(trainer) > 1 and in_sweep:
-        raise UserError(
-            f"trainer.devices={trainer['devices']} inside -m: each further process would replay the whole sweep; "
-            "run one job per command, or one device per job"
-        )
     for stage in train.run_stages():
         _check_model(stage, train, stage.groups(groups)["model"])
 

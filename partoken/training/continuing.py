@@ -21,6 +21,7 @@ from partoken.training.settings import TrainSettings
 from partoken.training.stages import TrainStage
 
 __all__ = [
+    "SetAside",
     "StageRecord",
     "Start",
     "begin_stage",
@@ -100,6 +101,22 @@ class StageRecord(pl.Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint[CHECKPOINT_KEY] = self.content
+
+
+class SetAside(pl.Callback):
+    """Renames the summary of an earlier run in the folder when the training begins.
+
+    Arguments:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        summary = self.folder / SUMMARY
+        if trainer.is_global_zero and summary.is_file():
+            summary.replace(self.folder / "previous_summary.json")
 
 
 def find_start(

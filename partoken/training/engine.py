@@ -2,14 +2,13 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from tqdm.contrib.logging import logging_redirect_tqdm
 
@@ -18,9 +17,11 @@ from partoken.errors import UserError
 from partoken.schedule import Plan, StagedPlan
 from partoken.schedule.length import num_devices
 from partoken.system.files import write_json
+from partoken.system.run_status import record_status
 from partoken.training.checks import check_before_reading, check_plans
 from partoken.training.continuing import find_start, settings_of_stages, take_over
 from partoken.training.domain import DataModule
+from partoken.training.endings import Diverged, Endings
 from partoken.training.loggers import open_loggers
 from partoken.training.recorders import whole_run
 from partoken.training.settings import TrainSettings
@@ -37,6 +38,10 @@ WORST = 1e9
 """Objective, in size, of a run without a finite monitor: a NaN would end a whole sweep."""
 
 
+Present = Callable[[Path], object]
+"""Draws the pictures of a finished run folder."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """A finished run."""
@@ -46,20 +51,18 @@ class Outcome:
     summary: dict[str, Any]
     """The content of `summary.json`."""
     objective: float
-    """The best value of `train.monitor`, for a sweeper to optimise."""
-    is_main_process: bool
-    """False in the further processes of a run on several devices, which write nothing."""
+    """The value that a sweep optimises; see `objective`."""
 
 
-def run(cfg: DictConfig) -> Outcome:
+def run(cfg: DictConfig, present: Present | None = None) -> Outcome:
     """Carries out the composed config of a Hydra job in its run folder; see `carry_out`."""
     job = HydraConfig.get()
     folder, settings = Path(job.runtime.output_dir), OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(settings, dict)
     groups = {str(name): group for name, group in settings.items()}
-    summary = carry_out(groups, folder, in_sweep=job.mode == RunMode.MULTIRUN)
+    summary = carry_out(groups, folder, overrides=list(job.overrides.task), present=present)
     best = objective(summary, groups["train"]["monitor_mode"])
-    return Outcome(folder, summary, best, is_main_process=is_main_process())
+    return Outcome(folder, summary, best)
 
 
 def objective(summary: Mapping[str, Any], mode: str) -> float:
@@ -74,29 +77,59 @@ def objective(summary: Mapping[str, Any], mode: str) -> float:
     return WORST if mode == "min" else -WORST
 
 
-def carry_out(settings: Mapping[str, Any], folder: Path, *, in_sweep: bool = False) -> dict[str, Any]:
+def carry_out(
+    settings: Mapping[str, Any],
+    folder: Path,
+    *,
+    overrides: Sequence[str] = (),
+    present: Present | None = None,
+    callbacks: Sequence[pl.Callback] = (),
+) -> dict[str, Any]:
     """Trains, validates and tests what the settings describe, stage by stage; most runs have a single stage.
 
-    It leaves `checkpoints/best.ckpt`, `checkpoints/last.ckpt`, `lr.csv`, `metrics.csv` and `summary.json` in the
-    folder, and `checkpoints/NAME/` of each named stage.
+    It leaves `checkpoints/best.ckpt`, `checkpoints/last.ckpt`, `lr.csv`, `metrics.csv`, `summary.json` and
+    `status.json` in the folder, and `checkpoints/NAME/` of each named stage.
 
     Arguments:
         settings: the groups of the config, plain: `data` and `model` with their `_target_`, `train`, `trainer`, and
             optionally `logger`.
         folder: the run folder, which exists.
-        in_sweep: the run is one of several jobs in this process.
+        overrides: of the command line, for `status.json` and `summary.json`.
+        present: called with the folder when `summary.json` is written, before the loggers close, so that they can
+            take its pictures; only in the main process.
+        callbacks: added to those of every stage.
 
     Returns:
         The content of `summary.json`.
 
     Raises:
-        UserError: the config, the data or the checkpoint cannot be used.
+        UserError: the config, the data or the checkpoint cannot be used, another process trains in the folder, or the
+            loss is no longer a finite number.
     """
+    if not is_main_process():
+        return _carry_out(settings, folder, overrides, None, callbacks, Endings(folder))
+    with record_status(folder, overrides) as ending:
+        endings = Endings(folder)
+        try:
+            return _carry_out(settings, folder, overrides, present, callbacks, endings)
+        finally:
+            if endings.status is not None:
+                ending.status, ending.reason = endings.status, endings.reason
+
+
+def _carry_out(
+    settings: Mapping[str, Any],
+    folder: Path,
+    overrides: Sequence[str],
+    present: Present | None,
+    callbacks: Sequence[pl.Callback],
+    endings: Endings,
+) -> dict[str, Any]:
     started = time.perf_counter()
     quiet_lightning()
     log.info("run folder: %s", folder)
     train = TrainSettings.read(settings["train"])
-    check_before_reading(train, settings, in_sweep)
+    check_before_reading(train, settings)
     for sentence in train.without_effect():
         log.warning("%s", sentence)
     stages = train.run_stages()
@@ -109,6 +142,12 @@ def carry_out(settings: Mapping[str, Any], folder: Path, *, in_sweep: bool = Fal
     plan = check_plans(train, settings["trainer"], batches)
     if is_main_process():
         take_over(start, folder)
+    facts = {
+        "overrides": list(overrides),
+        "seed": train.seed,
+        "run_folder": str(folder),
+        "versions": versions(),
+    }
     parts, of_task = list(start.finished), dict[str, Any]()
     with open_loggers(settings, train, folder) as loggers, logging_redirect_tqdm():  # lines above the bars
         for number in range(start.number, len(stages)):
@@ -116,26 +155,39 @@ def carry_out(settings: Mapping[str, Any], folder: Path, *, in_sweep: bool = Fal
             if number:
                 # A run that is resumed at the beginning of a stage draws the same numbers.
                 pl.seed_everything(train.seed + number, workers=True, verbose=False)
-            stage = StageRun(settings, train, stages, position, num_epochs, of_stages, folder, start)
-            part, of_task = stage.carry_out(data[number], loggers, parts[-1] if parts else None)
+            added = (endings, *callbacks)
+            stage = StageRun(settings, train, stages, position, num_epochs, of_stages, folder, start, added)
+            try:
+                part, of_task = stage.carry_out(data[number], loggers, parts[-1] if parts else None)
+            except Diverged:
+                _write_summary(folder, {"status": endings.status, "reason": endings.reason, **facts})
+                raise
             parts.append(part)
+            if endings.is_stopped:
+                break
 
-    last = {key: value for key, value in parts[-1].items() if key not in ("name", "first_epoch", "loss_weights")}
-    content = {
-        **of_task,
-        **last,
-        "schedule": whole_run(parts),
-        "seconds": time.perf_counter() - started,
-        "epochs": parts[-1]["first_epoch"] + parts[-1]["epochs"],
-        "seed": train.seed,
-        "run_folder": str(folder),
-        "versions": versions(),
-        **({"stages": parts} if train.stages is not None else {}),
-    }
-    summary: dict[str, Any] = finite(content)
+        last = {key: value for key, value in parts[-1].items() if key not in ("name", "first_epoch", "loss_weights")}
+        content = {
+            "status": endings.status or "finished",
+            "reason": endings.reason,
+            **of_task,
+            **last,
+            "schedule": whole_run(parts),
+            "seconds": time.perf_counter() - started,
+            "epochs": parts[-1]["first_epoch"] + parts[-1]["epochs"],
+            **facts,
+            **({"stages": parts} if train.stages is not None else {}),
+        }
+        summary: dict[str, Any] = finite(content)
+        _write_summary(folder, summary)
+        if present is not None:
+            present(folder)
+    return summary
+
+
+def _write_summary(folder: Path, summary: Mapping[str, Any]) -> None:
     if is_main_process():
         write_json(folder / "summary.json", summary)
-    return summary
 
 
 def check_outcome(summary: Mapping[str, Any]) -> None:

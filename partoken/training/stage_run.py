@@ -17,7 +17,7 @@ from partoken.config import instantiate
 from partoken.errors import UserError
 from partoken.schedule import ScheduleError
 from partoken.system.checkpoint import read_checkpoint
-from partoken.training.continuing import StageRecord, Start, begin_stage, finish_stage, stage_folder
+from partoken.training.continuing import SetAside, StageRecord, Start, begin_stage, finish_stage, stage_folder
 from partoken.training.domain import DataModule
 from partoken.training.loggers import stage_loggers
 from partoken.training.module import ScheduledModule
@@ -53,6 +53,8 @@ class StageRun:
     """The run folder."""
     start: Start
     """Of the run."""
+    callbacks: Sequence[pl.Callback] = ()
+    """Added to those of the stage."""
 
     @property
     def stage(self) -> TrainStage[TrainSettings]:
@@ -93,7 +95,8 @@ class StageRun:
         acts = StageCallback(self.stage, self.num_epochs, before["loss_weights"] if before else None)
         record = StageRecord(self.stage.name, self.settings)
         stopping = stopping_callbacks(self.stage.settings)
-        callbacks: list[pl.Callback] = [rates, epochs, ExactResume(), acts, record, *stopping, best, last]
+        callbacks: list[pl.Callback] = [rates, epochs, ExactResume(), acts, record, SetAside(self.folder)]
+        callbacks += [*self.callbacks, *stopping, best, last]
         own_loggers = stage_loggers(loggers, self.position)
         trainer = build_trainer(self.groups["trainer"], module, self.folder, callbacks, own_loggers)
         self._announce()

@@ -106,7 +106,7 @@ def test_a_stage_that_does_not_fit_the_model_is_rejected_before_data_is_read(ove
     settings = groups(override)
     settings["data"] = {"_target_": "no.data.is.Read"}
     with pytest.raises(UserError) as caught:
-        checks.check_before_reading(TrainSettings.read(settings["train"]), settings, in_sweep=False)
+        checks.check_before_reading(TrainSettings.read(settings["train"]), settings)
     assert all(word in str(caught.value) for word in words), caught.value
 
 
@@ -115,7 +115,7 @@ def test_the_check_before_data_is_read_draws_no_random_number():
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
-    checks.check_before_reading(TrainSettings.read(settings["train"]), settings, in_sweep=False)
+    checks.check_before_reading(TrainSettings.read(settings["train"]), settings)
     assert torch.equal(torch.rand(1), expected)
 
 

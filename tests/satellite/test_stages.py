@@ -133,7 +133,7 @@ def test_a_stage_that_does_not_fit_its_model_is_rejected_before_data_is_read(tmp
     with pytest.raises(UserError) as caught:
         settings = groups(tmp_path, root, override)
         settings["data"] = {"_target_": "no.data.is.Read"}
-        checks.check_before_reading(TrainSettings.read(settings["train"]), settings, in_sweep=False)
+        checks.check_before_reading(TrainSettings.read(settings["train"]), settings)
     assert all(word in str(caught.value) for word in words), caught.value
 
 

@@ -22,6 +22,7 @@ TRAINER = {
     "enable_progress_bar": False,
     "enable_model_summary": False,
     "num_sanity_val_steps": 0,
+    "gradient_clip_val": 1.0,
 }
 
 

@@ -1,0 +1,130 @@
+"""The status of a run, written into its folder by the process that trains and read by every other one."""
+
+import contextlib
+import datetime
+import json
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from partoken.errors import UserError
+from partoken.system.files import atomic_write, write_json
+from partoken.system.locks import is_locked, process_lock
+
+__all__ = ["ENDED", "STOP_FILE", "RunStatus", "read_status", "record_status", "request_stop", "write_status"]
+
+FILE = "status.json"
+LOCK = ".lock"
+STOP_FILE = "stop"
+"""If a file of this name is in a run folder, the run ends after its current epoch."""
+
+ENDED = ("finished", "pruned", "failed", "diverged")
+"""Statuses of a run that needs no further training."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """The content of `status.json`."""
+
+    status: str
+    """"running", one of `ENDED`, "interrupted", or, without a file, "waiting"."""
+    reason: str | None = None
+    """Why the run has this status, for a person."""
+    overrides: Sequence[str] = ()
+    """Of the command line."""
+    started: str | None = None
+    """Local time, ISO 8601."""
+    ended: str | None = None
+    """Local time, ISO 8601. None: running, or killed."""
+    host: str = ""
+    """Name of the machine."""
+    pid: int = 0
+    """Number of the process."""
+
+
+def read_status(folder: Path) -> RunStatus:
+    """Returns the status of a run folder, which may be missing.
+
+    A run whose process was killed could not write its end. It holds its lock no longer, so it counts as interrupted.
+
+    Arguments:
+        folder: the run folder.
+    """
+    try:
+        content = json.loads((folder / FILE).read_text())
+        status = RunStatus(**content)
+    except FileNotFoundError:
+        return RunStatus(status="waiting")
+    except (ValueError, TypeError):
+        return RunStatus(status="interrupted", reason=f"{folder / FILE} is damaged")
+    if status.status == "running" and not is_locked(folder / LOCK):
+        return replace(status, status="interrupted", reason=f"its process {status.pid} on {status.host} was killed")
+    return status
+
+
+def write_status(folder: Path, status: RunStatus) -> None:
+    """Writes `status.json`, completely or not at all."""
+    write_json(folder / FILE, asdict(status))
+
+
+@dataclass
+class Ending:
+    """How a run ended; the block of `record_status` sets it, if it was not with success."""
+
+    status: str = "finished"
+    reason: str | None = None
+
+
+@contextlib.contextmanager
+def record_status(folder: Path, overrides: Sequence[str] = ()) -> Iterator[Ending]:
+    """Records that a run is running in its folder during the block, and how it ended.
+
+    An exception that the block does not explain ends the run as "failed"; an interrupt, or an exit, as "interrupted".
+
+    Arguments:
+        folder: the run folder, which exists.
+        overrides: of the command line.
+
+    Raises:
+        UserError: another process trains in this folder.
+    """
+    with process_lock(folder / LOCK) as is_ours:
+        if not is_ours:
+            raise UserError(
+                f"{folder}: another process is training in this run folder; wait until it ends, or choose another "
+                "folder with hydra.run.dir"
+            )
+        status = RunStatus(
+            status="running", overrides=list(overrides), started=_now(), host=socket.gethostname(), pid=os.getpid()
+        )
+        write_status(folder, status)
+        ending = Ending()
+        try:
+            yield ending
+        except Exception as error:
+            if ending.status == "finished":
+                ending.status, ending.reason = "failed", str(error) or type(error).__name__
+            raise
+        except BaseException as error:
+            ending.status, ending.reason = "interrupted", str(error) or type(error).__name__
+            raise
+        finally:
+            write_status(folder, replace(status, status=ending.status, reason=ending.reason, ended=_now()))
+
+
+def request_stop(folder: Path, status: str, reason: str) -> None:
+    """Asks the run in a folder to end after its current epoch.
+
+    Arguments:
+        folder: the run folder.
+        status: of the run when it has ended, such as "pruned".
+        reason: for a person.
+    """
+    with atomic_write(folder / STOP_FILE) as file:
+        json.dump({"status": status, "reason": reason}, file)
+
+
+def _now() -> str:
+    return datetime.datetime.now().astimezone().isoformat(timespec="seconds")
