@@ -38,6 +38,7 @@ __all__ = [
     "instantiate",
     "launch",
     "log_failed_job",
+    "plain",
     "plain_group",
 ]
 
@@ -116,11 +117,16 @@ def check_config(cfg: DictConfig) -> None:
     _check(cfg, [f"{group}={option}" for group, option in chosen.items() if option is not None])
 
 
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """Returns the config as plain values, interpolations resolved."""
+    values = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
 def plain_group(cfg: DictConfig, group: str) -> dict[str, Any]:
     """Returns a group of the config as plain values, interpolations resolved."""
-    plain = OmegaConf.to_container(cfg[group], resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return plain(cfg[group])
 
 
 def instantiate(node: Mapping[str, Any], group: str, **arguments: Any) -> Any:

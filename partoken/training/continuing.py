@@ -158,26 +158,20 @@ def find_start(
     return start
 
 
-def find_evaluated(train: TrainSettings, stages: Sequence[TrainStage[TrainSettings]], folder: Path) -> Start:
+def find_evaluated(train: TrainSettings, stages: Sequence[TrainStage[TrainSettings]]) -> Start:
     """Returns the stage of the checkpoint `train.resume_from`, for a run that only tests it.
 
     Arguments:
         train: `resume_from` is read.
         stages: of the run.
-        folder: the run folder.
 
     Raises:
-        UserError: the checkpoint cannot be used, or the folder is that of the run that wrote it.
+        UserError: the checkpoint cannot be used.
     """
     assert train.resume_from is not None, "`check_phases` asks for a checkpoint"
     saved = read_checkpoint(train.resume_from).get(CHECKPOINT_KEY, {"stage": "", "stages": {"": {}}})
     number = _stage_number(train.resume_from, saved, [stage.name for stage in stages])
     source = _checkpoints_folder(Path(train.resume_from), saved["stage"])
-    if source.resolve() == (folder / "checkpoints").resolve():
-        raise UserError(
-            f"train=false: {folder} is the folder of the run that wrote {train.resume_from}, whose results would be "
-            "overwritten; choose another one with hydra.run.dir=FOLDER"
-        )
     finished = tuple(_read_summary(train.resume_from, stage_folder(source, stage.name)) for stage in stages[:number])
     return Start(number, train.resume_from, source, finished)
 

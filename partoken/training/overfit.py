@@ -1,5 +1,6 @@
 """The same few batches in every epoch: `trainer.overfit_batches`."""
 
+import logging
 from collections.abc import Mapping
 from itertools import islice
 from typing import Any, cast
@@ -11,7 +12,12 @@ from partoken.errors import UserError
 from partoken.schedule.length import RunLength, num_devices
 from partoken.training.domain import DataModule
 
-__all__ = ["RepeatedBatches", "repeat_batches"]
+__all__ = ["WHOLE", "RepeatedBatches", "repeat_batches"]
+
+log = logging.getLogger(__name__)
+
+WHOLE = {"limit_train_batches": 1.0, "limit_val_batches": 1.0, "limit_test_batches": 1.0}
+"""Arguments of Lightning's Trainer with which it takes every one of the repeated batches."""
 
 
 class RepeatedBatches(pl.LightningDataModule):
@@ -58,9 +64,11 @@ def repeat_batches(data: DataModule, trainer: Mapping[str, Any]) -> pl.Lightning
     if num_devices(trainer) > 1:
         raise UserError(f"trainer.overfit_batches={limit}: needs a single device; set trainer.devices=1")
     length = RunLength.of_trainer({**trainer, "accumulate_grad_batches": 1}, data.num_train_batches(1))
-    if length.steps_per_epoch is None:
+    count = length.steps_per_epoch
+    if count is None:
         raise UserError(f"trainer.overfit_batches={limit}: the data does not know its number of batches")
-    return RepeatedBatches(data, length.steps_per_epoch)
+    log.info("trainer.overfit_batches=%s: the same %d of the training batches train, validate and test", limit, count)
+    return RepeatedBatches(data, count)
 
 
 def _unchanged(batch: Any) -> Any:

@@ -1,26 +1,32 @@
 """Where the time of a run goes: `trainer.profiler`."""
 
+import logging
 import math
 from pathlib import Path
 
+import pytorch_lightning as pl
 from pytorch_lightning.profilers import AdvancedProfiler, Profiler, PyTorchProfiler, SimpleProfiler
 
 from partoken.errors import UserError
+from partoken.system.files import atomic_write
 
-__all__ = ["build_profiler", "profile_table"]
+__all__ = ["build_profiler", "profile_table", "write_profile"]
+
+log = logging.getLogger(__name__)
 
 NAMES = ("simple", "advanced", "pytorch")
 SHOWN = 20
 """Actions in the table of the log; the file has all of them."""
 
 
-def build_profiler(name: str | None, folder: Path) -> Profiler | None:
+def build_profiler(name: str | None, folder: Path, stage: str = "") -> Profiler | None:
     """Creates the profiler that `trainer.profiler` names; all write into the run folder.
 
     Arguments:
-        name: "simple" writes `profile.txt`, "advanced" and "pytorch" write `fit-profile.txt` and others. None: nothing
-            is measured.
+        name: "simple", whose table `write_profile` writes; "advanced" and "pytorch" write `fit-profile.txt` and
+            others themselves. None: nothing is measured.
         folder: the run folder.
+        stage: name of the stage, for the names of its files; "" if it has none.
 
     Raises:
         UserError: no such profiler.
@@ -31,7 +37,29 @@ def build_profiler(name: str | None, folder: Path) -> Profiler | None:
         raise UserError(f"trainer.profiler={name}: choose from {', '.join(NAMES)}, or null")
     if name == "simple":
         return SimpleProfiler()
-    return {"advanced": AdvancedProfiler, "pytorch": PyTorchProfiler}[name](dirpath=folder, filename="profile")
+    if name == "advanced":
+        return AdvancedProfiler(dirpath=folder, filename=_file_name(stage))
+    return PyTorchProfiler(dirpath=folder, filename=_file_name(stage))
+
+
+def write_profile(trainer: pl.Trainer, seconds: float, folder: Path, stage: str = "") -> None:
+    """Writes the table of a finished stage as `profile.txt` and logs its longest actions, if they were measured.
+
+    Arguments:
+        trainer: of the stage; only the profiler "simple" has a table.
+        seconds: that the stage took.
+        folder: the run folder.
+        stage: name of the stage; "" if it has none.
+    """
+    profiler: object = getattr(trainer, "profiler", None)
+    if not isinstance(profiler, SimpleProfiler):
+        return
+    path = folder / f"{_file_name(stage)}.txt"
+    with atomic_write(path) as file:
+        file.write("\n".join([*profile_table(profiler, seconds, most=None), ""]))
+    for line in profile_table(profiler, seconds):
+        log.info("%s", line)
+    log.info("an action may contain others; all of them are in %s", path)
 
 
 def profile_table(profiler: SimpleProfiler, seconds: float, most: int | None = SHOWN) -> list[str]:
@@ -58,6 +86,10 @@ def profile_table(profiler: SimpleProfiler, seconds: float, most: int | None = S
         mean = _duration(total / len(durations))
         lines.append(f"{action:<{width}}   {total:>10.2f}   {total / seconds:>6.1%}   {len(durations):>8,}   {mean:>9}")
     return lines
+
+
+def _file_name(stage: str) -> str:
+    return f"profile_{stage}" if stage else "profile"
 
 
 def _short(action: str) -> str:
