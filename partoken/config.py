@@ -36,6 +36,7 @@ __all__ = [
     "check_trainer_keys",
     "compose",
     "instantiate",
+    "job_groups",
     "launch",
     "log_failed_job",
     "plain",
@@ -181,6 +182,12 @@ def absolute_paths(groups: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     else:
         own = [absolute_paths(stage, folder) for stage in stages]
     return {**absolute, "train": {**train, "stages": own}}
+
+
+def job_groups(cfg: DictConfig) -> dict[str, Any]:
+    """Returns the groups of the current Hydra job as plain values, with absolute paths if it runs in another folder."""
+    groups, started_in = plain(cfg), Path(HydraConfig.get().runtime.cwd)
+    return groups if Path.cwd() == started_in else absolute_paths(groups, started_in)
 
 
 def check_phases(groups: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from partoken.config import absolute_paths, instantiate, plain
+from partoken.config import instantiate, job_groups
 from partoken.errors import UserError
 from partoken.schedule import Plan, StagedPlan
 from partoken.schedule.length import num_devices
@@ -21,7 +21,7 @@ from partoken.system.run_status import record_status
 from partoken.training.checks import check_before_reading, check_folder, check_plans
 from partoken.training.continuing import find_evaluated, find_start, link_finished, settings_of_stages, take_over
 from partoken.training.domain import DataModule
-from partoken.training.endings import Diverged, Endings
+from partoken.training.endings import Endings
 from partoken.training.loggers import open_loggers
 from partoken.training.recorders import whole_run
 from partoken.training.settings import TrainSettings
@@ -57,9 +57,7 @@ class Outcome:
 def run(cfg: DictConfig, present: Present | None = None) -> Outcome:
     """Carries out the composed config of a Hydra job in its run folder; see `carry_out`."""
     job = HydraConfig.get()
-    folder, groups = Path(job.runtime.output_dir), plain(cfg)
-    if Path.cwd() != (started_in := Path(job.runtime.cwd)):  # hydra.job.chdir=true
-        groups = absolute_paths(groups, started_in)
+    folder, groups = Path(job.runtime.output_dir), job_groups(cfg)
     summary = carry_out(groups, folder, overrides=list(job.overrides.task), present=present)
     best = objective(summary, groups["train"]["monitor_mode"])
     return Outcome(folder, summary, best)
@@ -165,8 +163,9 @@ def _carry_out(
                     part, of_task = stage.carry_out(data[number], loggers, parts[-1] if parts else None)
                 else:
                     part, of_task = stage.evaluate(data[number], loggers)
-            except Diverged:
-                _write_summary(folder, {"status": endings.status, "reason": endings.reason, **facts})
+            except UserError:
+                if endings.status == "diverged":
+                    _write_summary(folder, {"status": endings.status, "reason": endings.reason, **facts})
                 raise
             parts.append(part)
             if endings.is_stopped:

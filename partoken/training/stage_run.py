@@ -144,16 +144,23 @@ class StageRun:
         started, tested = time.perf_counter(), self.resume_from
         assert tested is not None, "`check_phases` asks for a checkpoint"
         module = self._build_module(data)
+        checkpoint = read_checkpoint(tested)
+        try:
+            module.on_load_checkpoint(checkpoint)  # rejects the checkpoint of another model
+        except UserError as error:
+            raise UserError(f"train.resume_from={tested}: {error}") from error
+        module.load_state_dict(checkpoint["state_dict"])
         callbacks = [*self.callbacks, *self._own_callbacks()]
         own_loggers = stage_loggers(loggers, self.position)
         trainer = build_trainer(self.groups["trainer"], module, self.folder, callbacks, own_loggers)
         batches = repeat_batches(data, self.groups["trainer"])
         try:
-            trainer.validate(module, datamodule=batches, ckpt_path=tested, verbose=False, weights_only=True)
+            trainer.validate(module, datamodule=batches, verbose=False)
             monitored = trainer.callback_metrics.get(self.stage.settings.monitor)
-            of_task = self._test(trainer, module, batches, tested)
+            trainer.test(module, datamodule=batches, verbose=False)
         except MisconfigurationException as error:
             raise UserError(f"trainer: {error}") from error
+        of_task = module.summary()
         write_profile(trainer, time.perf_counter() - started, self.folder, self.stage.name)
         part = {
             **self._facts(module, of_task, tested),
@@ -161,7 +168,7 @@ class StageRun:
             "monitor": {"name": self.stage.settings.monitor, "best": monitored},
             "schedule": {"steps": 0, "skipped_steps": 0, "verdict": "nothing was trained (train=false)", "errors": []},
             "seconds": time.perf_counter() - started,
-            "epochs": read_checkpoint(tested)["epoch"] + 1,
+            "epochs": checkpoint["epoch"] + 1,
         }
         return finite(part), dict(of_task)
 
