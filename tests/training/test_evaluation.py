@@ -103,7 +103,7 @@ def test_without_a_test_the_summary_and_the_report_say_so(tmp_path, caplog):
     assert (summary["test"], summary["tested"]) == ({}, False)
     assert json.loads((tmp_path / "summary.json").read_text())["tested"] is False
     assert "test              not run" in caplog.text
-    assert "best.ckpt (epoch 3 of 3)" in caplog.text
+    assert "best.ckpt (epoch 1 of 3)" in caplog.text
     assert (tmp_path / "plots/losses.png").exists()
 
 

@@ -26,10 +26,10 @@ def test_a_fraction_and_more_batches_than_there_are_count_as_in_the_plan():
 
 
 def test_the_loss_of_the_repeated_batch_falls_to_zero(tmp_path):
-    trainer = {"overfit_batches": 1, "limit_val_batches": 0.1, "check_val_every_n_epoch": 50}
-    chosen = {"use_cosine_schedule": False, "epochs": 150, "optimizer": "adam", "lr": 0.05}
+    trainer = {"overfit_batches": 1, "limit_val_batches": 0.1, "check_val_every_n_epoch": 20}
+    chosen = {"use_cosine_schedule": False, "epochs": 60, "optimizer": "adam", "lr": 0.1}
     summary = carry_out(settings(trainer=trainer, model={"dropout": 0.0}, **chosen), tmp_path)
-    assert summary["schedule"]["steps"] == summary["schedule"]["planned_steps"] == 150
+    assert summary["schedule"]["steps"] == summary["schedule"]["planned_steps"] == 60
     assert float(read_table(tmp_path / "metrics.csv")[-1]["train_loss"]) < 1e-4
     assert summary["test"]["loss"] < 1e-4
 
