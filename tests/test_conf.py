@@ -7,17 +7,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from hydra.core.hydra_config import HydraConfig
 
 from partoken.cli import train
-from partoken.config import CONF, compose
+from partoken.config import CONF, compose, instantiate, plain_group
 from partoken.protein.catalog import embedded
-from partoken.schedule.length import num_devices
 from tests.protein.sources.test_proteinshake import record, write_release
 from tests.protein.structures import pdb_text
 from tests.satellite.made_tiles import write_scenes
 
 FILES = sorted(file.relative_to(CONF).with_suffix("").as_posix() for file in CONF.glob("*/*.yaml"))
+DEFAULTS = re.findall(r"^  - (\w+): (?!null)(\w+)", (CONF / "config_partoken.yaml").read_text(), re.MULTILINE)
+"""Groups and options of the main job, which one run covers."""
+CHOSEN = {
+    choice
+    for file in (CONF / "experiment").glob("*.yaml")
+    for choice in re.findall(r"^  - override /(\w+): (\w+)", file.read_text(), re.MULTILINE)
+}
+"""Groups and options that an experiment chooses, whose run covers them."""
 FOR_SWEEPS = ("sweep", "launcher")
 """Groups that only act with `-m`."""
 
@@ -26,24 +34,24 @@ PROTEIN += ["model.nhid=8", "model.codebook_size=8", "train.batch_size=4"]
 STAGE1 = ["model.channels=[6,8]", "model.depths=[1,1]", "data.crop=24", "trainer.accelerator=cpu"]
 STAGE2 = ["model.refiner_channels=6", "model.refiner_blocks=1", "model.discriminator_channels=2", "data.crop=24"]
 
+MOTIFS = ["data=synthetic", "data.num_chains=40", "data.cache_dir={inputs}/cache", *PROTEIN]
+"""The run of files that do not choose the data."""
+
 SMALL = {
-    "model/axion_stage1": ["experiment=axion_stage1", *STAGE1],
-    "model/axion_stage2": ["experiment=axion_stage2", *STAGE2, "data.stage1_dir={stage1}"],
     "experiment/axion_stage1": STAGE1,
     "experiment/axion_stage2": [*STAGE2, "data.stage1_dir={stage1}"],
     "experiment/axion": [*STAGE1, *(f"train.stages.stage2.{word}" for word in STAGE2[:3]), "data.limit=8"],
-    "experiment/motifs": [*PROTEIN, "data.num_chains=40", "data.cache_dir={inputs}/cache"],
-    "data/embedded": [*PROTEIN, "data.limit=24"],
-    "data/synthetic": [*PROTEIN, "data.num_chains=40", "data.cache_dir={inputs}/cache"],
+    "experiment/enzymes": [*PROTEIN, "data.limit=48"],
+    "experiment/motifs": MOTIFS,
     "data/folder": [*PROTEIN, "data.root={inputs}/structures", "data.labels={inputs}/chains.csv", "data.split=random"],
     "data/arrays": [*PROTEIN, "data.path={inputs}/chains.npz", "data.split=random", "data.cache_dir={inputs}/cache"],
     "data/proteinshake": [*PROTEIN, "data.data_dir={inputs}", "data.cache_dir={inputs}/cache"],
     "data/tiles": ["experiment=axion_stage1", *STAGE1[:2], "data.root={inputs}/tiles"],
-    "data/tiles_embedded": ["experiment=axion_stage1", *STAGE1],
-    "debug/overfit": [*PROTEIN, "data.limit=24", "train.epochs=3"],
-    "callbacks/device_stats": [*PROTEIN, "data.limit=24", "logger=tensorboard"],
+    "debug/overfit": [*MOTIFS, "train.epochs=2"],
+    "debug/anomaly": [*MOTIFS, "train.epochs=1", "train.warmup_epochs=0", "trainer.limit_train_batches=1"],
+    "callbacks/device_stats": [*MOTIFS, "logger=tensorboard"],
 }
-"""What makes a run with a file short; `data/folder` also needs `cache_dir`. Other files have the main job."""
+"""What makes a run with a file short; other files have `MOTIFS`."""
 SMALL["data/folder"].append("data.cache_dir={inputs}/cache")
 
 EXTRAS = {"callbacks/device_stats": "tensorboard"}
@@ -93,7 +101,7 @@ def stage1(tmp_path_factory):
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the optional packages
-@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("name", [name for name in FILES if tuple(name.split("/")) not in {*DEFAULTS, *CHOSEN}])
 def test_a_short_run_with_every_file_of_the_configuration_starts_and_ends(name, inputs, request, tmp_path, capsys):
     group, option = name.split("/")
     text = (CONF / f"{name}.yaml").read_text()
@@ -101,15 +109,15 @@ def test_a_short_run_with_every_file_of_the_configuration_starts_and_ends(name, 
     package = EXTRAS.get(name) or (extra and extra[1])
     if package and importlib.util.find_spec(package) is None:
         pytest.skip(f"the extra {package} is not installed")
-    small = SMALL.get(name, [*PROTEIN, "data.limit=24"])
+    if group == "trainer" and needs_more(yaml.safe_load(text)):
+        pytest.skip("needs a GPU or several processes")
+    small = SMALL.get(name, MOTIFS)
     places = {"inputs": inputs, "stage1": request.getfixturevalue("stage1") if "{stage1}" in str(small) else None}
     words = [f"{group}={option}", *(word.format(**places) for word in small)]
     words += [] if group == "debug" else ["debug=fast"]
-    cfg = compose(words)
     if group in FOR_SWEEPS:
+        assert compose(words)
         return
-    if cfg.trainer.accelerator == "gpu" or num_devices(cfg.trainer) > 1:
-        pytest.skip("needs a GPU or several processes")
     assert carry_out(tmp_path, *words) == 0, capsys.readouterr().err
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["status"] == "finished"
@@ -118,11 +126,25 @@ def test_a_short_run_with_every_file_of_the_configuration_starts_and_ends(name, 
         assert {stage["epochs"] for stage in summary["stages"]} == {2}
 
 
+def needs_more(trainer):
+    """Returns whether a preset of `trainer` needs a GPU, or processes besides this one."""
+    devices, nodes = trainer.get("devices", 1), trainer.get("num_nodes", 1)
+    return trainer.get("accelerator") in ("gpu", "cuda") or devices != 1 or nodes != 1
+
+
+def test_the_defaults_of_every_group_start_and_end_together(tmp_path, capsys):
+    words = [f"{group}={option}" for group, option in DEFAULTS]
+    assert len(words) >= 6
+    assert carry_out(tmp_path, *words, *PROTEIN, "data.limit=24", "debug=fast") == 0, capsys.readouterr().err
+    assert json.loads((tmp_path / "summary.json").read_text())["status"] == "finished"
+
+
 @pytest.mark.parametrize("option", sorted(file.stem for file in (CONF / "debug").glob("*.yaml")))
-@pytest.mark.parametrize("experiment", sorted(file.stem for file in (CONF / "experiment").glob("*.yaml")))
-def test_every_debug_preset_composes_with_every_experiment(experiment, option):
-    settings = compose([f"experiment={experiment}", f"debug={option}"])
-    assert settings.train.stage_epochs in (settings.train.epochs, None)
+def test_a_debug_preset_decides_the_length_of_every_stage(option):
+    train = instantiate(plain_group(compose(["experiment=multistage", f"debug={option}"]), "train"), "train")
+    lengths = {stage.epochs for stage in train.run_stages()}
+    assert lengths == ({3, 1, 4} if option == "anomaly" else {train.epochs})
+    assert train.without_effect() == []
 
 
 def test_the_primary_file_names_every_group():

@@ -30,8 +30,8 @@ def test_the_loss_of_the_repeated_batch_falls_to_zero(tmp_path):
     chosen = {"use_cosine_schedule": False, "epochs": 60, "optimizer": "adam", "lr": 0.1}
     summary = carry_out(settings(trainer=trainer, model={"dropout": 0.0}, **chosen), tmp_path)
     assert summary["schedule"]["steps"] == summary["schedule"]["planned_steps"] == 60
-    assert float(read_table(tmp_path / "metrics.csv")[-1]["train_loss"]) < 1e-4
-    assert summary["test"]["loss"] < 1e-4
+    assert float(read_table(tmp_path / "metrics.csv")[-1]["train_loss"]) < 1e-3
+    assert summary["test"]["loss"] < 1e-3
 
 
 def test_several_devices_are_rejected():
