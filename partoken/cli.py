@@ -66,6 +66,12 @@ def train(arguments: Sequence[str]) -> int:
     Returns:
         The exit status, 2 for a user's mistake.
     """
+    from partoken.sweep.expand import is_sweep
+
+    if is_sweep(arguments):
+        from partoken.sweep.runner import run_sweep
+
+        return run_sweep(arguments, train)
     from partoken.config import launch
 
     return launch(_job, arguments)
@@ -85,19 +91,17 @@ PASSED_ON = {"train": train, "preview": preview}
 
 def _job(cfg: "DictConfig") -> float:
     """Carries out one run and presents its folder."""
-    from partoken.config import check_config, log_failed_job, plain
+    from partoken.config import check_config, plain
 
-    with log_failed_job():
-        check_config(cfg)
-        # torch, Lightning and matplotlib are imported only when a run is certain
-        from partoken.report import config_tree, present
-        from partoken.training.engine import check_outcome, run
+    check_config(cfg)
+    # torch, Lightning and matplotlib are imported only when a run is certain
+    from partoken.report import config_tree, present
+    from partoken.training.engine import check_outcome, run
 
-        if cfg.print_config:
-            log.info("configuration\n%s", "\n".join(config_tree(plain(cfg))))
-
-        outcome = run(cfg, present)
-        check_outcome(outcome.summary)
+    if cfg.print_config:
+        log.info("configuration\n%s", "\n".join(config_tree(plain(cfg))))
+    outcome = run(cfg, present)
+    check_outcome(outcome.summary)
     return outcome.objective
 
 

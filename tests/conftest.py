@@ -12,8 +12,10 @@ def defaults_are_composed_once():
     """Keeps the defaults of each choice of groups, which every check of a configuration composes again."""
     original, kept = config._compose, {}
 
-    def compose(overrides, config_dir=None):
+    def compose(overrides, config_dir=None, **options):
         words = tuple(overrides)
+        if options.get("with_hydra"):
+            return original(overrides, config_dir, **options)
         if config_dir is not None or list(words) != config._group_choices(words):
             return original(overrides, config_dir)
         if words not in kept:

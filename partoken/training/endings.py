@@ -84,9 +84,7 @@ class Endings(pl.Callback):
         place = f"{stage}epoch {module.run_epoch + 1}, after {module.optimizer_steps} optimizer steps"
         self.status = "diverged"
         self.reason = f"{name} is not a finite number ({place})"
-        raise UserError(
-            f"{name} is not a finite number ({place}): lower train.lr, warm up longer, or lower trainer.gradient_clip_val"
-        )
+        raise UserError(f"{name} is not a finite number ({place}): lower train.lr, warm up longer, or clip gradients")
 
     def _stop(self, trainer: pl.Trainer, epoch: int) -> None:
         text = self.path.read_text() if self.path.exists() else ""
