@@ -10,7 +10,8 @@ import pytest
 import yaml
 from hydra.core.hydra_config import HydraConfig
 
-from partoken.config import CONF, PATH_KEYS, absolute_paths, check_config, compose, job_groups, launch
+from partoken.cli import train
+from partoken.config import CONF, PATH_KEYS, absolute_paths, compose, job_groups, launch
 from partoken.errors import UserError, did_you_mean
 from tests.commands import ROOT, TRAIN
 
@@ -111,6 +112,7 @@ def test_the_command_ends_with_one_message_and_no_traceback(arguments, tmp_path)
         ["-m", "experiment=enzymes,motifs", "data=embedded,synthetic", "train.epoch=3,4"],
         ["-m", "model=choice(partoken,axion_stage1)", "train.epoch=3"],
         ["-m", "model=glob(*)", "train.epoch=3"],
+        ["-m", "sweep=lr", "train.epoch=3"],
         ["--config-dir", "{mine}", "experiment=mine", "train.epoch=3"],
         ["--config-dir", "{mine}", "experiment=mine", "+train.epoch=3"],
         ["-m", "--config-dir", "{mine}", "experiment=mine,enzymes", "train.epoch=3"],
@@ -120,8 +122,7 @@ def test_the_command_ends_with_one_message_and_no_traceback(arguments, tmp_path)
 def test_a_misspelt_key_beside_swept_groups_or_own_files_is_one_message(words, tmp_path, capsys):
     (tmp_path / "experiment").mkdir()
     (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\ntrain:\n  epochs: 2\n")
-    arguments = [word.format(mine=tmp_path) for word in words]
-    assert carry_out(lambda cfg: check_config(cfg), arguments, tmp_path) == 2
+    assert train([*(word.format(mine=tmp_path) for word in words), f"hydra.run.dir={tmp_path}"]) == 2
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert said == ["error: train.epoch is not a key of the configuration. Did you mean train.epochs?"]
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -15,8 +16,8 @@ __all__ = ["build_profiler", "profile_table", "write_profile"]
 log = logging.getLogger(__name__)
 
 NAMES = ("simple", "advanced", "pytorch")
-SHOWN = 20
-"""Actions in the table of the log; the file has all of them."""
+SHOWN = 0.001
+"""Smallest fraction of the time of an action in the table of the log; the file has all of them."""
 
 
 def build_profiler(name: str | None, folder: Path, stage: str = "") -> Profiler | None:
@@ -56,19 +57,19 @@ def write_profile(trainer: pl.Trainer, seconds: float, folder: Path, stage: str 
         return
     path = folder / f"{_file_name(stage)}.txt"
     with atomic_write(path) as file:
-        file.write("\n".join([*profile_table(profiler, seconds, most=None), ""]))
-    for line in profile_table(profiler, seconds):
+        file.write("\n".join([*profile_table(profiler, seconds), ""]))
+    for line in profile_table(profiler, seconds, everything=False):
         log.info("%s", line)
     log.info("an action may contain others; all of them are in %s", path)
 
 
-def profile_table(profiler: SimpleProfiler, seconds: float, most: int | None = SHOWN) -> list[str]:
+def profile_table(profiler: SimpleProfiler, seconds: float, *, everything: bool = True) -> list[str]:
     """Returns the actions that took the longest, as lines. An action may contain others.
 
     Arguments:
         profiler: of a finished stage.
         seconds: that the whole stage took.
-        most: number of actions; None: all.
+        everything: False leaves out actions that took less than `SHOWN` of the time.
 
     >>> profiler = SimpleProfiler()
     >>> profiler.recorded_durations.update({"run_training_epoch": [3.0, 1.0], "[Callback]Mine.on_train_start": [0.5]})
@@ -77,8 +78,12 @@ def profile_table(profiler: SimpleProfiler, seconds: float, most: int | None = S
     run_training_epoch           4.00    50.0%          2      2.00 s
     Mine.on_train_start          0.50     6.2%          1   500.00 ms
     """
-    totals = {_short(action): durations for action, durations in profiler.recorded_durations.items() if durations}
-    longest = sorted(totals.items(), key=lambda item: -math.fsum(item[1]))[:most]
+    measured: dict[str, list[float]] = {}
+    for action, durations in profiler.recorded_durations.items():
+        measured.setdefault(_short(action), []).extend(durations)
+    longest = sorted(measured.items(), key=lambda item: -math.fsum(item[1]))
+    if not everything:
+        longest = [item for item in longest if math.fsum(item[1]) >= SHOWN * seconds]
     width = max([20, *(len(action) for action, _ in longest)])
     lines = [f"{'action':<{width}}   {'seconds':>10}   {'share':>6}   {'calls':>8}   {'mean':>9}"]
     for action, durations in longest:
@@ -93,8 +98,12 @@ def _file_name(stage: str) -> str:
 
 
 def _short(action: str) -> str:
-    """Returns the name of an action without the kind of its object, which its class already says."""
-    return action.split("]", 1)[1] if action.startswith("[") and "]" in action else action
+    """Returns the name of an action without the kind and the settings of its object.
+
+    >>> _short("[Callback]ModelCheckpoint{'monitor': None}.on_train_epoch_end"), _short("[_EvaluationLoop].val_next")
+    ('ModelCheckpoint.on_train_epoch_end', 'val_next')
+    """
+    return re.sub(r"^\[\w+\]\.?|\{.*\}", "", action)
 
 
 def _duration(seconds: float) -> str:

@@ -240,6 +240,13 @@ class StageRun:
             raise UserError(f"{source}{error}") from error
         except MisconfigurationException as error:
             raise UserError(f"trainer: {error}") from error
+        except RuntimeError as error:
+            if not self.groups["trainer"].get("detect_anomaly") or "returned nan values" not in str(error):
+                raise
+            raise UserError(
+                f"trainer.detect_anomaly: {error} The warning above shows the line of the forward pass; "
+                "lower train.lr, or repair the operation"
+            ) from error
         except SIGTERMException:
             log.warning("stopped by SIGTERM; continue with train.resume_from=%s", last.best_model_path or "null")
             sys.exit(143)  # the shell's convention for SIGTERM; with Lightning's 0 a job scheduler believes it is done

@@ -56,6 +56,13 @@ def test_a_run_without_a_finite_monitor_has_a_finite_objective():
     assert objective({"monitor": {"best": None}}, "max") == -1e9
 
 
+@pytest.mark.filterwarnings("ignore:Error detected in MulBackward0")
+def test_the_operation_whose_gradient_is_not_a_number_is_named(tmp_path):
+    model = {"_target_": "tests.training.toy.RootOfZero"}
+    with pytest.raises(UserError, match=r"trainer\.detect_anomaly: Function 'MulBackward0' returned nan values"):
+        carry_out(settings(model=model, trainer={"detect_anomaly": True}), tmp_path)
+
+
 def test_early_stopping_ends_the_run_and_is_no_error(tmp_path):
     summary = carry_out(settings(epochs=40, lr=1.0, early_stopping_patience=2), tmp_path)
     assert summary["epochs"] < 40
