@@ -10,6 +10,7 @@ from partoken.schedule import Plan, RunLength, StagedPlan, plan_run
 from partoken.schedule.length import accumulated_batches, num_devices
 from partoken.schedule.stages import needs_batches
 from partoken.training.callbacks import build_callbacks
+from partoken.training.loggers import check_loggers
 from partoken.training.module import ScheduledModule
 from partoken.training.objective import check_metric
 from partoken.training.settings import TrainSettings
@@ -52,6 +53,7 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> Non
     trainer = groups["trainer"]
     check_trainer_keys(trainer)
     check_phases(groups)
+    check_loggers(groups, train)
     build_callbacks(groups.get("callbacks", {}))
     if groups.get("fit", True):
         check_plans(train, trainer, batches=None)

@@ -76,7 +76,8 @@ def carry_out(
 
     Arguments:
         settings: the groups of the config, plain: `data` and `model` with their `_target_`, `train`, `trainer`, and
-            optionally `logger`, `callbacks`, `fit` (false: only tests `train.resume_from`) and `test` (false: no test).
+            optionally `logger`, `run`, `callbacks`, `fit` (false: only tests `train.resume_from`) and `test` (false: no
+            test).
         folder: the run folder, which exists.
         overrides: of the command line, for `status.json` and `summary.json`.
         present: called with the folder when `summary.json` is written, before the loggers close, so that they can
@@ -151,7 +152,9 @@ def _carry_out(
                     part, of_task = stage.evaluate(data[number], loggers)
             except UserError:
                 if endings.status == "diverged":
-                    _write_summary(folder, {"status": endings.status, "reason": endings.reason, **facts})
+                    diverged = {"status": endings.status, "reason": endings.reason, **facts}
+                    _write_summary(folder, diverged)
+                    loggers.log_end(diverged)
                 raise
             parts.append(part)
             if endings.is_stopped:
@@ -173,6 +176,7 @@ def _carry_out(
         _write_summary(folder, summary)
         if present is not None:
             present(folder)
+        loggers.log_end(summary, folder)
     return summary
 
 

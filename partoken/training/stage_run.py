@@ -10,7 +10,6 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from partoken.config import instantiate
@@ -20,7 +19,7 @@ from partoken.system.checkpoint import read_checkpoint
 from partoken.training.callbacks import build_callbacks
 from partoken.training.continuing import SetAside, StageRecord, Start, begin_stage, finish_stage, stage_folder
 from partoken.training.domain import DataModule
-from partoken.training.loggers import stage_loggers
+from partoken.training.loggers import RunLoggers
 from partoken.training.module import ScheduledModule
 from partoken.training.overfit import repeat_batches
 from partoken.training.profile import write_profile
@@ -74,7 +73,7 @@ class StageRun:
         return self.folder / "checkpoints"
 
     def carry_out(
-        self, data: DataModule, loggers: Sequence[Logger], before: Mapping[str, Any] | None
+        self, data: DataModule, loggers: RunLoggers, before: Mapping[str, Any] | None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Trains and tests the stage.
 
@@ -100,7 +99,7 @@ class StageRun:
         stopping = stopping_callbacks(self.stage.settings)
         callbacks: list[pl.Callback] = [rates, epochs, ExactResume(), acts, record, SetAside(self.folder)]
         callbacks += [*self.callbacks, *self._own_callbacks(), *stopping, best, last]
-        own_loggers = stage_loggers(loggers, self.position)
+        own_loggers = loggers.for_stage(self.position)
         trainer = build_trainer(self.groups["trainer"], module, self.folder, callbacks, own_loggers)
         self._announce()
         batches = repeat_batches(data, self.groups["trainer"])
@@ -128,7 +127,7 @@ class StageRun:
         trainer.strategy.barrier("stage")
         return part, dict(of_task)
 
-    def evaluate(self, data: DataModule, loggers: Sequence[Logger]) -> tuple[dict[str, Any], dict[str, Any]]:
+    def evaluate(self, data: DataModule, loggers: RunLoggers) -> tuple[dict[str, Any], dict[str, Any]]:
         """Validates and tests the checkpoint with which the run starts, and trains nothing.
 
         Arguments:
@@ -151,7 +150,7 @@ class StageRun:
             raise UserError(f"train.resume_from={tested}: {error}") from error
         module.load_state_dict(checkpoint["state_dict"])
         callbacks = [*self.callbacks, *self._own_callbacks()]
-        own_loggers = stage_loggers(loggers, self.position)
+        own_loggers = loggers.for_stage(self.position)
         trainer = build_trainer(self.groups["trainer"], module, self.folder, callbacks, own_loggers)
         batches = repeat_batches(data, self.groups["trainer"])
         try:

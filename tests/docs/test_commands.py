@@ -37,6 +37,7 @@ OTHER = {
     "source .venv/bin/activate",
     "tensorboard --logdir",
     "mlflow ui",
+    "wandb sync",
     "eval",
 }
 """First words of commands that belong to other programs."""
