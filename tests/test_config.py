@@ -109,7 +109,7 @@ def test_the_command_ends_with_one_message_and_no_traceback(arguments, tmp_path)
     "words",
     [
         ["-m", "model=partoken,axion_stage1", "train.epoch=3"],
-        ["-m", "experiment=enzymes,motifs", "data=embedded,synthetic", "train.epoch=3,4"],
+        ["-m", "experiment=enzymes,motifs", "train.epoch=3,4"],
         ["-m", "model=choice(partoken,axion_stage1)", "train.epoch=3"],
         ["-m", "model=glob(*)", "train.epoch=3"],
         ["-m", "sweep=lr", "train.epoch=3"],
