@@ -161,12 +161,15 @@ def _carry_out(
                 break
 
         last = {key: value for key, value in parts[-1].items() if key not in ("name", "first_epoch", "loss_weights")}
+        schedule = whole_run(parts)
+        if schedule["errors"]:
+            endings.status, endings.reason = "failed", "; ".join(schedule["errors"])
         content = {
             "status": endings.status or "finished",
             "reason": endings.reason,
             **of_task,
             **last,
-            "schedule": whole_run(parts),
+            "schedule": schedule,
             "seconds": time.perf_counter() - started,
             "epochs": parts[-1]["first_epoch"] + parts[-1]["epochs"],
             **facts,
@@ -194,8 +197,8 @@ def check_outcome(summary: Mapping[str, Any]) -> None:
     Raises:
         UserError: naming the first deviation.
     """
-    if errors := summary["schedule"]["errors"]:
-        raise UserError("the run left its plan: " + "; ".join(errors))
+    if summary["status"] == "failed":
+        raise UserError(f"the run left its plan: {summary['reason']}")
 
 
 def _read_data(
