@@ -72,10 +72,16 @@ def train(arguments: Sequence[str]) -> int:
     Returns:
         The exit status, 2 for a user's mistake.
     """
-    from partoken.config import launch
+    from partoken.sweep.expand import is_sweep
 
     if any(COST_OVERRIDE.fullmatch(word) for word in arguments):
         return cost(arguments)
+    if is_sweep(arguments):
+        from partoken.sweep.runner import run_sweep
+
+        return run_sweep(arguments, train)
+    from partoken.config import launch
+
     return launch(_job, arguments)
 
 
@@ -87,7 +93,7 @@ def preview(arguments: Sequence[str]) -> int:
 
 
 def cost(arguments: Sequence[str]) -> int:
-    """Prints what a run would cost: `partoken cost` and `run_partoken.py cost=true`.
+    """Prints what a run, or with `-m` a sweep, would cost: `partoken cost` and `run_partoken.py cost=true`.
 
     Arguments:
         arguments: as for `train`.
@@ -95,6 +101,10 @@ def cost(arguments: Sequence[str]) -> int:
     Returns:
         The exit status, 2 for a user's mistake.
     """
+    from partoken.sweep.expand import is_sweep
+
+    if is_sweep(arguments):
+        return _run(argparse.Namespace(run=_cost_of_sweep, arguments=arguments))
     from partoken.config import launch
 
     with tempfile.TemporaryDirectory(prefix="partoken-") as folder:  # Hydra makes a run folder for every job
@@ -131,20 +141,19 @@ PASSED_ON = {"train": train, "preview": preview, "cost": cost, "lr-range": lr_ra
 
 def _job(cfg: "DictConfig") -> float:
     """Carries out one run and presents its folder."""
-    from partoken.config import check_config, log_failed_job
+    from partoken.config import check_config
 
-    with log_failed_job():
-        check_config(cfg)
-        if cfg.get("cost"):
-            raise UserError(
-                f"cost={cfg.cost}: a file sets it; set cost: false there, and give cost=true on the command line"
-            )
-        # torch, Lightning and matplotlib are imported only when a run is certain
-        from partoken.report import present
-        from partoken.training.engine import check_outcome, run
+    check_config(cfg)
+    if cfg.get("cost"):
+        raise UserError(
+            f"cost={cfg.cost}: a file sets it; set cost: false there, and give cost=true on the command line"
+        )
+    # torch, Lightning and matplotlib are imported only when a run is certain
+    from partoken.report import present
+    from partoken.training.engine import check_outcome, run
 
-        outcome = run(cfg, present)
-        check_outcome(outcome.summary)
+    outcome = run(cfg, present)
+    check_outcome(outcome.summary)
     return outcome.objective
 
 
@@ -164,6 +173,30 @@ def _cost_job(cfg: "DictConfig") -> None:
     folder = str(HydraConfig.get().runtime.output_dir)
     measured = measure(settings, run_folder=folder, before=process_age(), present=present)
     print("\n".join(run_lines(settings, estimate(settings, measured))), flush=True)
+
+
+def _cost_of_sweep(options: argparse.Namespace) -> None:
+    """Prints what each job of a sweep would cost; the jobs are measured with the threads that they would have."""
+    from omegaconf import OmegaConf
+
+    from partoken.sweep.expand import expand
+    from partoken.sweep.local import use_threads
+
+    sweep = expand(options.arguments)
+    use_threads(sweep.threads or max(1, len(os.sched_getaffinity(0)) // sweep.n_jobs))
+    from partoken.report import present
+    from partoken.training.cost_report import sweep_lines
+
+    jobs: dict[str, Any] = {}
+    for number, job in enumerate(sweep.jobs):
+        label = f"{number}: {' '.join(word for word in job.overrides if not COST_OVERRIDE.fullmatch(word))}"
+        if job.composed is None:
+            print(f"{label}  would fail: {job.error}")
+            continue
+        groups = OmegaConf.masked_copy(job.composed, [str(key) for key in job.composed if key != "hydra"])
+        jobs[label] = OmegaConf.to_container(groups, resolve=True)
+    for line in sweep_lines(jobs, present=present):
+        print(line, flush=True)
 
 
 def _lr_range(options: argparse.Namespace) -> None:

@@ -1,9 +1,7 @@
 """From overrides on a command line to a checked configuration; imports no torch."""
 
-import contextlib
 import functools
 import inspect
-import logging
 import os
 import re
 import secrets
@@ -20,16 +18,13 @@ from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from partoken.errors import UserError, did_you_mean
 from partoken.system.process import discard_output, prepare_process
 
-__all__ = ["check_config", "check_trainer_keys", "compose", "instantiate", "launch", "log_failed_job", "plain_group"]
-
-log = logging.getLogger(__name__)
+__all__ = ["check_config", "check_trainer_keys", "compose", "instantiate", "launch", "plain_group"]
 
 
 def _find_conf() -> Path:
@@ -61,12 +56,15 @@ OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
 OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), use_cache=True, replace=True)
 
 
-def compose(overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None) -> DictConfig:
+def compose(
+    overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None, *, with_hydra: bool = False
+) -> DictConfig:
     """Composes the primary config with Hydra overrides and checks it, as `partoken train` does.
 
     Arguments:
         overrides: `key=value` and `group=option`.
         config_dir: a folder of the user with more YAML files.
+        with_hydra: also returns Hydra's own settings, under the key `hydra`.
 
     Raises:
         UserError: an unknown key or option of a group, a value of another type than its default, or a `config_dir`
@@ -76,7 +74,7 @@ def compose(overrides: Sequence[str], config_dir: str | os.PathLike[str] | None 
     _check_config_dir(config_dir)
     overrides = _open_stages(overrides, config_dir)
     try:
-        cfg = _compose(overrides, config_dir)
+        cfg = _compose(overrides, config_dir, with_hydra=with_hydra)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(error, overrides, config_dir)) from None
     _check(cfg, overrides, config_dir)
@@ -145,24 +143,12 @@ def check_trainer_keys(keys: Iterable[str]) -> None:
                 raise UserError(f"trainer.{key} is no argument of Lightning's Trainer.{did_you_mean(key, known)}")
 
 
-@contextlib.contextmanager
-def log_failed_job() -> Iterator[None]:
-    """Logs the error of a sweep's job when it happens; Hydra shows the first one only after all jobs are done."""
-    try:
-        yield
-    except Exception as error:
-        job = HydraConfig.get()
-        if job.mode == RunMode.MULTIRUN:
-            log.error("job %s failed: %s", job.job.num, error)
-        raise
-
-
 def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
-    """Runs a job, or a sweep of jobs, on the configuration that Hydra composes from conf/ and a command line.
+    """Runs a job on the configuration that Hydra composes from conf/ and a command line.
 
     Arguments:
-        job: receives the configuration of one run.
-        arguments: overrides and Hydra's own options, such as `-m` or `--cfg job`.
+        job: receives the configuration of the run.
+        arguments: overrides and Hydra's own options, such as `--cfg job`.
 
     Returns:
         The exit status: 2 for a user error, after one message without a traceback.
@@ -178,8 +164,6 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
         try:
             return job(cfg)
         except UserError as error:
-            if HydraConfig.get().mode == RunMode.MULTIRUN:
-                raise  # Hydra runs the other jobs, then reports it
             user_errors.append(error)  # Hydra would print a line of its own before the message
 
     options = get_args_parser().parse_args(list(arguments))
@@ -217,16 +201,18 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
     return 2
 
 
-def _compose(overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None) -> DictConfig:
+def _compose(
+    overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None, *, with_hydra: bool = False
+) -> DictConfig:
     if GlobalHydra.instance().is_initialized():
-        return hydra.compose(PRIMARY, list(overrides))
+        return hydra.compose(PRIMARY, list(overrides), return_hydra_config=with_hydra)
     version.setbase("1.3")
     search_path = create_config_search_path(str(CONF))
     if config_dir is not None:  # as Hydra does for --config-dir
         search_path.prepend("command-line", f"file://{Path(config_dir).resolve()}", SearchPathQuery(provider="schema"))
     Hydra.create_main_hydra2("partoken", search_path)
     try:
-        return hydra.compose(PRIMARY, list(overrides))
+        return hydra.compose(PRIMARY, list(overrides), return_hydra_config=with_hydra)
     finally:
         GlobalHydra.instance().clear()
 

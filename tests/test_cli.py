@@ -90,7 +90,7 @@ def test_help_lists_the_commands(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     listed = capsys.readouterr().out
-    assert all(f"\n    {command} " in listed for command in ("train", "preview", "predict"))
+    assert all(f"\n    {command} " in listed for command in ("train", "preview", "cost", "lr-range", "predict"))
 
 
 def test_help_of_train_lists_groups_and_keys(tmp_path):
@@ -195,7 +195,7 @@ def test_a_file_that_conf_would_hide_is_an_error(own, tmp_path):
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("partoken ", ["train", "preview", "predict"]),
+        ("partoken ", ["train", "preview", "cost", "lr-range", "predict"]),
         ("partoken pre", ["preview", "predict"]),
         ("partoken train train.warmup_e", ["train.warmup_epochs="]),
         ("partoken train data=em", ["data=embedded"]),

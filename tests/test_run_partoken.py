@@ -173,6 +173,9 @@ def test_a_sweep_gives_each_job_a_folder_and_reports_the_job_that_failed(tmp_pat
     for job in ("0", "2"):
         assert (tmp_path / job / "summary.json").exists()
     assert not (tmp_path / "1" / "summary.json").exists()
+    status = json.loads((tmp_path / "1" / "status.json").read_text())
+    assert status["status"] == "failed"
+    assert status["reason"].startswith("train.lr=-1")
 
 
 def test_two_jobs_that_start_in_the_same_second_have_two_folders():

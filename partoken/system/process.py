@@ -6,10 +6,11 @@
 import ctypes
 import os
 import resource
+import signal
 import sys
 import time
 
-__all__ = ["discard_output", "peak_memory", "prepare_process", "process_age"]
+__all__ = ["die_with_parent", "discard_output", "peak_memory", "prepare_process", "process_age"]
 
 _MALLOPT = {
     "MALLOC_ARENA_MAX": (-8, 1),
@@ -17,6 +18,9 @@ _MALLOPT = {
     "MALLOC_TRIM_THRESHOLD_": (-1, 1 << 30),
 }
 """Environment variable of glibc: number of the option in malloc.h, our value (a count or bytes)."""
+
+
+_PR_SET_PDEATHSIG = 1
 
 
 def prepare_process() -> None:
@@ -44,6 +48,17 @@ def prepare_process() -> None:
     for variable, (option, value) in _MALLOPT.items():
         if variable not in os.environ:
             mallopt(option, value)
+
+
+def die_with_parent() -> None:
+    """Makes the system kill this process as soon as its parent process has ended, where it can do so.
+
+    See also:
+        https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
+    """
+    prctl = getattr(ctypes.CDLL(None), "prctl", None) if os.name == "posix" else None
+    if prctl is not None:
+        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def discard_output() -> int:

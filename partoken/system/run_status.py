@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import json
 import os
+import signal
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -108,7 +109,9 @@ def record_status(folder: Path, overrides: Sequence[str] = ()) -> Iterator[Endin
                 ending.status, ending.reason = "failed", str(error) or type(error).__name__
             raise
         except BaseException as error:
-            ending.status, ending.reason = "interrupted", str(error) or type(error).__name__
+            by_signal = isinstance(error, SystemExit) and error.code == 128 + signal.SIGTERM
+            ending.status = "interrupted"
+            ending.reason = "ended by SIGTERM" if by_signal else f"ended by {type(error).__name__}"
             raise
         finally:
             write_status(folder, replace(status, status=ending.status, reason=ending.reason, ended=_now()))

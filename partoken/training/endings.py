@@ -14,7 +14,7 @@ from partoken.errors import UserError
 from partoken.system.run_status import STOP_FILE
 from partoken.training.module import ScheduledModule, scheduled_module
 
-__all__ = ["Diverged", "Endings"]
+__all__ = ["Endings"]
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +22,10 @@ READ_EVERY = 50
 """Batches after which the loss is checked where the check takes time."""
 
 
-class Diverged(UserError):
-    """The loss of a run is no longer a finite number."""
-
-
 class Endings(pl.Callback):
     """Stops a run whose loss is not finite, and a run that is asked to stop.
 
-    A finished epoch has a last checkpoint with finite losses, because they are checked before it is written.
+    The losses are checked before a checkpoint is written, so `last.ckpt` is of an epoch with finite losses.
 
     Arguments:
         folder: the run folder; `stop` in it ends the run after the current epoch, with its test and its summary. The
@@ -88,7 +84,7 @@ class Endings(pl.Callback):
         place = f"{stage}epoch {module.run_epoch + 1}, after {module.optimizer_steps} optimizer steps"
         self.status = "diverged"
         self.reason = f"{name} is not a finite number ({place})"
-        raise Diverged(f"{self.reason}: lower train.lr, warm up longer, or lower trainer.gradient_clip_val")
+        raise UserError(f"{name} is not a finite number ({place}): lower train.lr, warm up longer, or clip gradients")
 
     def _stop(self, trainer: pl.Trainer, epoch: int) -> None:
         text = self.path.read_text() if self.path.exists() else ""

@@ -21,7 +21,7 @@ from partoken.system.run_status import record_status
 from partoken.training.checks import check_before_reading, check_plans
 from partoken.training.continuing import find_start, settings_of_stages, take_over
 from partoken.training.domain import DataModule
-from partoken.training.endings import Diverged, Endings
+from partoken.training.endings import Endings
 from partoken.training.loggers import open_loggers
 from partoken.training.recorders import whole_run
 from partoken.training.settings import TrainSettings
@@ -159,8 +159,9 @@ def _carry_out(
             stage = StageRun(settings, train, stages, position, num_epochs, of_stages, folder, start, added)
             try:
                 part, of_task = stage.carry_out(data[number], loggers, parts[-1] if parts else None)
-            except Diverged:
-                _write_summary(folder, {"status": endings.status, "reason": endings.reason, **facts})
+            except UserError:
+                if endings.status == "diverged":
+                    _write_summary(folder, {"status": endings.status, "reason": endings.reason, **facts})
                 raise
             parts.append(part)
             if endings.is_stopped:

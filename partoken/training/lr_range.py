@@ -12,7 +12,6 @@ from torch import Tensor
 from partoken.errors import UserError, check_number, did_you_mean
 from partoken.system.checkpoint import read_checkpoint
 from partoken.training.continuing import CHECKPOINT_KEY
-from partoken.training.endings import Diverged
 from partoken.training.engine import carry_out
 from partoken.training.module import ScheduledModule, scheduled_module
 from partoken.training.optim import ScheduledOptimizer
@@ -105,13 +104,15 @@ def range_test(
         own["trainer"] = {**own["trainer"], **_TRAINER, "max_steps": max_steps}
         try:
             carry_out(own, folder, callbacks=[rising])
-        except Diverged:
+        except UserError:
+            if rising.has_finite_loss:
+                raise
             rising.record(math.nan)
         except Enough:
             pass
     curve = analyse(rising.rates, rising.losses)
     factor = None if curve.suggestion is None else curve.suggestion / rising.peak
-    return curve, {} if factor is None else suggested_overrides(train, number, factor)
+    return curve, {} if factor is None else suggested_overrides(train, number, rising.optimizers, factor)
 
 
 def lines(
@@ -141,21 +142,24 @@ def lines(
     yield f"next: partoken train {shlex.join([*kept, *changed])}"
 
 
-def suggested_overrides(train: TrainSettings, number: int, factor: float) -> dict[str, float]:
+def suggested_overrides(
+    train: TrainSettings, number: int, optimizers: Sequence[str], factor: float
+) -> dict[str, float]:
     """Returns the keys that decide the peak rates of a stage, with their values times a factor.
 
     Arguments:
         train: the train settings.
         number: of the stage.
+        optimizers: names of the task's optimizers; "" for the only one.
         factor: suggested over present rate.
 
     >>> stages = {"first": {"epochs": 1}, "second": {"epochs": 1, "lr": 0.5}}
     >>> train = TrainSettings(lr=0.1, stages=stages, monitor="val_loss", monitor_mode="min")
-    >>> suggested_overrides(train, 0, 10), suggested_overrides(train, 1, 10)
+    >>> suggested_overrides(train, 0, [""], 10), suggested_overrides(train, 1, [""], 10)
     ({'train.stages.first.lr': 1.0}, {'train.stages.second.lr': 5.0})
     """
     values = {}
-    for name in train.optimizer_names():
+    for name in optimizers:
         stage: TrainStage[TrainSettings] = train.run_stages(name)[number]
         key = stage.settings.key("lr")
         if key == "train.lr" and stage.name:
@@ -183,9 +187,16 @@ class RisingRate(pl.Callback):
         self.losses: list[float] = []
         self.peak = math.nan
         """Present peak rate of the first group of the first optimizer."""
+        self.optimizers: list[str] = []
+        """Their names."""
         self._weights = weights
         self._begins_stage = begins_stage
         self._window: list[float] = []
+
+    @property
+    def has_finite_loss(self) -> bool:
+        """Whether the losses since the last optimizer step are finite; if one is not, the run ends with an error."""
+        return all(map(math.isfinite, self._window))
 
     def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._begins_stage:
@@ -196,6 +207,7 @@ class RisingRate(pl.Callback):
         if not self._begins_stage:
             self._load(module)
         first = next(iter(module.scheduled.values()))
+        self.optimizers = list(module.scheduled)
         self.peak = first.optimizer.param_groups[0]["initial_lr"]
         module.before_optimizer_step = self._set_rate
         self._watch_loss(trainer, module)

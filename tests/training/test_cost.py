@@ -93,7 +93,7 @@ def test_a_run_without_a_length_takes_its_limit_of_time_or_is_refused():
     endless = stage(batches_per_epoch=float("inf"), steps_per_epoch=None)
     [part] = cost(endless, trainer={"max_epochs": -1, "max_time": {"minutes": 1}}).stages
     assert (part.steps, part.repeated) == (30, 66.0)
-    with pytest.raises(UserError, match="trainer.max_epochs=-1 and trainer.max_steps=-1; set one of them"):
+    with pytest.raises(UserError, match=r"max_epochs=-1 and trainer\.max_steps=-1; set one of them"):
         cost(endless, trainer={"max_epochs": -1})
 
 

@@ -6,9 +6,9 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from partoken.errors import UserError
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.run_status import read_status, request_stop
-from partoken.training.endings import Diverged
 from partoken.training.engine import carry_out
 from tests.training.runs import settings
 from tests.training.toy import ToyModule
@@ -42,7 +42,7 @@ def test_a_finished_run_says_so_with_its_overrides(tmp_path):
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_at_once(tmp_path):
-    with pytest.raises(Diverged, match=r"training loss is not a finite number \(epoch \d+, after \d+ optimizer steps"):
+    with pytest.raises(UserError, match=r"training loss is not a finite number \(epoch \d+, after \d+ optimizer steps"):
         carry_out(settings(lr=1e30, warmup_steps=0), tmp_path)
     assert read_status(tmp_path).status == "diverged"
     summary = json.loads((tmp_path / "summary.json").read_text())
@@ -53,7 +53,7 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_once(tmp_path):
 
 def test_the_last_checkpoint_of_a_diverged_run_has_finite_losses(tmp_path):
     model = {"_target_": "tests.training.test_endings.BadValidation"}
-    with pytest.raises(Diverged, match="val_loss is not a finite number"):
+    with pytest.raises(UserError, match="val_loss is not a finite number"):
         carry_out(settings(model=model), tmp_path)
     assert read_checkpoint(tmp_path / "checkpoints/last.ckpt")["epoch"] == 0
 

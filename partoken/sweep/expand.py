@@ -1,0 +1,227 @@
+"""From the command line of a sweep to its jobs, each with its resolved configuration; imports no torch."""
+
+import itertools
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from partoken.config import compose, plain_group
+from partoken.errors import UserError, check_choice, check_flag, check_number, check_text
+
+__all__ = ["Job", "Sweep", "expand", "is_sweep"]
+
+SHOWS = ("cfg", "help", "hydra_help", "info", "shell_completion")
+"""Options of Hydra that show something and run nothing."""
+
+NOT_PART = ("cost", "hydra", "launcher", "logger", "n_jobs", "run", "sweep")
+"""Groups and keys of the configuration that change no number of a job."""
+NO_EFFECT = ["train.resume_from", "train.on_schedule_change", "train.num_workers", "train.use_wandb"]
+NO_EFFECT += ["train.wandb_project", "trainer.enable_progress_bar"]
+"""Further keys that change no number of a job."""
+
+OF_THE_SWEEP = ("hydra.sweep.", "hydra.sweeper.", "hydra.mode")
+"""Beginnings of overrides that concern the sweep and not its jobs."""
+OF_HYDRA = ("hydra/launcher", "hydra/sweeper")
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of a sweep."""
+
+    overrides: Sequence[str]
+    """Of its command line."""
+    config: Mapping[str, Any] = field(default_factory=dict)
+    """Its resolved configuration, plain, without what changes no number; empty if it could not be composed."""
+    error: str | None = None
+    """Why it cannot run."""
+    composed: DictConfig | None = field(default=None, repr=False, compare=False)
+    """Its whole configuration, with Hydra's."""
+
+    @property
+    def identity(self) -> str:
+        """What tells it from other jobs, as text."""
+        return json.dumps(self.config or list(self.overrides), sort_keys=True)
+
+    def subfolder(self, number: int) -> str:
+        """Returns the name of its folder in the folder of the sweep, as `hydra.sweep.subdir` has it."""
+        if self.composed is None:
+            return str(number)
+        with open_dict(self.composed):
+            self.composed.hydra.job.num = number
+        return str(self.composed.hydra.sweep.subdir)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What the command line of a sweep asks for."""
+
+    folder: Path
+    """Of the sweep."""
+    jobs: Sequence[Job]
+    options: Sequence[str]
+    """Options of Hydra that every job gets, such as `--config-dir=...`."""
+    metric: str
+    """Metric by which jobs are compared."""
+    direction: str
+    """"max" or "min"."""
+    retry_failed: bool
+    threads: int | None
+    """Threads of a job; None: the cores divided by the jobs at a time."""
+    n_jobs: int
+    launcher: Mapping[str, Any]
+    """`_target_` and arguments of the launcher."""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """The group `sweep`, plain."""
+
+
+def is_sweep(arguments: Sequence[str]) -> bool:
+    """Returns whether a command line runs a sweep: it has `-m`, and no option that only shows something."""
+    if not any(word.startswith(("-", "hydra.mode=")) for word in arguments):
+        return False
+    options = get_args_parser().parse_args(list(arguments))
+    if any(getattr(options, name) for name in SHOWS):
+        return False
+    return bool(options.multirun or any(word.upper() == "HYDRA.MODE=MULTIRUN" for word in options.overrides))
+
+
+def expand(arguments: Sequence[str]) -> Sweep:
+    """Returns the jobs of a sweep: one for each combination of the values, the values of the last key first.
+
+    The grammar of the values is Hydra's: `a,b`, `range(1,4)`, `glob(*)`. Keys of `hydra.sweeper.params`, which a file
+    of `conf/sweep/` may hold, count as if they stood at the beginning of the command line.
+
+    Arguments:
+        arguments: overrides and Hydra's own options.
+
+    Raises:
+        UserError: a mistake that concerns the whole sweep. A job that alone cannot be composed has its `error`.
+
+    See also:
+        https://hydra.cc/docs/advanced/override_grammar/extended/
+    """
+    options = get_args_parser().parse_args(list(arguments))
+    config_dir = options.config_dir
+    for word in options.overrides:
+        if word.lstrip("+").startswith(OF_HYDRA):
+            raise UserError(f"{word}: a sweep has launchers of its own; use launcher=local n_jobs=2 instead")
+    for name in ("config_path", "config_name"):
+        if getattr(options, name) is not None:
+            flag = f"--{name.replace('_', '-')}"
+            raise UserError(f"{flag} with -m: a sweep composes its jobs from conf/; add your files with --config-dir")
+    given = _parse(options.overrides)
+    common = [item.input_line or "" for item in given if not item.is_sweep_override()]
+    main = compose(common, config_dir, with_hydra=True)
+    params = main.hydra.sweeper.get("params") or {}
+    keys = {item.get_key_element() for item in given}
+    preset = _parse([f"{key}={value}" for key, value in params.items()])
+    overrides = [*(item for item in preset if item.get_key_element() not in keys), *given]
+    metric, direction = _metric(main)
+    check_number("n_jobs", main.n_jobs, minimum=1, whole=True)
+    check_number("sweep.threads", main.sweep.threads, minimum=1, whole=True, optional=True)
+    check_flag("sweep.retry_failed", main.sweep.retry_failed)
+    return Sweep(
+        folder=Path(main.hydra.sweep.dir),
+        jobs=list(_jobs(overrides, config_dir)),
+        options=[word for word in arguments if word not in (*options.overrides, "-m", "--multirun")],
+        metric=metric,
+        direction=direction,
+        retry_failed=main.sweep.retry_failed,
+        threads=main.sweep.threads,
+        n_jobs=main.n_jobs,
+        launcher=plain_group(main, "launcher"),
+        settings=plain_group(main, "sweep"),
+    )
+
+
+def _parse(words: Sequence[str]) -> list[Override]:
+    try:
+        parsed: list[Override] = OverridesParser.create().parse_overrides(list(words))
+    except HydraException as error:
+        raise UserError(str(error).splitlines()[0]) from None
+    return parsed
+
+
+def _metric(main: DictConfig) -> tuple[str, str]:
+    """Returns the metric and the direction of a sweep."""
+    metric, direction = main.sweep.metric, main.sweep.direction
+    check_text("sweep.metric", metric, optional=True)
+    if direction is not None:
+        check_choice("sweep.direction", direction, ("max", "min"))
+    if metric in (None, main.train.monitor):
+        return main.train.monitor, direction or main.train.monitor_mode
+    if direction is None:
+        raise UserError(f"sweep.metric={metric}: also set sweep.direction=max or sweep.direction=min")
+    return metric, direction
+
+
+def _jobs(overrides: Sequence[Override], config_dir: str | None) -> Iterator[Job]:
+    choices: dict[str, list[str]] = {}
+    for item in overrides:
+        line = item.input_line or ""
+        if not item.is_sweep_override():
+            choices[item.get_key_element()] = [line]
+        elif item.is_discrete_sweep():
+            key = item.get_key_element()
+            choices[key] = [f"{key}={value}" for value in item.sweep_string_iterator()]
+        else:
+            raise UserError(f"{line}: an interval has no list of values; search in it with sweep=search")
+    jobs = [_job(list(chosen), config_dir) for chosen in itertools.product(*choices.values())]
+    if all(job.error for job in jobs):
+        raise UserError(jobs[0].error or "")
+    _check_duplicates(jobs)
+    yield from jobs
+
+
+def _job(overrides: list[str], config_dir: str | None) -> Job:
+    own = [word for word in overrides if not word.lstrip("+~").startswith(OF_THE_SWEEP)]
+    try:
+        cfg = compose(overrides, config_dir, with_hydra=True)
+    except UserError as error:
+        return Job(own, error=str(error))
+    return Job(own, _identity(cfg), composed=cfg)
+
+
+def _identity(cfg: DictConfig) -> dict[str, Any]:
+    """Returns the part of a configuration that decides the numbers of a job, plain and as JSON would return it."""
+    config = {str(group): _resolved(cfg, group) for group in cfg if group not in NOT_PART}
+    for path in NO_EFFECT:
+        group, _, key = path.partition(".")
+        if isinstance(config.get(group), dict):
+            config[group].pop(key, None)
+    return config
+
+
+def _resolved(cfg: DictConfig, group: Any) -> Any:
+    value = cfg[group]
+    return _plain(OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value
+
+
+def _check_duplicates(jobs: Sequence[Job]) -> None:
+    """Rejects two jobs that would compute the same."""
+    seen: dict[str, int] = {}
+    for number, job in enumerate(jobs):
+        first = seen.setdefault(job.identity, number)
+        if first != number:
+            raise UserError(
+                f"jobs {first} ({' '.join(jobs[first].overrides)}) and {number} ({' '.join(job.overrides)}) have the "
+                "same configuration; leave one of the values out"
+            )

@@ -1,0 +1,90 @@
+"""Runs the jobs of a sweep on this machine, each in a process of its own."""
+
+import multiprocessing
+import os
+import signal
+import sys
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+
+from partoken.sweep.launcher import Command, Task
+from partoken.system.process import die_with_parent, prepare_process
+
+__all__ = ["LocalLauncher", "run_task", "use_threads"]
+
+PRELOADED = ["partoken.training.engine", "partoken.report", "partoken.sweep.local"]
+"""Modules that are imported once for all jobs; torch takes seconds."""
+
+
+class LocalLauncher:
+    """Starts each job as a fork of a server process that has imported torch and has done nothing else.
+
+    The jobs die with the sweep, also if it is killed.
+
+    Arguments:
+        command: carries out one run; see `Command`.
+        n_jobs: jobs at a time.
+        threads: threads of each job.
+    """
+
+    def __init__(self, command: Command, n_jobs: int, threads: int) -> None:
+        self.n_jobs = n_jobs
+        self._command = command
+        use_threads(threads)
+        prepare_process()
+        context = multiprocessing.get_context("forkserver")
+        assert isinstance(context, ForkServerContext)
+        context.set_forkserver_preload(PRELOADED)
+        self._context = context
+
+    def start(self, task: Task) -> "LocalHandle":
+        process = self._context.Process(
+            target=run_task, args=(task, self._command, sys.argv[0]), name=f"job {task.number}"
+        )
+        process.start()
+        return LocalHandle(process)
+
+    def close(self) -> None:
+        """The server process ends with this one."""
+
+
+class LocalHandle:
+    """A job in a process of this machine."""
+
+    def __init__(self, process: ForkServerProcess) -> None:
+        self._process = process
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+def use_threads(threads: int) -> None:
+    """Sets the threads of the processes that this one starts; torch must not have been imported yet."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(threads)
+
+
+def run_task(task: Task, command: Command, program: str) -> None:
+    """Carries out a job in the current process and exits with its status.
+
+    Arguments:
+        task: the job.
+        command: carries out one run.
+        program: the command that the user has typed, for messages.
+    """
+    die_with_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep asks its jobs to end
+    if task.quiet:
+        output = os.open(task.folder / "output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+    sys.stdout.flush()
+    if task.own_command:
+        os.execv(sys.executable, [sys.executable, "-m", "partoken.cli", "train", *task.arguments])
+    sys.argv[:] = [program, *task.arguments]
+    sys.exit(command(task.arguments))

@@ -1,0 +1,270 @@
+"""Carries out the jobs of a sweep that are missing, several at a time, and says what became of each."""
+
+import datetime
+import shlex
+import signal
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from types import FrameType
+from typing import Protocol
+
+from partoken.config import instantiate
+from partoken.errors import UserError
+from partoken.sweep.expand import Sweep, expand
+from partoken.sweep.launcher import Command, Handle, Launcher, Task
+from partoken.sweep.record import Numbered, Record, reconcile
+from partoken.system.run_status import ENDED, RunStatus, read_status, write_status
+
+__all__ = ["Queue", "run_sweep"]
+
+GOOD = ("finished", "pruned")
+POLL_SECONDS = 0.1
+
+
+class Queue(Protocol):
+    """Where the runner takes its jobs from."""
+
+    def __len__(self) -> int:
+        """Returns the number of jobs that are missing."""
+
+    def next(self) -> Numbered | None:
+        """Returns the next job that is missing; None: there is none now."""
+
+    def watch(self, job: Numbered) -> None:
+        """Looks at a job that runs; called several times a second."""
+
+    def ended(self, job: Numbered, status: RunStatus) -> None:
+        """Takes note of a job that has ended."""
+
+
+class Listed:
+    """The jobs of a list, in their order.
+
+    Arguments:
+        jobs: all jobs of the sweep.
+        retry_failed: failed jobs run again.
+    """
+
+    def __init__(self, jobs: Sequence[Numbered], retry_failed: bool) -> None:
+        ended = GOOD if retry_failed else ENDED
+        self._waiting = [job for job in jobs if read_status(job.folder).status not in (*ended, "running")]
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def next(self) -> Numbered | None:
+        return self._waiting.pop(0) if self._waiting else None
+
+    def watch(self, job: Numbered) -> None:
+        """A job of a list runs to its end."""
+
+    def ended(self, job: Numbered, status: RunStatus) -> None:
+        """Nothing depends on the result of another job."""
+
+
+def run_sweep(arguments: Sequence[str], command: Command) -> int:
+    """Runs the jobs of a sweep, or those that are missing if it is started again in its folder.
+
+    Arguments:
+        arguments: overrides, with lists of values, and Hydra's own options.
+        command: carries out one run.
+
+    Returns:
+        0 if all jobs have finished, 2 if one has not, or for a user's mistake; 130 and 143 after a signal.
+    """
+    try:
+        sweep = expand(arguments)
+        record = reconcile(sweep)
+        queue = Listed(record.jobs, sweep.retry_failed)
+        _say_what_runs(sweep, record, len(queue))
+        if code := _carry_out(sweep, queue, record, command):
+            return code
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 2
+    return _conclude(sweep, record.jobs, arguments)
+
+
+def _carry_out(sweep: Sweep, queue: Queue, record: Record, command: Command) -> int:
+    """Starts jobs until none is missing, and waits for them; returns 0, or 130 or 143 after a signal."""
+    launcher: Launcher = instantiate(
+        sweep.launcher, "launcher", command=command, n_jobs=sweep.n_jobs, threads=record.threads
+    )
+    titles = Titles(record.jobs)
+    running: dict[Handle, Numbered] = {}
+    ended, total, began = 0, len(queue), time.monotonic()
+    previous = signal.signal(signal.SIGTERM, _exit_on_signal)
+    try:
+        while True:
+            while len(running) < launcher.n_jobs and (job := queue.next()) is not None:
+                handle = _start(launcher, sweep, job, titles)
+                if handle is None:
+                    ended += 1
+                else:
+                    running[handle] = job
+            if not running:
+                return 0
+            time.sleep(POLL_SECONDS)
+            for handle, job in list(running.items()):
+                queue.watch(job)
+                code = handle.poll()
+                if code is None:
+                    continue
+                del running[handle]
+                ended += 1
+                status = _conclude_job(job, code)
+                queue.ended(job, status)
+                _say_how_it_ended(job, status, _remaining(began, ended, total))
+    except (KeyboardInterrupt, SystemExit) as stopped:
+        again = f"start the same command with hydra.sweep.dir={sweep.folder} to go on"
+        if isinstance(stopped, SystemExit):
+            _say(f"stopped by SIGTERM; {again}")
+            return 128 + signal.SIGTERM
+        _say(f"stopped by an interrupt; {again}")
+        return 128 + signal.SIGINT
+    finally:
+        _stop(running)
+        launcher.close()
+        signal.signal(signal.SIGTERM, previous)
+
+
+class Titles:
+    """Names jobs by the overrides in which they differ.
+
+    Arguments:
+        jobs: of the sweep.
+    """
+
+    def __init__(self, jobs: Sequence[Numbered]) -> None:
+        common = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs)) if len(jobs) > 1 else set()
+        self._common = common
+
+    def __call__(self, job: Numbered) -> str:
+        return " ".join(word for word in job.overrides if word not in self._common)
+
+
+def _start(launcher: Launcher, sweep: Sweep, job: Numbered, titles: Titles) -> Handle | None:
+    """Starts a job; None if it cannot run, or if another process runs it."""
+    if job.error is not None:
+        job.folder.mkdir(parents=True, exist_ok=True)
+        status = RunStatus(status="failed", reason=job.error, overrides=list(job.overrides))
+        write_status(job.folder, status)
+        _say_how_it_ended(job, status, "")
+        return None
+    if read_status(job.folder).status == "running":
+        _say(f"job {job.number} runs in another process")
+        return None
+    job.folder.mkdir(parents=True, exist_ok=True)
+    resumed = _resume(job)
+    _say(f"job {job.number} {'goes on' if resumed else 'starts'}: {titles(job)}")
+    arguments = [
+        *sweep.options,
+        *job.overrides,
+        f"hydra.run.dir={_quote(str(job.folder))}",
+        f"hydra.job.num={job.number}",
+        "hydra.sweeper.params=null",  # a preset's values are for the sweep
+        *resumed,
+    ]
+    trainer = job.config.get("trainer", {})
+    many = trainer.get("devices") not in (1, "1") or trainer.get("num_nodes", 1) != 1
+    return launcher.start(Task(job.number, arguments, job.folder, launcher.n_jobs > 1, many))
+
+
+def _resume(job: Numbered) -> list[str]:
+    """Returns the override with which a half-finished job goes on."""
+    checkpoint = job.folder / "checkpoints" / "last.ckpt"
+    if read_status(job.folder).status != "interrupted" or not checkpoint.is_file():
+        return []
+    return [f"train.resume_from={_quote(str(checkpoint))}"]
+
+
+def _quote(text: str) -> str:
+    """Returns a text as a value in Hydra's grammar.
+
+    >>> print(_quote("it's here/a=b"))
+    'it\\'s here/a=b'
+    """
+    escaped = text.replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def _conclude_job(job: Numbered, code: int) -> RunStatus:
+    """Returns the status of a job whose process has ended, and writes it if the process could not."""
+    status = read_status(job.folder)
+    if status.status == "running":
+        return status  # another process was faster
+    if status.status in ENDED and (code == 0 or status.status not in GOOD):
+        return status
+    if code < 0:
+        name = signal.Signals(-code).name
+        status = RunStatus(
+            status="interrupted",
+            reason=f"killed by {name}; if nobody did it, memory may have run out",
+            overrides=list(job.overrides),
+        )
+    elif status.status != "interrupted" or code == 0:
+        reason = status.reason or f"ended with exit status {code}; see run.log in its folder"
+        status = RunStatus(status="failed", reason=reason, overrides=list(job.overrides))
+    write_status(job.folder, status)
+    return status
+
+
+def _stop(running: Mapping[Handle, Numbered]) -> None:
+    """Ends the jobs that still run after their current batch; a second interrupt ends them at once."""
+    for handle in running:
+        handle.terminate()
+    try:
+        while any(handle.poll() is None for handle in running):
+            time.sleep(POLL_SECONDS)
+    except KeyboardInterrupt:
+        for handle in running:
+            handle.kill()
+
+
+def _exit_on_signal(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def _say_what_runs(sweep: Sweep, record: Record, missing: int) -> None:
+    _say(f"sweep folder: {sweep.folder}")
+    threads = "1 thread" if record.threads == 1 else f"{record.threads} threads"
+    _say(
+        f"{len(record.jobs)} jobs, {missing} to run, {sweep.n_jobs} at a time with {threads} each; best is the "
+        f"{'highest' if sweep.direction == 'max' else 'lowest'} {sweep.metric}"
+    )
+
+
+def _say_how_it_ended(job: Numbered, status: RunStatus, remaining: str) -> None:
+    reason = f": {status.reason}" if status.reason else ""
+    _say(f"job {job.number} {status.status}{reason}{remaining}")
+
+
+def _remaining(began: float, ended: int, total: int) -> str:
+    """Returns how many jobs are left, and how long they may take."""
+    if ended >= total:
+        return ""
+    seconds = (time.monotonic() - began) / ended * (total - ended)
+    return f" ({total - ended} left, about {datetime.timedelta(seconds=round(seconds))})"
+
+
+def _conclude(sweep: Sweep, jobs: Sequence[Numbered], arguments: Sequence[str]) -> int:
+    """Says what is not finished, and returns the exit status."""
+    bad = [(job, status) for job in jobs if (status := read_status(job.folder)).status not in GOOD]
+    for job, status in bad:
+        _say(f"job {job.number} {status.status}: {status.reason}")
+    if not bad:
+        return 0
+    words = [word for word in arguments if not word.startswith("hydra.sweep.dir=")]
+    again = f"{shlex.join([*words, f'hydra.sweep.dir={sweep.folder}'])} sweep.retry_failed=true"
+    _say(f"{len(bad)} of {len(jobs)} jobs have not finished; to run them again: partoken train {again}")
+    return 2
+
+
+def _say(line: str) -> None:
+    print(f"{datetime.datetime.now():%H:%M:%S} sweep: {line}", flush=True)
