@@ -211,8 +211,8 @@ def _lr_range(options: argparse.Namespace) -> None:
 
     test = RangeTest(low=options.min, high=options.max, steps=options.steps)
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
-    options.out.mkdir(parents=True, exist_ok=True)
     curve, suggested = range_test(settings, test, stage=options.stage)
+    options.out.mkdir(parents=True, exist_ok=True)
     table, picture = options.out / "lr_range.csv", options.out / "lr_range.png"
     write_curve(curve, table)
     plot_range(table, picture, curve.marks)

@@ -150,10 +150,10 @@ def plot_range(table: Path, path: Path, marks: Mapping[str, float]) -> None:
     axes.plot(rates, [row["loss"] for row in rows], color=MUTED, linewidth=0.8, alpha=0.6, label="loss of a step")
     axes.plot(rates, smoothed, color=TRAIN, linewidth=2, label="smoothed")
     shown = [value for value in smoothed if math.isfinite(value)] or [0.0]
-    margin = 0.4 * (max(shown) - min(shown)) or 1.0
-    axes.set_ylim(min(shown) - margin, max(shown) + margin)  # a loss that has diverged would hide the others
+    fall = max(shown[: shown.index(min(shown)) + 1]) - min(shown) or 1.0
+    axes.set_ylim(min(shown) - fall, min(shown) + 2.5 * fall)  # a loss that has diverged would hide the others
     for (name, rate), style in zip(marks.items(), cycle(SCORE_STYLES), strict=False):
-        axes.axvline(rate, color=VALIDATION, linestyle=style, linewidth=1.2, label=f"{name}: {rate:.2g}")
+        axes.axvline(rate, color=VALIDATION, linestyle=style, linewidth=1.2, label=f"{name}: {rate:.1e}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title="Learning rate range test")
     figure.legend(frameon=False, loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=150)
