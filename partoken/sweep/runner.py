@@ -11,8 +11,10 @@ from typing import Protocol
 
 from partoken.config import instantiate
 from partoken.errors import UserError
+from partoken.sweep.checking import check_jobs
 from partoken.sweep.expand import Sweep, expand
 from partoken.sweep.launcher import Command, Handle, Launcher, Task
+from partoken.sweep.local import use_threads
 from partoken.sweep.record import Numbered, Record, reconcile
 from partoken.system.run_status import ENDED, RunStatus, read_status, write_status
 
@@ -75,6 +77,8 @@ def run_sweep(arguments: Sequence[str], command: Command) -> int:
     """
     try:
         sweep = expand(arguments)
+        use_threads(sweep.threads or 1)  # before torch is imported
+        sweep = check_jobs(sweep)
         record = reconcile(sweep)
         queue = Listed(record.jobs, sweep.retry_failed)
         _say_what_runs(sweep, record, len(queue))
