@@ -107,9 +107,8 @@ def test_the_cost_of_a_sweep_has_a_line_for_each_job(tmp_path, monkeypatch, caps
     assert main(["cost", *words]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert sum("would fail: train.use_cosine_schedule" in line for line in lines) == 2
-    assert "0: train.epochs=1 train.warmup_epochs=0 train.use_cosine_schedule=true  5 steps, 15 s (14 s to 16 s)" in (
-        "\n".join(lines)
-    )
+    expected = "0: train.epochs=1 train.warmup_epochs=0 train.use_cosine_schedule=True  5 steps, 15 s ("
+    assert any(line.startswith(expected) for line in lines), lines
     assert "2 jobs one after another, from 1 measurement: 55 s" in lines[-2]
     assert list(tmp_path.iterdir()) == []
 
