@@ -22,6 +22,7 @@ from partoken.training.range_curve import analyse
 from partoken.training.stopwatch import StageTimes
 from tests.commands import IN_CLONE, ROOT
 from tests.protein.structures import pdb_text
+from tests.sweep.made import write_sweep
 
 PARTOKEN = str(Path(sys.executable).with_name("partoken"))
 SMALL = [
@@ -34,6 +35,7 @@ SMALL = [
     "model.max_clusters=4",
     "model.codebook_size=16",
 ]
+NAMES = ["train", "preview", "cost", "lr-range", "predict", "sweep"]
 OWN_DATA = "defaults:\n  - embedded\n  - _self_\nlimit: 24\nlabel_column: ec_top\n"
 OWN_EXPERIMENT = "# @package _global_\ndefaults:\n  - override /data: mine\ntrain:\n  epochs: 7\n  lr: 0.125\n"
 
@@ -160,7 +162,7 @@ def test_help_lists_the_commands(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     listed = capsys.readouterr().out
-    assert all(f"\n    {command} " in listed for command in ("train", "preview", "cost", "lr-range", "predict"))
+    assert all(f"\n    {command} " in listed for command in NAMES)
 
 
 def test_help_of_train_lists_groups_and_keys(tmp_path):
@@ -171,10 +173,19 @@ def test_help_of_train_lists_groups_and_keys(tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["train", "--help"], ["train", "--cfg", "job"], ["train", "train.epoch=3"], ["--help"], ["-sc", "query=bash"]],
+    [
+        ["train", "--help"],
+        ["train", "--cfg", "job"],
+        ["train", "train.epoch=3"],
+        ["sweep", "made"],
+        ["--help"],
+        ["-sc", "query=bash"],
+    ],
     ids=" ".join,
 )
 def test_torch_is_not_imported_before_a_run_is_certain(arguments, tmp_path):
+    (tmp_path / "made").mkdir()
+    write_sweep(tmp_path / "made", [({"train.lr": 0.1}, {"best": 0.5, "curve": [0.5]}), ({"train.lr": 0.2}, None)])
     code = "import sys; from partoken.cli import main; sys.argv[1:] = []\n"
     code += f"try: main({arguments!r})\nexcept SystemExit: pass\n"
     code += "sys.exit('torch' in sys.modules)"
@@ -265,7 +276,7 @@ def test_a_file_that_conf_would_hide_is_an_error(own, tmp_path):
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("partoken ", ["train", "preview", "cost", "lr-range", "predict"]),
+        ("partoken ", NAMES),
         ("partoken pre", ["preview", "predict"]),
         ("partoken train train.warmup_e", ["train.warmup_epochs="]),
         ("partoken train data=em", ["data=embedded"]),
