@@ -153,10 +153,14 @@ def estimate(settings: Mapping[str, Any], measurement: Measurement) -> Cost:
     Raises:
         UserError: the length of the run is not known.
     """
-    stages = TrainSettings.read(settings["train"]).run_stages()[-len(measurement.stages) :]
+    stages = TrainSettings.read(settings["train"]).run_stages()
+    stages = stages[len(stages) - len(measurement.stages) :]  # a resumed run has finished the first ones
     trainer = settings["trainer"]
     costs = []
     for stage, times in zip(stages, measurement.stages, strict=True):
+        if not times.first_window[0]:  # it was only tested
+            costs.append(StageCost(times.name, 0, 0, 0.0, 0.0, 0.0, times.test.whole, 0.0))
+            continue
         batches = None if times.batches_per_epoch == math.inf else int(times.batches_per_epoch)
         if stage.has_length:
             length = RunLength.count(epochs=stage.epochs, max_steps=stage.steps, steps_per_epoch=times.steps_per_epoch)

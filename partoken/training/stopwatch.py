@@ -80,7 +80,8 @@ class StageTimes:
     def batch_seconds(self) -> float:
         """Mean seconds of a training batch, with its share of the optimizer step."""
         windows = self.windows or [self.first_window]
-        return sum(seconds for _, seconds in windows) / sum(batches for batches, _ in windows)
+        batches = sum(batches for batches, _ in windows)
+        return sum(seconds for _, seconds in windows) / batches if batches else 0.0
 
     @property
     def relative_error(self) -> float:
@@ -169,6 +170,8 @@ class Stopwatch(pl.Callback):
             self._inside += self._end_evaluation(self.stages[-1].validation)
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not self.stages:  # a run that only tests
+            self.stages.append(StageTimes(scheduled_module(pl_module).stage.name, 0, 1, None))
         self.stages[-1].test.num_batches = _total(trainer.num_test_batches)
         self._begin_evaluation()
 

@@ -89,6 +89,11 @@ def test_a_limit_of_time_ends_the_training_but_not_the_test():
     assert part.repeated == 60.0 + 6.0
 
 
+def test_a_run_that_only_tests_costs_its_test():
+    [part] = cost(stage(batches_per_epoch=0, steps_per_epoch=None, first_window=(0, 0.0), windows=[])).stages
+    assert (part.epochs, part.steps, part.repeated) == (0, 0, 6.0)
+
+
 def test_a_run_without_a_length_takes_its_limit_of_time_or_is_refused():
     endless = stage(batches_per_epoch=float("inf"), steps_per_epoch=None)
     [part] = cost(endless, trainer={"max_epochs": -1, "max_time": {"minutes": 1}}).stages
