@@ -11,8 +11,10 @@ from typing import Protocol
 
 from partoken.config import instantiate
 from partoken.errors import UserError
+from partoken.sweep.checking import check_jobs
 from partoken.sweep.expand import Sweep, expand
 from partoken.sweep.launcher import Command, Handle, Launcher, Task
+from partoken.sweep.local import use_threads
 from partoken.sweep.record import Numbered, Record, read_jobs, reconcile
 from partoken.sweep.search import Search
 from partoken.system.run_status import ENDED, RunStatus, read_status, write_status
@@ -84,6 +86,8 @@ def run_sweep(arguments: Sequence[str], command: Command) -> int:
     """
     try:
         sweep = expand(arguments)
+        use_threads(sweep.threads or 1)  # before torch is imported
+        sweep = check_jobs(sweep)
         record, queue = _list(sweep) if sweep.search is None else _search(sweep)
         _say_what_runs(sweep, record, len(queue))
         if code := _carry_out(sweep, queue, record, command):
