@@ -212,9 +212,7 @@ def _search(sweep: Sweep, overrides: Sequence[Override]) -> Sweep:
     """Returns a search with its space."""
     space = {item.get_key_element(): dimension(item) for item in overrides if item.is_sweep_override()}
     if not space:
-        raise UserError(
-            "sweep.trials: no key has several values to search in; add some: 'train.lr=interval(1e-4,1e-2)'"
-        )
+        raise UserError("sweep.trials: no key has values to choose from; add some: 'train.lr=interval(1e-4,1e-2)'")
     if sweep.settings.get("variants") is not None:
         raise UserError("sweep.variants: a search chooses from single keys; set sweep.variants=null")
     if sweep.retry_failed:

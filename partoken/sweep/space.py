@@ -135,7 +135,7 @@ def dimension(item: Override) -> Dimension:
     tags = set(getattr(value, "tags", ()))
     if unknown := sorted(tags - TAGS):
         raise UserError(
-            f"{line}: a search knows no tag {unknown[0]}; the only tag is log: tag(log,interval(1e-4,1e-2))"
+            f"{line}: there is no tag {unknown[0]}; the only one is log, as in tag(log,interval(1e-4,1e-2))"
         )
     is_log = "log" in tags
     if isinstance(value, IntervalSweep):
@@ -147,9 +147,7 @@ def dimension(item: Override) -> Dimension:
         found = _numbers(key, line, value, is_log)
     else:
         if is_log:
-            raise UserError(
-                f"{line}: a list has no logarithmic scale; leave the tag out, or use an interval or a range"
-            )
+            raise UserError(f"{line}: a list has no logarithmic scale; leave out the tag, or use an interval")
         return Dimension(key=key, choices=tuple(item.sweep_string_iterator()))
     _check_numbers(line, found)
     return found
