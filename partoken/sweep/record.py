@@ -223,7 +223,11 @@ def _match(sweep: Sweep, recorded: Sequence[Mapping[str, Any]]) -> tuple[list[di
     for old in recorded:
         job = wanted.pop(_identity(old), None)
         if job is None:
-            raise UserError(_explain(sweep, old, list(wanted.values())))
+            raise UserError(
+                f"{sweep.folder}: job {old['number']} ({' '.join(old['overrides'])}) was part of this sweep and is not "
+                f"now{_difference(old, list(wanted.values()) or sweep.jobs)}; "
+                "ask for all jobs as before, add values, or choose another hydra.sweep.dir"
+            )
         content.append({**old, "overrides": list(job.overrides)})
     return content, list(wanted.values())
 
@@ -232,12 +236,10 @@ def _identity(old: Mapping[str, Any]) -> str:
     return Job(old["overrides"], old["config"]).identity
 
 
-def _explain(sweep: Sweep, old: Mapping[str, Any], candidates: Sequence[Job]) -> str:
+def _difference(old: Mapping[str, Any], candidates: Sequence[Job]) -> str:
     """Says what differs between a recorded job and the most similar one that is asked for."""
-    name = f"{sweep.folder}: job {old['number']} ({' '.join(old['overrides'])}) was part of this sweep and is not now"
-    differing = min((changes(old["config"], job.config) for job in candidates or sweep.jobs), key=len, default=[])
-    listed = f": {'; '.join(differing[:5])}" if differing else ""
-    return f"{name}{listed}; ask for all jobs as before, add values, or choose another hydra.sweep.dir"
+    differing = min((changes(old["config"], job.config) for job in candidates), key=len, default=[])
+    return f": {'; '.join(differing[:5])}" if differing else ""
 
 
 def _threads(sweep: Sweep, before: int | None) -> int:
