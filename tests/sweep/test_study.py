@@ -1,6 +1,5 @@
 """The trials of a search: reproducible, and told whatever becomes of them."""
 
-import sqlite3
 import sys
 
 import pytest
@@ -14,17 +13,7 @@ pytest.importorskip("optuna", reason="pip install 'partoken[sweep]'")
 SPACE = [Dimension(key="x", low=1e-4, high=1.0, is_log=True), Dimension(key="y", choices=("a", "b"))]
 
 
-@pytest.fixture(autouse=True)
-def fast_disk(monkeypatch):
-    """SQLite does not wait for the disk, which no test takes out."""
-    connect = sqlite3.connect
-
-    def impatient(*arguments, **options):
-        connection = connect(*arguments, **options)
-        connection.execute("PRAGMA synchronous=OFF")
-        return connection
-
-    monkeypatch.setattr("partoken.sweep.study.sqlite3.connect", impatient)
+pytestmark = pytest.mark.usefixtures("impatient_database")
 
 
 def trials(folder, space=SPACE, direction="min", **settings):
@@ -43,7 +32,8 @@ def test_a_search_that_is_opened_again_for_each_trial_chooses_the_same_values(tm
     for number in range(4):
         parts = trials(tmp_path / "parts")
         assert whole.ask() == parts.ask() == number
-        assert (words := whole.words(number)) == trials(tmp_path / "parts").words(number)
+        words = whole.words(number)
+        assert words == trials(tmp_path / "parts").words(number)
         found.append(x(words))
         whole.tell(number, x(words))
         parts.tell(number, x(words))
