@@ -49,7 +49,7 @@ def epochs(arguments):
     loss = math.log10(float(given["train.lr"]) / 1e-3) ** 2
     with record_status(folder) as ending:
         for epoch in range(6):
-            time.sleep(0.2)
+            time.sleep(0.1)
             write_epochs(folder, [loss + 1 / (1 + done) for done in range(epoch + 1)])
             if (folder / "stop").exists():
                 asked = json.loads((folder / "stop").read_text())
