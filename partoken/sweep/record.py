@@ -21,6 +21,7 @@ __all__ = [
     "changes",
     "leaves",
     "open_search",
+    "read_content",
     "read_jobs",
     "reconcile",
 ]
@@ -29,6 +30,7 @@ FILE = "sweep.json"
 LOCK = ".sweep.lock"
 """Held while `sweep.json`, or the database of a search, is read and written."""
 VERSION = 1
+JOB_KEYS = ("number", "folder", "overrides", "config")
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def reconcile(sweep: Sweep) -> Record:
     """
     sweep.folder.mkdir(parents=True, exist_ok=True)
     with file_lock(sweep.folder / LOCK):
-        before = _read(sweep.folder)
+        before = read_content(sweep.folder)
         if "search" in before:
             raise UserError(
                 f"{sweep.folder} holds a search; go on with the keys that it had (sweep=search), or choose another "
@@ -98,7 +100,7 @@ def open_search(sweep: Sweep) -> Record:
         UserError: the folder has another search, or a sweep without one; other threads are asked for.
     """
     assert sweep.search is not None
-    before = _read(sweep.folder)
+    before = read_content(sweep.folder)
     search = {
         **sweep.search.plain(),
         "space": {item.key: item.plain() for item in sweep.space},
@@ -124,12 +126,37 @@ def add_job(sweep: Sweep, number: int, job: Job) -> Numbered:
     Raises:
         UserError: its folder holds another run.
     """
-    content = _read(sweep.folder)
+    content = read_content(sweep.folder)
     entry = _entry(sweep.folder, job, number)
     jobs = [*content["jobs"], entry]
     _check_folders(jobs)
     write_json(sweep.folder / FILE, {**content, "jobs": jobs})
     return _numbered(sweep.folder, entry)
+
+
+def read_content(folder: Path) -> dict[str, Any]:
+    """Returns the content of `sweep.json`; no jobs without the file.
+
+    Arguments:
+        folder: of the sweep.
+
+    Raises:
+        UserError: the file is damaged, or of another version.
+    """
+    path = folder / FILE
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        version, jobs = content["version"], content["jobs"]
+        is_whole = version != VERSION or all(set(JOB_KEYS) <= set(job) for job in jobs)
+    except FileNotFoundError:
+        return {"jobs": []}
+    except (ValueError, TypeError, KeyError):
+        is_whole = False
+    if not is_whole:
+        raise UserError(f"{path} is damaged; restore it, or choose another hydra.sweep.dir")
+    if version != VERSION:
+        raise UserError(f"{path} was written by another version of partoken; choose another hydra.sweep.dir")
+    return content
 
 
 def read_jobs(folder: Path) -> list[Numbered]:
@@ -138,7 +165,7 @@ def read_jobs(folder: Path) -> list[Numbered]:
     Raises:
         UserError: `sweep.json` cannot be read.
     """
-    return [_numbered(folder, job) for job in _read(folder)["jobs"]]
+    return [_numbered(folder, job) for job in read_content(folder)["jobs"]]
 
 
 def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -163,19 +190,6 @@ def changes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     before, now = dict(leaves(theirs)), dict(leaves(ours))
     keys = dict.fromkeys([*before, *now])
     return [f"{key} was {before.get(key)} and is {now.get(key)}" for key in keys if before.get(key) != now.get(key)]
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    path = folder / FILE
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {"jobs": []}
-    except ValueError:
-        raise UserError(f"{path} is damaged; restore it, or choose another hydra.sweep.dir") from None
-    if content.get("version") != VERSION:
-        raise UserError(f"{path} was written by another version of partoken; choose another hydra.sweep.dir")
-    return content
 
 
 def _write(

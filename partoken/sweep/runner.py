@@ -5,7 +5,8 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
@@ -42,9 +43,6 @@ class Queue(Protocol):
     def ended(self, job: Numbered, status: RunStatus) -> None:
         """Takes note of a job that has ended."""
 
-    def result(self) -> Iterable[str]:
-        """Yields what there is to say at the end, one line after another."""
-
 
 class Listed:
     """The jobs of a list, in their order.
@@ -70,16 +68,14 @@ class Listed:
     def ended(self, job: Numbered, status: RunStatus) -> None:
         """Nothing depends on the result of another job."""
 
-    def result(self) -> Iterable[str]:
-        return ()
 
-
-def run_sweep(arguments: Sequence[str], command: Command) -> int:
+def run_sweep(arguments: Sequence[str], command: Command, present: Callable[[Path], None] | None = None) -> int:
     """Runs the jobs of a sweep, or those that are missing if it is started again in its folder.
 
     Arguments:
         arguments: overrides, with lists of values, and Hydra's own options.
         command: carries out one run.
+        present: called with the folder of the sweep when the jobs have ended; it shows their table.
 
     Returns:
         0 if all jobs have finished, 2 if one has not, or for a user's mistake; 130 and 143 after a signal.
@@ -92,9 +88,8 @@ def run_sweep(arguments: Sequence[str], command: Command) -> int:
         _say_what_runs(sweep, record, len(queue))
         if code := _carry_out(sweep, queue, record, command):
             return code
-        for line in queue.result():
-            _say(line)
-        return _conclude(sweep, read_jobs(sweep.folder), arguments)
+        if present is not None:
+            present(sweep.folder)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
@@ -103,6 +98,7 @@ def run_sweep(arguments: Sequence[str], command: Command) -> int:
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
+    return _conclude(sweep, read_jobs(sweep.folder), arguments)
 
 
 def _list(sweep: Sweep) -> tuple[Record, Queue]:

@@ -97,18 +97,6 @@ class Search:
             self._release(job.number)
         self._idle_until = 0.0  # a free place, and perhaps a result
 
-    def result(self) -> Iterator[str]:
-        with self._lock():
-            values = self._trials.values()
-            jobs = [job for job in read_jobs(self._sweep.folder) if job.number in values]
-        if not jobs:
-            yield "no job of the search has finished"
-            return
-        choose = max if self._sweep.direction == "max" else min
-        best = choose(jobs, key=lambda job: values[job.number])
-        words = " ".join(word for word in best.overrides if word not in self._sweep.common)
-        yield f"best is job {best.number}, {self._sweep.metric} {values[best.number]:.4g}: {words}"
-
     def _lock(self) -> contextlib.AbstractContextManager[None]:
         return file_lock(self._sweep.folder / LOCK)
 

@@ -137,16 +137,14 @@ def test_a_hopeless_job_is_asked_to_stop_unless_its_last_epoch_runs(tmp_path):
 
 def test_jobs_that_fail_diverge_or_have_no_number_do_not_end_the_search(tmp_path):
     search = ask_for(tmp_path, trials=5)
-    assert list(search.result()) == ["no job of the search has finished"]
     end(search, search.next(), [], status="failed")
     end(search, search.next(), [1.0], status="diverged")
     end(search, search.next(), [math.nan, math.nan])
-    assert list(search.result()) == ["no job of the search has finished"]
+    assert search._trials.values() == {}
     assert search._trials.unfinished() == []
     end(search, search.next(), [0.5])
     end(search, search.next(), [0.25])
-    best = read_jobs(tmp_path)[4]
-    assert list(search.result()) == [f"best is job 4, val_loss 0.25: train.lr={best.config['train']['lr']}"]
+    assert search._trials.values() == {3: 0.5, 4: 0.25}
     assert search.next() is None
 
 
@@ -210,7 +208,7 @@ def test_several_processes_share_a_search_and_one_that_is_killed_loses_nothing(t
         time.sleep(0.05)
     one.kill()
     assert one.wait() == -9
-    said = two.communicate(timeout=120)[0]
+    two.communicate(timeout=120)
     one.stdout.close()
     assert two.returncode == 0
     states = [read_status(job.folder).status for job in read_jobs(tmp_path)]
@@ -219,4 +217,3 @@ def test_several_processes_share_a_search_and_one_that_is_killed_loses_nothing(t
     started = (tmp_path / "log.txt").read_text().split()
     assert set(started) == set("012345")
     assert len(started) <= 7, "only the killed job has run twice"
-    assert "best is job" in said
