@@ -1,19 +1,43 @@
 """What can be checked before the data is read, and the plan of a run as soon as its length is known."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from partoken.config import check_trainer_keys
+from partoken.config import check_phases, check_trainer_keys
+from partoken.errors import UserError
 from partoken.schedule import Plan, RunLength, StagedPlan, plan_run
 from partoken.schedule.length import accumulated_batches, num_devices
 from partoken.schedule.stages import needs_batches
+from partoken.training.callbacks import build_callbacks
 from partoken.training.loggers import check_loggers
 from partoken.training.module import ScheduledModule
 from partoken.training.objective import check_metric
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import TrainStage, find_target, named
 
-__all__ = ["check_before_reading", "check_plans", "task_metrics"]
+__all__ = ["check_before_reading", "check_folder", "check_plans", "task_metrics"]
+
+
+def check_folder(groups: Mapping[str, Any], folder: Path) -> None:
+    """Rejects the run folder of a run that only tests a checkpoint, if the checkpoint is in it.
+
+    Arguments:
+        groups: of the configuration, plain.
+        folder: the run folder, to which nothing has been written yet.
+
+    Raises:
+        UserError: naming the folder.
+    """
+    if groups.get("fit", True):
+        return
+    check_phases(groups)
+    source = groups["train"]["resume_from"]
+    if Path(source).resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"train=false: the results of the run that wrote {source} would be overwritten; choose another folder "
+            "than its own with hydra.run.dir=FOLDER"
+        )
 
 
 def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> None:
@@ -28,8 +52,11 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> Non
     """
     trainer = groups["trainer"]
     check_trainer_keys(trainer)
+    check_phases(groups)
     check_loggers(groups, train)
-    check_plans(train, trainer, batches=None)
+    build_callbacks(groups.get("callbacks", {}))
+    if groups.get("fit", True):
+        check_plans(train, trainer, batches=None)
     for stage in train.run_stages():
         group = stage.groups(groups)["model"]
         kind = _task_class(group)

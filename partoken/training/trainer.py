@@ -15,6 +15,8 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from partoken.errors import UserError
 from partoken.training.module import ManualSteps, ScheduledModule, scheduled_module
+from partoken.training.overfit import WHOLE
+from partoken.training.profile import build_profiler
 from partoken.training.recorders import total_epochs
 from partoken.training.resume import AtomicCheckpointIO, BestCheckpoint
 from partoken.training.settings import TrainSettings
@@ -52,6 +54,8 @@ def quiet_lightning() -> None:
         logging.getLogger("partoken").setLevel(logging.WARNING)
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    if is_main_process():  # what `trainer.enable_model_summary` and `callbacks=model_summary` ask for
+        logging.getLogger("pytorch_lightning.callbacks.model_summary").setLevel(logging.INFO)
     for message in FOR_EVERYONE:
         warnings.filterwarnings("ignore", message)
 
@@ -98,6 +102,9 @@ def build_trainer(
         UserError: an argument that Lightning refuses.
     """
     arguments, callbacks = {**arguments, **_limits(module.stage)}, list(callbacks)
+    if arguments.pop("overfit_batches", None):
+        arguments |= WHOLE  # of `RepeatedBatches`
+    arguments["profiler"] = build_profiler(arguments.get("profiler"), folder, module.stage.name)
     if not module.automatic_optimization:
         module.manual_steps = _take_manual_steps(arguments, len(module.optimizer_modules()))
     if arguments.get("enable_progress_bar", True) and not sys.stderr.isatty():
@@ -112,7 +119,7 @@ def build_trainer(
             plugins=[AtomicCheckpointIO()],
             default_root_dir=folder,
         )
-    except (MisconfigurationException, TypeError, ValueError) as error:
+    except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"trainer: {error}") from error
 
 
