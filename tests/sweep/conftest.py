@@ -1,4 +1,4 @@
-"""Fixtures of the tests of searches."""
+"""Fixtures of the the tests of searches."""
 
 import sqlite3
 
