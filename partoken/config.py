@@ -4,8 +4,8 @@ import functools
 import inspect
 import os
 import re
-import secrets
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from partoken.errors import UserError, check_flag, did_you_mean
-from partoken.system.process import discard_output, prepare_process
+from partoken.system.process import die_with_parent, discard_output, prepare_process
+from partoken.system.ranks import is_further_process, start_of_run, started_by
 
 __all__ = [
     "absolute_paths",
@@ -82,7 +83,15 @@ def _start_folder() -> str:
 
 OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
 OmegaConf.register_new_resolver("start_folder", _start_folder, replace=True)
-OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), use_cache=True, replace=True)
+
+
+def _start(pattern: str) -> str:
+    """Formats the time at which the run was started, the same in all its processes; Hydra's `now` differs."""
+    return time.strftime(pattern, time.localtime(start_of_run()[0]))
+
+
+OmegaConf.register_new_resolver("start", _start, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("unique", lambda: start_of_run()[1], use_cache=True, replace=True)
 
 
 def compose(
@@ -268,6 +277,10 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
         if options.config_path is not None and "://" not in options.config_path:
             # Hydra would look beside this package; the last value wins
             sys.argv.append(f"--config-path={Path(options.config_path).resolve()}")
+        if is_further_process():
+            sys.argv.append("hydra.output_subdir=null")  # only the first process writes .hydra/
+            if started_by() is None:
+                die_with_parent()  # the first process has started it
         try:
             main()
         finally:
@@ -458,6 +471,8 @@ def _check_type(path: str, value: Any, default: Any) -> None:
 
 def _explain(error: BaseException, overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None) -> str:
     """Returns an error of Hydra as one message that names the closest key or option."""
+    if isinstance(error.__cause__, UserError):
+        return str(error.__cause__)
     text = str(error)
     if unknown := re.search(r"Could not override '([^']+)'", text):
         key = unknown.group(1)

@@ -18,6 +18,7 @@ from partoken.sweep.launcher import Command, Handle, Launcher, Task
 from partoken.sweep.local import use_threads
 from partoken.sweep.record import Numbered, Record, read_jobs, reconcile
 from partoken.sweep.search import Search
+from partoken.system.ranks import started_by
 from partoken.system.run_status import ENDED, RunStatus, read_status, write_status
 
 __all__ = ["Queue", "run_sweep"]
@@ -81,6 +82,11 @@ def run_sweep(arguments: Sequence[str], command: Command, present: Callable[[Pat
         0 if all jobs have finished, 2 if one has not, or for a user's mistake; 130 and 143 after a signal.
     """
     try:
+        if (started := started_by()) is not None:
+            raise UserError(
+                f"-m inside {started.program}: each of its {started.num_processes} processes would run the sweep; "
+                "start the sweep alone, its jobs start the processes of their devices"
+            )
         sweep = expand(arguments)
         use_threads(sweep.threads or 1)  # before torch is imported
         sweep = check_jobs(sweep)

@@ -9,6 +9,7 @@ from partoken.errors import UserError
 from partoken.schedule import Plan, RunLength, StagedPlan, plan_run
 from partoken.schedule.length import accumulated_batches, num_devices
 from partoken.schedule.stages import needs_batches
+from partoken.system.ranks import started_by
 from partoken.training.callbacks import build_callbacks
 from partoken.training.loggers import check_loggers
 from partoken.training.module import ScheduledModule
@@ -52,6 +53,7 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> Non
     """
     trainer = groups["trainer"]
     check_trainer_keys(trainer)
+    _check_processes(trainer)
     check_phases(groups)
     check_loggers(groups, train)
     build_callbacks(groups.get("callbacks", {}))
@@ -111,6 +113,23 @@ def check_plans(
         if stage.has_length and plan.total_epochs is not None:
             stage.check_epochs(plan.total_epochs)
     return plans[0]
+
+
+def _check_processes(trainer: Mapping[str, Any]) -> None:
+    """Rejects settings that do not fit the processes that torchrun or srun has started."""
+    started, num = started_by(), num_devices(trainer)
+    devices, nodes = trainer.get("devices", "auto"), trainer.get("num_nodes", 1)
+    if started is None and nodes > 1:
+        raise UserError(
+            f"trainer.num_nodes={nodes}: nothing has started the processes of the other machines; start this command "
+            "with torchrun or srun, or set trainer.num_nodes=1"
+        )
+    if started is not None and started.num_processes != num:
+        raise UserError(
+            f"{started.program} has started {started.num_processes} processes, but trainer.devices={devices} and "
+            f"trainer.num_nodes={nodes} need {num}: set trainer.devices to the processes of a machine and "
+            "trainer.num_nodes to the number of machines"
+        )
 
 
 def _check_model(

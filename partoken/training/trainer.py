@@ -14,6 +14,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from partoken.errors import UserError
+from partoken.schedule.length import num_devices
 from partoken.training.module import ManualSteps, ScheduledModule, scheduled_module
 from partoken.training.overfit import WHOLE
 from partoken.training.profile import build_profiler
@@ -51,7 +52,7 @@ def is_main_process() -> bool:
 def quiet_lightning() -> None:
     """Silences messages of Lightning that concern nobody here, and repeats of messages on further devices."""
     if not is_main_process():
-        logging.getLogger("partoken").setLevel(logging.WARNING)
+        logging.getLogger("partoken").setLevel(logging.ERROR)  # all processes would warn of the same
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
     if is_main_process():  # what `trainer.enable_model_summary` and `callbacks=model_summary` ask for
@@ -102,6 +103,9 @@ def build_trainer(
         UserError: an argument that Lightning refuses.
     """
     arguments, callbacks = {**arguments, **_limits(module.stage)}, list(callbacks)
+    if num_devices(arguments) > 1 and arguments.get("strategy", "auto") in ("auto", "ddp"):
+        unused = str(_has_resting_parameters(module)).lower()
+        arguments["strategy"] = f"ddp_find_unused_parameters_{unused}"
     if arguments.pop("overfit_batches", None):
         arguments |= WHOLE  # of `RepeatedBatches`
     arguments["profiler"] = build_profiler(arguments.get("profiler"), folder, module.stage.name)
@@ -132,6 +136,14 @@ class RunProgressBar(TQDMProgressBar):
         stage = f"{module.stage.name}, " if module.stage.name else ""
         epoch = f"epoch {module.run_epoch + 1}/{total_epochs(trainer, module.position)}"
         self.train_progress_bar.set_description(f"{stage}{epoch}")
+
+
+def _has_resting_parameters(module: ScheduledModule) -> bool:
+    """Returns whether a backward pass may leave out parameters: frozen ones, or those of another optimizer.
+
+    Devices would wait for their gradients without end.
+    """
+    return bool(module.stage.freeze or module.stage.freeze_last or not module.automatic_optimization)
 
 
 def _limits(stage: TrainStage[TrainSettings]) -> dict[str, int]:
