@@ -4,7 +4,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from partoken.config import compose, plain_group
 from partoken.errors import UserError, check_choice, check_flag, check_number, check_text
+from partoken.sweep.space import Dimension, SearchSettings, dimension
 
 __all__ = ["Job", "Sweep", "expand", "is_sweep"]
 
@@ -67,6 +68,7 @@ class Sweep:
     folder: Path
     """Of the sweep."""
     jobs: Sequence[Job]
+    """All jobs; of a search, which chooses its jobs while it runs, the two ends of its space, to be checked."""
     options: Sequence[str]
     """Options of Hydra that every job gets, such as `--config-dir=...`."""
     metric: str
@@ -81,6 +83,20 @@ class Sweep:
     """`_target_` and arguments of the launcher."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """The group `sweep`, plain."""
+    common: Sequence[str] = ()
+    """Overrides that every job has."""
+    config_dir: str | None = None
+    """A folder of the user with more YAML files."""
+    search: SearchSettings | None = None
+    """How a search chooses its jobs; None: every combination of the values is a job."""
+    space: Sequence[Dimension] = ()
+    """The values from which a search chooses."""
+    fixed: Mapping[str, Any] = field(default_factory=dict)
+    """The resolved configuration on which a search lays its choices, plain, without what changes no number."""
+
+    def job(self, words: Sequence[str]) -> Job:
+        """Returns the job with these overrides beside those that every job has."""
+        return _job([*self.common, *words], self.config_dir)
 
 
 def is_sweep(arguments: Sequence[str]) -> bool:
@@ -122,15 +138,18 @@ def expand(arguments: Sequence[str]) -> Sweep:
     main = compose(common, config_dir, with_hydra=True)
     params = main.hydra.sweeper.get("params") or {}
     keys = {item.get_key_element() for item in given}
-    preset = _parse([f"{key}={value}" for key, value in params.items()])
+    preset = _parse([_word(key, value) for key, value in params.items()])
     overrides = [*(item for item in preset if item.get_key_element() not in keys), *given]
     metric, direction = _metric(main)
     check_number("n_jobs", main.n_jobs, minimum=1, whole=True)
     check_number("sweep.threads", main.sweep.threads, minimum=1, whole=True, optional=True)
     check_flag("sweep.retry_failed", main.sweep.retry_failed)
-    return Sweep(
+    settings = plain_group(main, "sweep")
+    search = SearchSettings.read(settings)
+    variants = _variants(settings.get("variants"), overrides)
+    sweep = Sweep(
         folder=Path(main.hydra.sweep.dir),
-        jobs=list(_jobs(overrides, config_dir)),
+        jobs=list(_jobs(overrides, variants, config_dir)) if search is None else [],
         options=[word for word in arguments if word not in (*options.overrides, "-m", "--multirun")],
         metric=metric,
         direction=direction,
@@ -138,8 +157,12 @@ def expand(arguments: Sequence[str]) -> Sweep:
         threads=main.sweep.threads,
         n_jobs=main.n_jobs,
         launcher=plain_group(main, "launcher"),
-        settings=plain_group(main, "sweep"),
+        settings=settings,
+        common=list(dict.fromkeys(item.input_line or "" for item in overrides if not item.is_sweep_override())),
+        config_dir=config_dir,
+        search=search,
     )
+    return sweep if search is None else _search(sweep, overrides)
 
 
 def _parse(words: Sequence[str]) -> list[Override]:
@@ -166,7 +189,46 @@ def _metric(main: DictConfig) -> tuple[str, str]:
     return metric, direction
 
 
-def _jobs(overrides: Sequence[Override], config_dir: str | None) -> Iterator[Job]:
+def _word(key: str, value: Any) -> str:
+    """Returns a value of a YAML file as an override.
+
+    >>> _word("train.warmup_steps", None), _word("train.lr", 0.1)
+    ('train.warmup_steps=null', 'train.lr=0.1')
+    """
+    return f"{key}={'null' if value is None else value}"
+
+
+def _variants(variants: Any, overrides: Sequence[Override]) -> list[list[str]]:
+    """Returns the overrides of each of `sweep.variants`, without keys that the command line or the preset sets."""
+    if variants is None:
+        return []
+    if not isinstance(variants, list) or not variants or not all(isinstance(item, Mapping) for item in variants):
+        raise UserError(f"sweep.variants={variants!r}: must be a list of mappings from keys to values, or null")
+    keys = {item.get_key_element() for item in overrides}
+    return [[_word(key, value) for key, value in variant.items() if key not in keys] for variant in variants]
+
+
+def _search(sweep: Sweep, overrides: Sequence[Override]) -> Sweep:
+    """Returns a search with its space."""
+    space = {item.get_key_element(): dimension(item) for item in overrides if item.is_sweep_override()}
+    if not space:
+        raise UserError("sweep.trials: no key has values to choose from; add some: 'train.lr=interval(1e-4,1e-2)'")
+    if sweep.settings.get("variants") is not None:
+        raise UserError("sweep.variants: a search chooses from single keys; set sweep.variants=null")
+    if sweep.retry_failed:
+        raise UserError("sweep.retry_failed=true: a search has learnt from its failed jobs; raise sweep.trials instead")
+    assert sweep.search is not None
+    sweep.search.check_metric(sweep.metric)
+    ends = zip(*(item.ends() for item in space.values()), strict=True)
+    words = [[item.word(value) for item, value in zip(space.values(), end, strict=True)] for end in ends]
+    jobs = [sweep.job(chosen) for chosen in words]
+    if all(job.error for job in jobs):
+        raise UserError(jobs[0].error or "")
+    fixed = _identity(compose(sweep.common, sweep.config_dir, with_hydra=True))
+    return replace(sweep, jobs=jobs, space=list(space.values()), fixed=fixed)
+
+
+def _jobs(overrides: Sequence[Override], variants: Sequence[list[str]], config_dir: str | None) -> Iterator[Job]:
     choices: dict[str, list[str]] = {}
     for item in overrides:
         line = item.input_line or ""
@@ -177,7 +239,8 @@ def _jobs(overrides: Sequence[Override], config_dir: str | None) -> Iterator[Job
             choices[key] = [f"{key}={value}" for value in item.sweep_string_iterator()]
         else:
             raise UserError(f"{line}: an interval has no list of values; search in it with sweep=search")
-    jobs = [_job(list(chosen), config_dir) for chosen in itertools.product(*choices.values())]
+    combinations = itertools.product(variants or [[]], itertools.product(*choices.values()))
+    jobs = [_job([*variant, *chosen], config_dir) for variant, chosen in combinations]
     if all(job.error for job in jobs):
         raise UserError(jobs[0].error or "")
     _check_duplicates(jobs)

@@ -12,10 +12,23 @@ from partoken.sweep.expand import Job, Sweep
 from partoken.system.files import write_json
 from partoken.system.locks import file_lock
 
-__all__ = ["FILE", "LOCK", "Numbered", "Record", "changes", "leaves", "read_content", "read_jobs", "reconcile"]
+__all__ = [
+    "FILE",
+    "LOCK",
+    "Numbered",
+    "Record",
+    "add_job",
+    "changes",
+    "leaves",
+    "open_search",
+    "read_content",
+    "read_jobs",
+    "reconcile",
+]
 
 FILE = "sweep.json"
 LOCK = ".sweep.lock"
+"""Held while `sweep.json`, or the database of a search, is read and written."""
 VERSION = 1
 JOB_KEYS = ("number", "folder", "overrides", "config")
 
@@ -60,28 +73,65 @@ def reconcile(sweep: Sweep) -> Record:
     sweep.folder.mkdir(parents=True, exist_ok=True)
     with file_lock(sweep.folder / LOCK):
         before = read_content(sweep.folder)
+        if "search" in before:
+            raise UserError(
+                f"{sweep.folder} holds a search; go on with the keys that it had (sweep=search), or choose another "
+                "hydra.sweep.dir"
+            )
         content, added = _match(sweep, before["jobs"])
         number = max((job["number"] for job in content), default=-1) + 1
-        for offset, job in enumerate(added):
-            folder = job.subfolder(number + offset)
-            if (sweep.folder / folder / "status.json").exists() or (sweep.folder / folder / ".hydra").exists():
-                raise UserError(
-                    f"{sweep.folder / folder} holds a run that is not of this sweep; choose another hydra.sweep.dir"
-                )
-            content.append(
-                {
-                    "number": number + offset,
-                    "folder": folder,
-                    "overrides": list(job.overrides),
-                    "config": dict(job.config),
-                    **({"error": job.error} if job.error else {}),
-                }
-            )
+        content += [_entry(sweep.folder, job, number + offset) for offset, job in enumerate(added)]
         _check_folders(content)
         threads = _threads(sweep, before.get("threads"))
-        head = {"version": VERSION, "metric": sweep.metric, "direction": sweep.direction, "threads": threads}
-        write_json(sweep.folder / FILE, {**head, "jobs": content})
+        _write(sweep, threads, content)
     return Record(threads, [_numbered(sweep.folder, job) for job in content])
+
+
+def open_search(sweep: Sweep) -> Record:
+    """Begins `sweep.json` of a search, or checks that it is of the same one. The caller holds the lock.
+
+    Arguments:
+        sweep: what the command line asks for; how it chooses may differ from before, its choices may not.
+
+    Returns:
+        What the folder knows now.
+
+    Raises:
+        UserError: the folder has another search, or a sweep without one; other threads are asked for.
+    """
+    assert sweep.search is not None
+    before = read_content(sweep.folder)
+    search = {
+        **sweep.search.plain(),
+        "space": {item.key: item.plain() for item in sweep.space},
+        "fixed": dict(sweep.fixed),
+    }
+    if before["jobs"] and "search" not in before:
+        raise UserError(f"{sweep.folder} holds a sweep that is no search; choose another hydra.sweep.dir")
+    if "search" in before:
+        differing = _differing({**before, **before["search"]}, {**search, **_metric(sweep)})
+        if differing:
+            raise UserError(
+                f"{sweep.folder} holds another search: {'; '.join(differing[:5])}; give the keys as before, or choose "
+                "another hydra.sweep.dir"
+            )
+    threads = _threads(sweep, before.get("threads"))
+    _write(sweep, threads, before["jobs"], search)
+    return Record(threads, [_numbered(sweep.folder, job) for job in before["jobs"]])
+
+
+def add_job(sweep: Sweep, number: int, job: Job) -> Numbered:
+    """Adds a job of a search to `sweep.json`. The caller holds the lock.
+
+    Raises:
+        UserError: its folder holds another run.
+    """
+    content = read_content(sweep.folder)
+    entry = _entry(sweep.folder, job, number)
+    jobs = [*content["jobs"], entry]
+    _check_folders(jobs)
+    write_json(sweep.folder / FILE, {**content, "jobs": jobs})
+    return _numbered(sweep.folder, entry)
 
 
 def read_content(folder: Path) -> dict[str, Any]:
@@ -140,6 +190,44 @@ def changes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     before, now = dict(leaves(theirs)), dict(leaves(ours))
     keys = dict.fromkeys([*before, *now])
     return [f"{key} was {before.get(key)} and is {now.get(key)}" for key in keys if before.get(key) != now.get(key)]
+
+
+def _write(
+    sweep: Sweep, threads: int, jobs: Sequence[Mapping[str, Any]], search: Mapping[str, Any] | None = None
+) -> None:
+    head = {"version": VERSION, **_metric(sweep), "threads": threads}
+    write_json(sweep.folder / FILE, {**head, **({} if search is None else {"search": search}), "jobs": jobs})
+
+
+def _metric(sweep: Sweep) -> dict[str, str]:
+    return {"metric": sweep.metric, "direction": sweep.direction}
+
+
+def _entry(sweep: Path, job: Job, number: int) -> dict[str, Any]:
+    """Returns what `sweep.json` says of a new job."""
+    folder = job.subfolder(number)
+    if (sweep / folder / "status.json").exists() or (sweep / folder / ".hydra").exists():
+        raise UserError(f"{sweep / folder} holds a run that is not of this sweep; choose another hydra.sweep.dir")
+    return {
+        "number": number,
+        "folder": folder,
+        "overrides": list(job.overrides),
+        "config": dict(job.config),
+        **({"error": job.error} if job.error else {}),
+    }
+
+
+def _differing(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Returns a phrase for each choice of a search, and each value that it does not choose, that differs."""
+    keys = [key for key in ("metric", "direction") if before[key] != now[key]]
+    found = [f"sweep.{key} was {before[key]} and is {now[key]}" for key in keys]
+    theirs, ours = before["space"], json.loads(json.dumps(now["space"]))
+    for key in dict.fromkeys([*theirs, *ours]):
+        if theirs.get(key) != ours.get(key):
+            found.append(f"the values of {key} were {theirs.get(key)} and are {ours.get(key)}")
+    chosen = {key.lstrip("+") for key in [*theirs, *ours]}
+    fixed = ({key: value for key, value in leaves(part["fixed"]) if key not in chosen} for part in (before, now))
+    return found + changes(*fixed)
 
 
 def _match(sweep: Sweep, recorded: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[Job]]:

@@ -16,13 +16,16 @@ from partoken.sweep.checking import check_jobs
 from partoken.sweep.expand import Sweep, expand
 from partoken.sweep.launcher import Command, Handle, Launcher, Task
 from partoken.sweep.local import use_threads
-from partoken.sweep.record import Numbered, Record, reconcile
+from partoken.sweep.record import Numbered, Record, read_jobs, reconcile
+from partoken.sweep.search import Search
 from partoken.system.ranks import started_by
 from partoken.system.run_status import ENDED, RunStatus, read_status, write_status
 
 __all__ = ["Queue", "run_sweep"]
 
 GOOD = ("finished", "pruned")
+GOOD_IN_A_SEARCH = (*GOOD, "diverged", "running")
+"""A search learns from a job that diverged, and may share its work with another process."""
 POLL_SECONDS = 0.1
 
 
@@ -87,8 +90,7 @@ def run_sweep(arguments: Sequence[str], command: Command, present: Callable[[Pat
         sweep = expand(arguments)
         use_threads(sweep.threads or 1)  # before torch is imported
         sweep = check_jobs(sweep)
-        record = reconcile(sweep)
-        queue = Listed(record.jobs, sweep.retry_failed)
+        record, queue = _list(sweep) if sweep.search is None else _search(sweep)
         _say_what_runs(sweep, record, len(queue))
         if code := _carry_out(sweep, queue, record, command):
             return code
@@ -102,7 +104,17 @@ def run_sweep(arguments: Sequence[str], command: Command, present: Callable[[Pat
             raise
         print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
         return 2
-    return _conclude(sweep, record.jobs, arguments)
+    return _conclude(sweep, read_jobs(sweep.folder), arguments)
+
+
+def _list(sweep: Sweep) -> tuple[Record, Queue]:
+    record = reconcile(sweep)
+    return record, Listed(record.jobs, sweep.retry_failed)
+
+
+def _search(sweep: Sweep) -> tuple[Record, Queue]:
+    search = Search(sweep)
+    return search.record, search
 
 
 def _carry_out(sweep: Sweep, queue: Queue, record: Record, command: Command) -> int:
@@ -110,16 +122,16 @@ def _carry_out(sweep: Sweep, queue: Queue, record: Record, command: Command) -> 
     launcher: Launcher = instantiate(
         sweep.launcher, "launcher", command=command, n_jobs=sweep.n_jobs, threads=record.threads
     )
-    titles = Titles(record.jobs)
     running: dict[Handle, Numbered] = {}
     ended, total, began = 0, len(queue), time.monotonic()
     previous = signal.signal(signal.SIGTERM, _exit_on_signal)
     try:
         while True:
             while len(running) < launcher.n_jobs and (job := queue.next()) is not None:
-                handle = _start(launcher, sweep, job, titles)
+                handle = _start(launcher, sweep, job)
                 if handle is None:
                     ended += 1
+                    queue.ended(job, read_status(job.folder))
                 else:
                     running[handle] = job
             if not running:
@@ -148,22 +160,7 @@ def _carry_out(sweep: Sweep, queue: Queue, record: Record, command: Command) -> 
         signal.signal(signal.SIGTERM, previous)
 
 
-class Titles:
-    """Names jobs by the overrides in which they differ.
-
-    Arguments:
-        jobs: of the sweep.
-    """
-
-    def __init__(self, jobs: Sequence[Numbered]) -> None:
-        common = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs)) if len(jobs) > 1 else set()
-        self._common = common
-
-    def __call__(self, job: Numbered) -> str:
-        return " ".join(word for word in job.overrides if word not in self._common)
-
-
-def _start(launcher: Launcher, sweep: Sweep, job: Numbered, titles: Titles) -> Handle | None:
+def _start(launcher: Launcher, sweep: Sweep, job: Numbered) -> Handle | None:
     """Starts a job; None if it cannot run, or if another process runs it."""
     if job.error is not None:
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -176,7 +173,8 @@ def _start(launcher: Launcher, sweep: Sweep, job: Numbered, titles: Titles) -> H
         return None
     job.folder.mkdir(parents=True, exist_ok=True)
     resumed = _resume(job)
-    _say(f"job {job.number} {'goes on' if resumed else 'starts'}: {titles(job)}")
+    title = " ".join(word for word in job.overrides if word not in sweep.common)
+    _say(f"job {job.number} {'goes on' if resumed else 'starts'}: {title}")
     arguments = [
         *sweep.options,
         *job.overrides,
@@ -248,10 +246,13 @@ def _exit_on_signal(number: int, frame: FrameType | None) -> None:
 def _say_what_runs(sweep: Sweep, record: Record, missing: int) -> None:
     _say(f"sweep folder: {sweep.folder}")
     threads = "1 thread" if record.threads == 1 else f"{record.threads} threads"
+    total = len(record.jobs) if sweep.search is None else max(sweep.search.trials, len(record.jobs))
     _say(
-        f"{len(record.jobs)} jobs, {missing} to run, {sweep.n_jobs} at a time with {threads} each; best is the "
+        f"{total} jobs, {missing} to run, {sweep.n_jobs} at a time with {threads} each; best is the "
         f"{'highest' if sweep.direction == 'max' else 'lowest'} {sweep.metric}"
     )
+    for item in sweep.space:
+        _say(f"chooses {item}")
 
 
 def _say_how_it_ended(job: Numbered, status: RunStatus, remaining: str) -> None:
@@ -269,14 +270,21 @@ def _remaining(began: float, ended: int, total: int) -> str:
 
 def _conclude(sweep: Sweep, jobs: Sequence[Numbered], arguments: Sequence[str]) -> int:
     """Says what is not finished, and returns the exit status."""
-    bad = [(job, status) for job in jobs if (status := read_status(job.folder)).status not in GOOD]
+    good = GOOD if sweep.search is None else GOOD_IN_A_SEARCH
+    bad = [(job, status) for job in jobs if (status := read_status(job.folder)).status not in good]
     for job, status in bad:
         _say(f"job {job.number} {status.status}: {status.reason}")
     if not bad:
         return 0
     words = [word for word in arguments if not word.startswith("hydra.sweep.dir=")]
-    again = f"{shlex.join([*words, f'hydra.sweep.dir={sweep.folder}'])} sweep.retry_failed=true"
-    _say(f"{len(bad)} of {len(jobs)} jobs have not finished; to run them again: partoken train {again}")
+    again = shlex.join([*words, f"hydra.sweep.dir={sweep.folder}"])
+    if sweep.search is None:
+        again = f"; to run them again: partoken train {again} sweep.retry_failed=true"
+    elif any(status.status == "interrupted" for _, status in bad):
+        again = f"; to go on with those that were interrupted: partoken train {again}"
+    else:
+        again = ""
+    _say(f"{len(bad)} of {len(jobs)} jobs have not finished{again}")
     return 2
 
 

@@ -29,6 +29,7 @@ __all__ = [
     "find_start",
     "finish_stage",
     "link_finished",
+    "set_aside",
     "settings_of_stages",
     "stage_folder",
     "take_over",
@@ -114,9 +115,19 @@ class SetAside(pl.Callback):
         self.folder = folder
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        summary = self.folder / SUMMARY
-        if trainer.is_global_zero and summary.is_file():
-            summary.replace(self.folder / "previous_summary.json")
+        if trainer.is_global_zero:
+            set_aside(self.folder)
+
+
+def set_aside(folder: Path) -> None:
+    """Renames the summary of an earlier run in a folder, if there is one.
+
+    Arguments:
+        folder: the run folder.
+    """
+    summary = folder / SUMMARY
+    if summary.is_file():
+        summary.replace(folder / "previous_summary.json")
 
 
 def find_start(

@@ -17,9 +17,16 @@ from partoken.errors import UserError
 from partoken.schedule import Plan, StagedPlan
 from partoken.schedule.length import num_devices
 from partoken.system.files import write_json
-from partoken.system.run_status import record_status
+from partoken.system.run_status import read_status, record_status
 from partoken.training.checks import check_before_reading, check_folder, check_plans
-from partoken.training.continuing import find_evaluated, find_start, link_finished, settings_of_stages, take_over
+from partoken.training.continuing import (
+    find_evaluated,
+    find_start,
+    link_finished,
+    set_aside,
+    settings_of_stages,
+    take_over,
+)
 from partoken.training.domain import DataModule
 from partoken.training.endings import Endings
 from partoken.training.loggers import open_loggers
@@ -94,7 +101,10 @@ def carry_out(
     check_folder(settings, folder)
     if not is_main_process():
         return _carry_out(settings, folder, overrides, None, callbacks, Endings(folder))
+    before = read_status(folder)
     with record_status(folder, overrides) as ending:
+        if before.status == "interrupted":
+            set_aside(folder)  # the run was killed while it drew its pictures, so it has not ended
         endings = Endings(folder)
         try:
             return _carry_out(settings, folder, overrides, present, callbacks, endings)

@@ -9,12 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from partoken.cli import main as partoken
 from partoken.config import compose
 from partoken.protein.chains.store import ChainStore
 from partoken.protein.sources.arrays import read_arrays
 from partoken.satellite.flags import translate
+from partoken.sweep.space import dimension
 from tests.protein.structures import pdb_text
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -163,8 +165,13 @@ def _jobs(words: list[str]) -> list[list[str]]:
 
 
 def _values(override: str) -> list[str]:
-    key, _, value = override.partition("=")
-    return [override] if value.startswith("[") else [f"{key}={part}" for part in value.split(",")]
+    parsed = OverridesParser.create().parse_override(override)
+    if parsed.is_discrete_sweep():
+        return [f"{parsed.get_key_element()}={value}" for value in parsed.sweep_string_iterator()]
+    if parsed.is_sweep_override():
+        values = dimension(parsed)
+        return [values.word(end) for end in values.ends()]
+    return [override]
 
 
 def _kinds(log: str) -> set[str]:

@@ -89,3 +89,58 @@ def test_the_metric_is_the_monitor_or_needs_a_direction():
 def test_a_mistake_that_concerns_the_whole_sweep_is_refused(words, message):
     with pytest.raises(UserError, match=message):
         expand(["-m", *words])
+
+
+@pytest.mark.parametrize(
+    ("preset", "keys", "values"),
+    [
+        ("warmup", ["warmup_epochs", "schedule_interval"], [(0, "step"), (0.5, "step"), (1, "step"), (2, "step")]),
+        (
+            "schedule",
+            ["use_cosine_schedule", "schedule_interval"],
+            [(False, "epoch"), (True, "epoch"), (True, "step")],
+        ),
+        ("seeds", ["seed"], [(0,), (1,), (2,), (3,), (4,)]),
+    ],
+)
+def test_a_preset_asks_for_the_jobs_that_answer_its_question(preset, keys, values):
+    jobs = expand(["-m", f"sweep={preset}"]).jobs
+    assert [tuple(job.config["train"][key] for key in keys) for job in jobs] == values
+
+
+def test_keys_that_change_together_are_combined_with_every_other_key():
+    jobs = expand(["-m", "sweep=schedule", "train.seed=1,2", "train.warmup_epochs=2"]).jobs
+    found = [(job.config["train"]["use_cosine_schedule"], job.config["train"]["seed"]) for job in jobs]
+    assert found == [(False, 1), (False, 2), (True, 1), (True, 2), (True, 1), (True, 2)]
+    assert {job.config["train"]["warmup_epochs"] for job in jobs} == {2}
+
+
+def test_a_key_of_the_command_line_wins_over_keys_that_change_together():
+    with pytest.raises(UserError, match=r"jobs 1 .* and 2 .* have the same configuration"):
+        expand(["-m", "sweep=schedule", "train.schedule_interval=step"])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["sweep.variants=3"], r"sweep\.variants=3: must be a list of mappings"),
+        (["sweep=search", "train.lr=1", "train.warmup_epochs=0", "train.weight_decay=0"], "no key has values"),
+        (["sweep=search", "sweep.retry_failed=true"], "has learnt from its failed jobs"),
+        (["sweep=search", "sweep.metric=test_loss", "sweep.direction=min"], "a job that runs has no score of the test"),
+        (["sweep=search", "train.lr=interval(-2,-1)"], r"train\.lr=-2\.0: must be a number above 0"),
+        (["sweep=search", "sweep.variants=[{train.seed: 1}]"], "a search chooses from single keys"),
+        (["train.lr=interval(1,2)"], "search in it with sweep=search"),
+    ],
+    ids=["variants", "no space", "failed jobs", "metric", "values", "variants and search", "interval"],
+)
+def test_a_mistake_in_variants_or_a_search_is_one_message(words, message):
+    with pytest.raises(UserError, match=message):
+        expand(["-m", *words])
+
+
+def test_a_search_has_a_space_and_the_jobs_at_its_ends():
+    sweep = expand(["-m", "sweep=search", "train.weight_decay=0", "train.optimizer=adamw,sgd", "train.seed=4"])
+    assert [item.key for item in sweep.space] == ["train.lr", "train.warmup_epochs", "train.optimizer"]
+    found = [tuple(job.config["train"][key] for key in ("lr", "optimizer", "seed")) for job in sweep.jobs]
+    assert found == [(1e-4, "adamw", 4), (1e-2, "sgd", 4)]
+    assert (sweep.search.trials, sweep.search.pruner) == (20, "median")

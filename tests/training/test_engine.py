@@ -167,6 +167,22 @@ def test_a_resume_of_a_finished_run_says_that_nothing_is_left(tmp_path):
         carry_out(settings(resume_from=str(tmp_path / "checkpoints/last.ckpt")), tmp_path)
 
 
+def test_a_run_that_was_killed_while_it_drew_its_pictures_is_completed(tmp_path):
+    def kill(folder):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(settings(), tmp_path, present=kill)
+    whole = json.loads((tmp_path / "summary.json").read_text())
+    assert read_status(tmp_path).status == "interrupted"
+    summary = carry_out(settings(resume_from=str(tmp_path / "checkpoints/last.ckpt")), tmp_path)
+    assert read_status(tmp_path).status == "finished"
+    for key in ("test", "monitor", "best_epoch", "epochs", "seed"):
+        assert summary[key] == whole[key]
+    assert summary["schedule"]["steps"] == whole["schedule"]["steps"]
+    assert summary["schedule"]["errors"] == []
+
+
 class Endless(torch.utils.data.IterableDataset):
     def __iter__(self):
         while True:
