@@ -128,6 +128,9 @@ def expand(arguments: Sequence[str]) -> Sweep:
     check_number("n_jobs", main.n_jobs, minimum=1, whole=True)
     check_number("sweep.threads", main.sweep.threads, minimum=1, whole=True, optional=True)
     check_flag("sweep.retry_failed", main.sweep.retry_failed)
+    if main.n_jobs > 1 and main.hydra.runtime.choices.get("launcher") == "serial":
+        raise UserError(f"n_jobs={main.n_jobs}: launcher=serial runs one job at a time; add launcher=local")
+    launcher = plain_group(main, "launcher")
     return Sweep(
         folder=Path(main.hydra.sweep.dir),
         jobs=list(_jobs(overrides, config_dir)),
@@ -135,9 +138,9 @@ def expand(arguments: Sequence[str]) -> Sweep:
         metric=metric,
         direction=direction,
         retry_failed=main.sweep.retry_failed,
-        threads=main.sweep.threads,
+        threads=main.sweep.threads or launcher.get("cpus_per_task"),
         n_jobs=main.n_jobs,
-        launcher=plain_group(main, "launcher"),
+        launcher=launcher,
         settings=plain_group(main, "sweep"),
     )
 
@@ -185,6 +188,11 @@ def _job(overrides: list[str], config_dir: str | None) -> Job:
     own = [word for word in overrides if not word.lstrip("+~").startswith(OF_THE_SWEEP)]
     try:
         cfg = compose(overrides, config_dir, with_hydra=True)
+        if cfg.trainer.get("num_nodes") not in (None, 1):
+            raise UserError(
+                f"trainer.num_nodes={cfg.trainer.num_nodes}: a job of a sweep runs on one machine; leave it out, or "
+                "start each run with torchrun or srun"
+            )
     except UserError as error:
         return Job(own, error=str(error))
     return Job(own, _identity(cfg), composed=cfg)

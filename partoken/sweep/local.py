@@ -5,9 +5,11 @@ import os
 import signal
 import sys
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
 
-from partoken.sweep.launcher import Command, Task
-from partoken.system.process import die_with_parent, prepare_process
+from partoken.sweep.launcher import GOOD, Command, Task
+from partoken.system.process import die_with_parent, prepare_process, thread_variables
+from partoken.system.run_status import read_status
 
 __all__ = ["LocalLauncher", "run_task", "use_threads"]
 
@@ -24,10 +26,17 @@ class LocalLauncher:
         command: carries out one run; see `Command`.
         n_jobs: jobs at a time.
         threads: threads of each job.
+        folder: of the sweep; it needs nothing there.
     """
 
-    def __init__(self, command: Command, n_jobs: int, threads: int) -> None:
+    def __init__(self, command: Command, n_jobs: int, threads: int, folder: Path | None = None) -> None:
         self.n_jobs = n_jobs
+        cores = len(os.sched_getaffinity(0))
+        if n_jobs > 1 and n_jobs * threads > cores:
+            print(
+                f"warning: n_jobs={n_jobs} with sweep.threads={threads} share {cores} cores, so each job takes longer",
+                file=sys.stderr,
+            )
         self._command = command
         use_threads(threads)
         prepare_process()
@@ -43,12 +52,17 @@ class LocalLauncher:
         process.start()
         return LocalHandle(process)
 
+    def find(self, folder: Path) -> None:
+        """No job goes on without its sweep."""
+
     def close(self) -> None:
         """The server process ends with this one."""
 
 
 class LocalHandle:
     """A job in a process of this machine."""
+
+    reason = None
 
     def __init__(self, process: ForkServerProcess) -> None:
         self._process = process
@@ -65,8 +79,7 @@ class LocalHandle:
 
 def use_threads(threads: int) -> None:
     """Sets the threads of the processes that this one starts; torch must not have been imported yet."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(threads)
+    os.environ.update(thread_variables(threads))
 
 
 def run_task(task: Task, command: Command, program: str) -> None:
@@ -84,6 +97,8 @@ def run_task(task: Task, command: Command, program: str) -> None:
         os.dup2(output, 1)
         os.dup2(output, 2)
     sys.stdout.flush()
+    if read_status(task.folder).status in GOOD:
+        return  # another process was faster
     if task.own_command:
         os.execv(sys.executable, [sys.executable, "-m", "partoken.cli", "train", *task.arguments])
     sys.argv[:] = [program, *task.arguments]

@@ -12,13 +12,12 @@ from typing import Protocol
 from partoken.config import instantiate
 from partoken.errors import UserError
 from partoken.sweep.expand import Sweep, expand
-from partoken.sweep.launcher import Command, Handle, Launcher, Task
+from partoken.sweep.launcher import GOOD, Command, Handle, Launcher, Task, quote, resume_override
 from partoken.sweep.record import Numbered, Record, reconcile
 from partoken.system.run_status import ENDED, RunStatus, read_status, write_status
 
 __all__ = ["Queue", "run_sweep"]
 
-GOOD = ("finished", "pruned")
 POLL_SECONDS = 0.1
 
 
@@ -94,11 +93,16 @@ def run_sweep(arguments: Sequence[str], command: Command) -> int:
 def _carry_out(sweep: Sweep, queue: Queue, record: Record, command: Command) -> int:
     """Starts jobs until none is missing, and waits for them; returns 0, or 130 or 143 after a signal."""
     launcher: Launcher = instantiate(
-        sweep.launcher, "launcher", command=command, n_jobs=sweep.n_jobs, threads=record.threads
+        sweep.launcher,
+        "launcher",
+        command=command,
+        n_jobs=sweep.n_jobs,
+        threads=record.threads,
+        folder=sweep.folder.resolve(),
     )
     titles = Titles(record.jobs)
-    running: dict[Handle, Numbered] = {}
-    ended, total, began = 0, len(queue), time.monotonic()
+    running = _find_running(launcher, record.jobs)
+    ended, total, began = 0, len(queue) + len(running), time.monotonic()
     previous = signal.signal(signal.SIGTERM, _exit_on_signal)
     try:
         while True:
@@ -118,7 +122,7 @@ def _carry_out(sweep: Sweep, queue: Queue, record: Record, command: Command) -> 
                     continue
                 del running[handle]
                 ended += 1
-                status = _conclude_job(job, code)
+                status = _conclude_job(job, code, handle.reason)
                 queue.ended(job, status)
                 _say_how_it_ended(job, status, _remaining(began, ended, total))
     except (KeyboardInterrupt, SystemExit) as stopped:
@@ -132,6 +136,16 @@ def _carry_out(sweep: Sweep, queue: Queue, record: Record, command: Command) -> 
         _stop(running)
         launcher.close()
         signal.signal(signal.SIGTERM, previous)
+
+
+def _find_running(launcher: Launcher, jobs: Sequence[Numbered]) -> dict[Handle, Numbered]:
+    """Returns the jobs that an earlier process of the sweep has started and that train now."""
+    running: dict[Handle, Numbered] = {}
+    for job in jobs:
+        if read_status(job.folder).status == "running" and (handle := launcher.find(job.folder)) is not None:
+            _say(f"job {job.number} runs since the sweep was started before")
+            running[handle] = job
+    return running
 
 
 class Titles:
@@ -157,16 +171,20 @@ def _start(launcher: Launcher, sweep: Sweep, job: Numbered, titles: Titles) -> H
         write_status(job.folder, status)
         _say_how_it_ended(job, status, "")
         return None
-    if read_status(job.folder).status == "running":
-        _say(f"job {job.number} runs in another process")
+    before = read_status(job.folder).status
+    if before in ("running", *GOOD):
+        _say(f"job {job.number} {'runs' if before == 'running' else 'was run'} in another process")
         return None
+    if (found := launcher.find(job.folder)) is not None:
+        _say(f"job {job.number} waits since the sweep was started before")
+        return found
     job.folder.mkdir(parents=True, exist_ok=True)
-    resumed = _resume(job)
+    resumed = resume_override(job.folder)
     _say(f"job {job.number} {'goes on' if resumed else 'starts'}: {titles(job)}")
     arguments = [
         *sweep.options,
         *job.overrides,
-        f"hydra.run.dir={_quote(str(job.folder))}",
+        f"hydra.run.dir={quote(str(job.folder))}",
         f"hydra.job.num={job.number}",
         "hydra.sweeper.params=null",  # a preset's values are for the sweep
         *resumed,
@@ -176,26 +194,14 @@ def _start(launcher: Launcher, sweep: Sweep, job: Numbered, titles: Titles) -> H
     return launcher.start(Task(job.number, arguments, job.folder, launcher.n_jobs > 1, many))
 
 
-def _resume(job: Numbered) -> list[str]:
-    """Returns the override with which a half-finished job goes on."""
-    checkpoint = job.folder / "checkpoints" / "last.ckpt"
-    if read_status(job.folder).status != "interrupted" or not checkpoint.is_file():
-        return []
-    return [f"train.resume_from={_quote(str(checkpoint))}"]
+def _conclude_job(job: Numbered, code: int, known: str | None) -> RunStatus:
+    """Returns the status of a job whose process has ended, and writes it if the process could not.
 
-
-def _quote(text: str) -> str:
-    """Returns a text as a value in Hydra's grammar.
-
-    >>> print(_quote("it's here/a=b"))
-    'it\\'s here/a=b'
+    Arguments:
+        job: the job.
+        code: its exit status, negative for a signal.
+        known: the reason that the launcher knows, if any.
     """
-    escaped = text.replace("'", "\\'")
-    return f"'{escaped}'"
-
-
-def _conclude_job(job: Numbered, code: int) -> RunStatus:
-    """Returns the status of a job whose process has ended, and writes it if the process could not."""
     status = read_status(job.folder)
     if status.status == "running":
         return status  # another process was faster
@@ -205,11 +211,11 @@ def _conclude_job(job: Numbered, code: int) -> RunStatus:
         name = signal.Signals(-code).name
         status = RunStatus(
             status="interrupted",
-            reason=f"killed by {name}; if nobody did it, memory may have run out",
+            reason=known or f"killed by {name}; if nobody did it, memory may have run out",
             overrides=list(job.overrides),
         )
     elif status.status != "interrupted" or code == 0:
-        reason = status.reason or f"ended with exit status {code}; see run.log in its folder"
+        reason = known or status.reason or f"ended with exit status {code}; see run.log in its folder"
         status = RunStatus(status="failed", reason=reason, overrides=list(job.overrides))
     write_status(job.folder, status)
     return status

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 
-__all__ = ["die_with_parent", "discard_output", "prepare_process"]
+__all__ = ["die_with_parent", "discard_output", "prepare_process", "thread_variables"]
 
 _MALLOPT = {
     "MALLOC_ARENA_MAX": (-8, 1),
@@ -46,6 +46,11 @@ def prepare_process() -> None:
     for variable, (option, value) in _MALLOPT.items():
         if variable not in os.environ:
             mallopt(option, value)
+
+
+def thread_variables(threads: int) -> dict[str, str]:
+    """Returns the environment variables that set the threads of a process, if they are set before it imports torch."""
+    return {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
 
 def die_with_parent() -> None:
