@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Smoke test: trains the main job twice on a few chains, once at a constant rate and once with warm-up and cosine.
-# Compares every applied learning rate with the formula, which awk computes here without the package.
+# Compares every applied learning rate with the formula, which awk computes here without the package. Then runs both as
+# a sweep, starts the sweep again, and compares its table with the runs.
 #   bash test_cosine_scheduler.sh        uses `python`, or .venv/bin/python if `python` has no partoken package
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -18,12 +19,13 @@ command -v "$python" >/dev/null || python=.venv/bin/python
 runs=$(mktemp -d)
 trap 'rm -rf "$runs"' EXIT
 
+keys=(train.epochs=$epochs train.lr=$lr train.batch_size=4 train.schedule_interval=epoch train.num_workers=0
+  model.max_clusters=5 model.codebook_size=64 data.limit=24 train.warmup_epochs=$warmup train.min_lr=0)
+
 train() { # NAME OVERRIDE...: runs the main job in $runs/NAME and checks that the run folder is complete
   local name=$1 file; shift
   echo "training: $name"
-  "$python" run_partoken.py hydra.run.dir="$runs/$name" train.epochs=$epochs train.lr=$lr train.batch_size=4 \
-    train.schedule_interval=epoch train.num_workers=0 model.max_clusters=5 model.codebook_size=64 \
-    data.limit=24 "$@" >"$runs/$name.log" 2>&1 || { tail -n 30 "$runs/$name.log" >&2; fail "the $name run ended with an error"; }
+  "$python" run_partoken.py hydra.run.dir="$runs/$name" "${keys[@]}" "$@" >"$runs/$name.log" 2>&1 || { tail -n 30 "$runs/$name.log" >&2; fail "the $name run ended with an error"; }
   for file in checkpoints/best.ckpt checkpoints/last.ckpt lr.csv metrics.csv summary.json run.log .hydra/config.yaml \
     plots/learning_rate.png plots/losses.png plots/confusion_matrix.png; do
     [ -s "$runs/$name/$file" ] || fail "the $name run left no $file"
@@ -53,6 +55,24 @@ check() { # NAME COSINE(0|1): compares every row of lr.csv with the formula
 
 train constant train.use_cosine_schedule=false
 check constant 0
-train cosine train.use_cosine_schedule=true train.warmup_epochs=$warmup train.min_lr=0
+train cosine train.use_cosine_schedule=true
 check cosine 1
-echo "PASSED: every applied learning rate follows the formula"
+
+sweep() { # runs both as the jobs of a sweep, or what is missing of them
+  "$python" run_partoken.py -m hydra.sweep.dir="$runs/sweep" "${keys[@]}" train.use_cosine_schedule=false,true \
+    >"$runs/sweep.log" 2>&1 || { tail -n 30 "$runs/sweep.log" >&2; fail "the sweep ended with an error"; }
+}
+
+echo "training: both as a sweep"
+sweep
+table=$runs/sweep/sweep.csv
+[ "$(wc -l <"$table")" -eq 3 ] || fail "sweep.csv has not one row for each of the two jobs"
+[ "$(grep -c finished "$table")" -eq 2 ] || fail "sweep.csv does not have two finished jobs"
+cmp "$runs/constant/lr.csv" "$runs/sweep/0/lr.csv" || fail "job 0 is not the constant run"
+cmp "$runs/cosine/lr.csv" "$runs/sweep/1/lr.csv" || fail "job 1 is not the cosine run"
+rm -r "$runs/sweep/0"
+before=$(stat -c %Y%i "$runs/sweep/1/summary.json")
+sweep
+cmp "$runs/constant/lr.csv" "$runs/sweep/0/lr.csv" || fail "the missing job was not run again"
+[ "$before" = "$(stat -c %Y%i "$runs/sweep/1/summary.json")" ] || fail "a finished job was run again"
+echo "PASSED: every applied learning rate follows the formula, and a sweep runs what is missing"

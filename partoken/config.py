@@ -217,6 +217,17 @@ def _compose(
         GlobalHydra.instance().clear()
 
 
+def _defaults_of(overrides: Sequence[str], config_dir: str | os.PathLike[str] | None) -> DictConfig:
+    """Returns the defaults of the options that overrides choose."""
+    return _compose_defaults(tuple(_defaults(overrides)), None if config_dir is None else os.fspath(config_dir))
+
+
+@functools.cache
+def _compose_defaults(choices: tuple[str, ...], config_dir: str | None) -> DictConfig:
+    """Composes defaults once, because a sweep checks all its jobs against them."""
+    return _compose(choices, config_dir)
+
+
 def _open_stages(words: Sequence[str], config_dir: str | os.PathLike[str] | None) -> list[str]:
     """Lets overrides set keys of a known stage that its file does not list; `TrainSettings` checks these keys.
 
@@ -227,7 +238,7 @@ def _open_stages(words: Sequence[str], config_dir: str | os.PathLike[str] | None
     if not any(STAGE_OVERRIDE.match(word) for word in words):
         return list(words)
     try:
-        stages = _compose(_defaults(words), config_dir).train.stages or {}
+        stages = _defaults_of(words, config_dir).train.stages or {}
     except (HydraException, OmegaConfBaseException):
         return list(words)  # the error is explained where the whole configuration is composed
     known = [match and match.group(1) in stages for match in map(STAGE_OVERRIDE.match, words)]
@@ -291,7 +302,7 @@ def _group_leaves(cfg: DictConfig, group: str) -> dict[str, Any]:
 def _check(cfg: DictConfig, overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None) -> None:
     if cfg.get("trainer") is not None:
         check_trainer_keys(map(str, cfg.trainer))
-    defaults = _compose(_defaults(overrides), config_dir)
+    defaults = _defaults_of(overrides, config_dir)
     for group in (*TYPED_GROUPS, "train"):
         known = _known_leaves(defaults, group)
         for path, value in _group_leaves(cfg, group).items():
@@ -328,7 +339,7 @@ def _explain(error: BaseException, overrides: Sequence[str], config_dir: str | o
     text = str(error)
     if unknown := re.search(r"Could not override '([^']+)'", text):
         key = unknown.group(1)
-        defaults = OmegaConf.to_container(_compose(_defaults(overrides), config_dir), resolve=False)
+        defaults = OmegaConf.to_container(_defaults_of(overrides, config_dir), resolve=False)
         assert isinstance(defaults, dict)
         known = [path for path, _ in _leaves({str(name): value for name, value in defaults.items()})]
         return f"{key} is not a key of the configuration.{did_you_mean(key, known)}"

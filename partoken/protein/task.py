@@ -22,7 +22,7 @@ from partoken.protein.model.codebook import Codebook
 from partoken.protein.model.head import Standardise
 from partoken.protein.model.partoken import ParToken, ParTokenOutput
 from partoken.protein.model.settings import split_settings
-from partoken.training.module import ScheduledModule
+from partoken.training.module import ScheduledModule, metric_names
 from partoken.training.stages import is_under
 
 __all__ = ["CALIBRATION_CHAINS", "ParTokenTask"]
@@ -52,6 +52,13 @@ class ParTokenTask(ScheduledModule):
     predict_module = "partoken.protein.predict"
     unit = "residues"
     epoch_line = ("train_loss", "val_loss", "val_accuracy", "val_macro_f1")
+    metrics = (
+        *metric_names(
+            ["accuracy", "balanced_accuracy", "fmax", "loss", "macro_f1"],
+            ["loss", "task", "summary", "vq", "entropy", "coverage"],
+        ),
+        "val_used_codes",
+    )
 
     def __init__(
         self,

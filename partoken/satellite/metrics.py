@@ -7,11 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["BANDS", "DATA_RANGES", "ImageScores", "ndvi", "spectral_angle", "structural_similarity"]
+__all__ = ["BANDS", "DATA_RANGES", "SCORES", "ImageScores", "ndvi", "spectral_angle", "structural_similarity"]
 
 BANDS = ("b2", "b3", "b4", "b8")
 DATA_RANGES = (1.0, 0.3)
 """Data ranges for which PSNR and SSIM are given: a PSNR for 1 is 10.46 dB above the one for 0.3."""
+SCORES = ("psnr", "ssim", "psnr_03", "ssim_03", "mae", "angle", "ndvi_error")
+"""Names of the scores of a tile."""
 WINDOW = 11
 SIGMA = 1.5
 SMALLEST_ERROR = 1e-12

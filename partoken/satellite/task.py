@@ -13,6 +13,7 @@ from partoken.errors import UserError
 from partoken.satellite import losses
 from partoken.satellite.baselines import BASELINES, SCALES, predict_baseline
 from partoken.satellite.evaluation import Scoreboard, band_facts
+from partoken.satellite.metrics import SCORES
 from partoken.satellite.model.discriminator import PatchDiscriminator
 from partoken.satellite.model.refiner import Refiner, TwoStages
 from partoken.satellite.model.saved import load_translator
@@ -20,7 +21,7 @@ from partoken.satellite.model.settings import split_stage1, split_stage2
 from partoken.satellite.model.translator import Translator, full_precision
 from partoken.satellite.pictures import ShownTiles
 from partoken.satellite.tiles.batch import TileBatch
-from partoken.training.module import ScheduledModule
+from partoken.training.module import ScheduledModule, metric_names
 
 __all__ = ["Stage1Task", "Stage2Task"]
 
@@ -177,6 +178,8 @@ class Stage1Task(TileTask):
         UserError: a key of `model` is unknown, its value is not allowed, or the backbone cannot be created.
     """
 
+    metrics = metric_names([*SCORES, "loss"], ["loss", "l1", "l2", "ssim", "edges", "angle"])
+
     def __init__(self, *, train: Mapping[str, Any], data: Mapping[str, Any], **model: Any) -> None:
         super().__init__(train, data)
         self.save_hyperparameters()
@@ -238,6 +241,11 @@ class Stage2Task(TileTask):
     Raises:
         UserError: a key of `model` is unknown, its value is not allowed, or there is no stage 1.
     """
+
+    metrics = metric_names(
+        [*SCORES, "loss"],
+        ["loss", "l1", "l2", "ssim", "ndvi", "evi", "angle", "identity", "edges", "adversarial", "discriminator"],
+    )
 
     def __init__(
         self,

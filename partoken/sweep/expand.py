@@ -146,10 +146,13 @@ def expand(arguments: Sequence[str]) -> Sweep:
 
 
 def _parse(words: Sequence[str]) -> list[Override]:
-    try:
-        parsed: list[Override] = OverridesParser.create().parse_overrides(list(words))
-    except HydraException as error:
-        raise UserError(str(error).splitlines()[0]) from None
+    parser = OverridesParser.create()
+    parsed = []
+    for word in words:
+        try:
+            parsed.append(parser.parse_override(word))
+        except HydraException as error:
+            raise UserError(f"{word}: not in Hydra's grammar of overrides ({str(error).splitlines()[0]})") from None
     return parsed
 
 

@@ -3,7 +3,9 @@
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
+import threading
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from partoken.sweep.launcher import GOOD, Command, Task
 from partoken.system.process import die_with_parent, prepare_process, thread_variables
 from partoken.system.run_status import read_status
 
-__all__ = ["LocalLauncher", "run_task", "use_threads"]
+__all__ = ["LocalLauncher", "job_server", "run_task", "use_threads"]
 
 PRELOADED = ["partoken.training.engine", "partoken.report", "partoken.sweep.local"]
 """Modules that are imported once for all jobs; torch takes seconds."""
@@ -39,11 +41,7 @@ class LocalLauncher:
             )
         self._command = command
         use_threads(threads)
-        prepare_process()
-        context = multiprocessing.get_context("forkserver")
-        assert isinstance(context, ForkServerContext)
-        context.set_forkserver_preload(PRELOADED)
-        self._context = context
+        self._context = job_server()
 
     def start(self, task: Task) -> "LocalHandle":
         process = self._context.Process(
@@ -77,6 +75,15 @@ class LocalHandle:
         self._process.kill()
 
 
+def job_server() -> ForkServerContext:
+    """Returns what forks processes from a server process that has imported torch; the server starts when needed."""
+    prepare_process()
+    context = multiprocessing.get_context("forkserver")
+    assert isinstance(context, ForkServerContext)
+    context.set_forkserver_preload(PRELOADED)
+    return context
+
+
 def use_threads(threads: int) -> None:
     """Sets the threads of the processes that this one starts; torch must not have been imported yet."""
     os.environ.update(thread_variables(threads))
@@ -90,7 +97,7 @@ def run_task(task: Task, command: Command, program: str) -> None:
         command: carries out one run.
         program: the command that the user has typed, for messages.
     """
-    die_with_parent()
+    threading.Thread(target=_end_with_sweep, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep asks its jobs to end
     if task.quiet:
         output = os.open(task.folder / "output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -100,6 +107,25 @@ def run_task(task: Task, command: Command, program: str) -> None:
     if read_status(task.folder).status in GOOD:
         return  # another process was faster
     if task.own_command:
-        os.execv(sys.executable, [sys.executable, "-m", "partoken.cli", "train", *task.arguments])
+        sys.exit(_run_command([sys.executable, "-m", "partoken.cli", "train", *task.arguments]))
     sys.argv[:] = [program, *task.arguments]
     sys.exit(command(task.arguments))
+
+
+def _end_with_sweep() -> None:
+    """Kills this process as soon as the process of the sweep has ended, also if it was killed.
+
+    The system could only watch the server process, and that one lives until its last job has ended.
+    """
+    sweep = multiprocessing.parent_process()
+    if sweep is not None:
+        sweep.join()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _run_command(words: list[str]) -> int:
+    """Runs a command that ends with this process; returns its exit status."""
+    process = subprocess.Popen(words, preexec_fn=die_with_parent)
+    signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+    code = process.wait()
+    return code if code >= 0 else 128 - code

@@ -12,7 +12,7 @@ from partoken.sweep.expand import Job, Sweep
 from partoken.system.files import write_json
 from partoken.system.locks import file_lock
 
-__all__ = ["FILE", "Numbered", "Record", "changes", "leaves", "read_jobs", "reconcile"]
+__all__ = ["FILE", "Numbered", "Record", "changes", "job_threads", "leaves", "read_jobs", "reconcile"]
 
 FILE = "sweep.json"
 LOCK = ".sweep.lock"
@@ -77,7 +77,7 @@ def reconcile(sweep: Sweep) -> Record:
                 }
             )
         _check_folders(content)
-        threads = _threads(sweep, before.get("threads"))
+        threads = _threads(sweep, before)
         head = {"version": VERSION, "metric": sweep.metric, "direction": sweep.direction, "threads": threads}
         write_json(sweep.folder / FILE, {**head, "jobs": content})
     return Record(threads, [_numbered(sweep.folder, job) for job in content])
@@ -90,6 +90,18 @@ def read_jobs(folder: Path) -> list[Numbered]:
         UserError: `sweep.json` cannot be read.
     """
     return [_numbered(folder, job) for job in _read(folder)["jobs"]]
+
+
+def job_threads(sweep: Sweep) -> int:
+    """Returns the threads of a job: as before, as asked for, or the share of the cores.
+
+    Arguments:
+        sweep: what the command line asks for.
+
+    Raises:
+        UserError: other threads are asked for than before.
+    """
+    return _threads(sweep, _read(sweep.folder))
 
 
 def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -136,7 +148,11 @@ def _match(sweep: Sweep, recorded: Sequence[Mapping[str, Any]]) -> tuple[list[di
     for old in recorded:
         job = wanted.pop(_identity(old), None)
         if job is None:
-            raise UserError(_explain(sweep, old, list(wanted.values())))
+            raise UserError(
+                f"{sweep.folder}: job {old['number']} ({' '.join(old['overrides'])}) was part of this sweep and is not "
+                f"now{_difference(old, list(wanted.values()) or sweep.jobs)}; "
+                "ask for all jobs as before, add values, or choose another hydra.sweep.dir"
+            )
         content.append({**old, "overrides": list(job.overrides)})
     return content, list(wanted.values())
 
@@ -145,16 +161,14 @@ def _identity(old: Mapping[str, Any]) -> str:
     return Job(old["overrides"], old["config"]).identity
 
 
-def _explain(sweep: Sweep, old: Mapping[str, Any], candidates: Sequence[Job]) -> str:
+def _difference(old: Mapping[str, Any], candidates: Sequence[Job]) -> str:
     """Says what differs between a recorded job and the most similar one that is asked for."""
-    name = f"{sweep.folder}: job {old['number']} ({' '.join(old['overrides'])}) was part of this sweep and is not now"
-    differing = min((changes(old["config"], job.config) for job in candidates or sweep.jobs), key=len, default=[])
-    listed = f": {'; '.join(differing[:5])}" if differing else ""
-    return f"{name}{listed}; ask for all jobs as before, add values, or choose another hydra.sweep.dir"
+    differing = min((changes(old["config"], job.config) for job in candidates), key=len, default=[])
+    return f": {'; '.join(differing[:5])}" if differing else ""
 
 
-def _threads(sweep: Sweep, before: int | None) -> int:
-    """Returns the threads of a job: as before, as asked for, or the share of the cores."""
+def _threads(sweep: Sweep, recorded: Mapping[str, Any]) -> int:
+    before: int | None = recorded.get("threads")
     if before is not None and sweep.threads not in (None, before):
         raise UserError(
             f"sweep.threads={sweep.threads}: the jobs in {sweep.folder} have {before} threads, on which their results "

@@ -11,9 +11,11 @@ from typing import Protocol
 
 from partoken.config import instantiate
 from partoken.errors import UserError
+from partoken.sweep.checking import check_jobs
 from partoken.sweep.expand import Sweep, expand
 from partoken.sweep.launcher import GOOD, Command, Handle, Launcher, Task, quote, resume_override
-from partoken.sweep.record import Numbered, Record, reconcile
+from partoken.sweep.local import use_threads
+from partoken.sweep.record import Numbered, Record, job_threads, reconcile
 from partoken.system.run_status import ENDED, RunStatus, read_status, write_status
 
 __all__ = ["Queue", "run_sweep"]
@@ -74,6 +76,8 @@ def run_sweep(arguments: Sequence[str], command: Command) -> int:
     """
     try:
         sweep = expand(arguments)
+        use_threads(job_threads(sweep))  # before the server of the jobs imports torch
+        sweep = check_jobs(sweep)
         record = reconcile(sweep)
         queue = Listed(record.jobs, sweep.retry_failed)
         _say_what_runs(sweep, record, len(queue))

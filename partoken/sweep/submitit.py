@@ -92,7 +92,7 @@ class SubmititLauncher:
                 "name": "partoken",
                 "timeout_min": timeout_min,
                 "cpus_per_task": cpus_per_task or threads,
-                "gpus_per_node": gpus,
+                "gpus_per_node": gpus or None,
                 "mem_gb": mem_gb,
             },
             {"partition": partition, **(slurm or {}), **({"setup": list(setup)} if setup else {})},

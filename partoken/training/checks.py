@@ -8,10 +8,11 @@ from partoken.schedule import Plan, RunLength, StagedPlan, plan_run
 from partoken.schedule.length import accumulated_batches, num_devices
 from partoken.schedule.stages import needs_batches
 from partoken.training.module import ScheduledModule
+from partoken.training.objective import check_metric
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import TrainStage, find_target, named
 
-__all__ = ["check_before_reading", "check_plans"]
+__all__ = ["check_before_reading", "check_plans", "task_metrics"]
 
 
 def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> None:
@@ -28,7 +29,27 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> Non
     check_trainer_keys(trainer)
     check_plans(train, trainer, batches=None)
     for stage in train.run_stages():
-        _check_model(stage, train, stage.groups(groups)["model"])
+        group = stage.groups(groups)["model"]
+        kind = _task_class(group)
+        if kind is not None:
+            known = kind.metrics if not groups.get("callbacks") else ()  # a callback may log a metric
+            check_metric(stage.settings.key("monitor"), stage.settings.monitor, known)
+            _check_model(stage, train, group, kind)
+
+
+def task_metrics(train: TrainSettings, groups: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the metrics that the tasks of a run log, and those of every run; () if a task does not list its own.
+
+    Arguments:
+        train: the train settings.
+        groups: of the configuration, plain.
+    """
+    kinds = [_task_class(stage.groups(groups)["model"]) for stage in train.run_stages()]
+    listed = [kind.metrics if kind is not None else () for kind in kinds]
+    if not all(listed):
+        return ()
+    units = [f"{kind.unit}_per_second" for kind in kinds if kind is not None]
+    return tuple(dict.fromkeys([*(name for names in listed for name in names), *units, "seconds"]))
 
 
 def check_plans(
@@ -63,11 +84,10 @@ def check_plans(
     return plans[0]
 
 
-def _check_model(stage: TrainStage[TrainSettings], train: TrainSettings, group: Mapping[str, Any]) -> None:
+def _check_model(
+    stage: TrainStage[TrainSettings], train: TrainSettings, group: Mapping[str, Any], kind: type[ScheduledModule]
+) -> None:
     """Checks a stage against the outline of its model, if its task has one."""
-    kind = _task_class(group)
-    if kind is None:
-        return
     keys = {key: value for key, value in group.items() if key != "_target_"}
     with named(stage):
         outline = kind.outline(train=train.plain(), **keys)

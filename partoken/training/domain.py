@@ -74,7 +74,8 @@ class Task(Protocol):
     """What `batch_units` counts, in the plural: the run reports its speed in it."""
     epoch_line: tuple[str, ...]
     """Names of the metrics that are logged on one line after each epoch and drawn in the loss plot."""
-
+    metrics: tuple[str, ...]
+    """Names of all metrics that the task may log, so that a misspelt `train.monitor` is refused; (): not checked."""
     loss_weights: dict[str, float]
     """Weights of the terms of the loss, by name; a stage may move them from batch to batch (`ramp_epochs`)."""
 

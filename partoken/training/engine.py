@@ -23,6 +23,7 @@ from partoken.training.continuing import find_start, settings_of_stages, take_ov
 from partoken.training.domain import DataModule
 from partoken.training.endings import Endings
 from partoken.training.loggers import open_loggers
+from partoken.training.objective import objective
 from partoken.training.recorders import whole_run
 from partoken.training.settings import TrainSettings
 from partoken.training.stage_run import StageRun
@@ -30,13 +31,9 @@ from partoken.training.stages import ONLY_STAGE, Position
 from partoken.training.summary import finite, versions
 from partoken.training.trainer import is_main_process, quiet_lightning
 
-__all__ = ["Outcome", "carry_out", "check_outcome", "objective", "run"]
+__all__ = ["Outcome", "carry_out", "check_outcome", "run"]
 
 log = logging.getLogger(__name__)
-
-WORST = 1e9
-"""Objective, in size, of a run without a finite monitor: a NaN would end a whole sweep."""
-
 
 Present = Callable[[Path], object]
 """Draws the pictures of a finished run folder."""
@@ -61,20 +58,9 @@ def run(cfg: DictConfig, present: Present | None = None) -> Outcome:
     assert isinstance(settings, dict)
     groups = {str(name): group for name, group in settings.items()}
     summary = carry_out(groups, folder, overrides=list(job.overrides.task), present=present)
-    best = objective(summary, groups["train"]["monitor_mode"])
-    return Outcome(folder, summary, best)
-
-
-def objective(summary: Mapping[str, Any], mode: str) -> float:
-    """Returns the best monitored value; a run without a finite one counts as the worst.
-
-    >>> objective({"monitor": {"best": None}}, "max")
-    -1000000000.0
-    """
-    best: float | None = summary["monitor"]["best"]
-    if best is not None:
-        return best
-    return WORST if mode == "min" else -WORST
+    chosen, train = groups.get("sweep") or {}, groups["train"]
+    metric, direction = chosen.get("metric") or train["monitor"], chosen.get("direction") or train["monitor_mode"]
+    return Outcome(folder, summary, objective(folder, metric, direction))
 
 
 def carry_out(

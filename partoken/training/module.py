@@ -17,7 +17,7 @@ from partoken.training.optim import ScheduledOptimizer, build_optimizer, build_s
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import ONLY_STAGE, TrainStage, is_under
 
-__all__ = ["ManualSteps", "ScheduledModule", "run_length", "scheduled_module"]
+__all__ = ["ManualSteps", "ScheduledModule", "metric_names", "run_length", "scheduled_module"]
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +62,9 @@ class ScheduledModule(pl.LightningModule):
 
     unit = "batches"
     epoch_line: tuple[str, ...] = ("train_loss", "val_loss")
+    metrics: tuple[str, ...] = ()
+    """All metrics that the task may log, by which `train.monitor` and `sweep.metric` are checked before training; ():
+    they are not checked."""
 
     def __init__(self, train: Mapping[str, Any]) -> None:
         super().__init__()
@@ -325,6 +328,20 @@ class ScheduledModule(pl.LightningModule):
         tensors = [f"{name}: {saved.get(name)} there, {own.get(name)} here" for name in differing[:3]]
         reasons = "; ".join(settings[:5] or tensors)
         raise UserError(f"the checkpoint is of another model, {len(differing)} of its tensors do not fit: {reasons}")
+
+
+def metric_names(evaluated: Sequence[str], training: Sequence[str]) -> tuple[str, ...]:
+    """Returns the names of metrics as they are logged.
+
+    Arguments:
+        evaluated: scores of the validation and of the test.
+        training: terms of the training loss.
+
+    >>> metric_names(["accuracy"], ["loss"])
+    ('val_accuracy', 'test_accuracy', 'train_loss')
+    """
+    scores = [f"{split}_{name}" for split in ("val", "test") for name in evaluated]
+    return (*scores, *(f"train_{name}" for name in training))
 
 
 def scheduled_module(module: pl.LightningModule) -> ScheduledModule:

@@ -11,7 +11,7 @@ from partoken.report import present
 from partoken.schedule import RunLength
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.tables import read_table
-from partoken.training.engine import carry_out, check_outcome, objective
+from partoken.training.engine import carry_out, check_outcome
 from tests.training.runs import settings
 
 
@@ -49,11 +49,6 @@ def test_the_same_seed_gives_the_same_numbers(tmp_path):
 def test_the_last_checkpoint_is_of_the_last_epoch_even_when_the_monitor_got_worse(tmp_path):
     carry_out(settings(epochs=5), tmp_path)
     assert read_checkpoint(tmp_path / "checkpoints/last.ckpt")["epoch"] == 4
-
-
-def test_a_run_without_a_finite_monitor_has_a_finite_objective():
-    assert objective({"monitor": {"best": None}}, "min") == 1e9
-    assert objective({"monitor": {"best": None}}, "max") == -1e9
 
 
 def test_early_stopping_ends_the_run_and_is_no_error(tmp_path):

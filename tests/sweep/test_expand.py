@@ -1,0 +1,101 @@
+"""From the command line of a sweep to its jobs."""
+
+import pytest
+
+from partoken.errors import UserError
+from partoken.sweep.expand import expand, is_sweep
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["-m", "train.lr=1,2"], True),
+        (["train.lr=1", "--multirun"], True),
+        (["hydra.mode=MULTIRUN", "train.lr=1,2"], True),
+        (["train.lr=1"], False),
+        (["-m", "--cfg", "job"], False),
+        (["-m", "--help"], False),
+        (["--config-dir", "mine", "train.lr=1"], False),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_command_line_runs_a_sweep_or_not(words, expected):
+    assert is_sweep(words) == expected
+
+
+def test_the_jobs_are_the_product_of_the_values_and_the_last_key_moves_first():
+    jobs = expand(["-m", "train.lr=0.1,0.2", "train.epochs=7", "train.seed=range(1,4)"]).jobs
+    found = [(job.config["train"]["lr"], job.config["train"]["seed"]) for job in jobs]
+    assert found == [(0.1, 1), (0.1, 2), (0.1, 3), (0.2, 1), (0.2, 2), (0.2, 3)]
+    assert {job.config["train"]["epochs"] for job in jobs} == {7}
+
+
+def test_a_preset_brings_values_and_the_command_line_wins():
+    jobs = expand(["-m", "sweep=lr", "train.lr=0.5"]).jobs
+    assert [job.config["train"]["use_cosine_schedule"] for job in jobs] == [True, False]
+    assert {job.config["train"]["lr"] for job in jobs} == {0.5}
+
+
+def test_groups_can_be_swept():
+    jobs = expand(["-m", "data=embedded,synthetic"]).jobs
+    assert [job.config["data"]["_target_"].rsplit(".")[-1] for job in jobs] == ["embedded", "synthetic"]
+
+
+def test_a_job_that_cannot_be_composed_keeps_its_place_with_the_reason():
+    jobs = expand(["-m", "train.lr=0.1,-1,0.2"]).jobs
+    assert [job.error is None for job in jobs] == [True, False, True]
+    assert "train.lr=-1: must be a number above 0" in jobs[1].error
+
+
+def test_the_configuration_of_a_job_leaves_out_what_changes_no_number():
+    other = ["logger=tensorboard", "launcher=local", "n_jobs=2"]
+    one, two = (expand(["-m", "train.seed=1", *extra]).jobs[0] for extra in ([], other))
+    assert one.config == two.config
+    assert expand(["-m", "train.seed=1", "train.batch_size=3"]).jobs[0].config != one.config
+
+
+def test_a_job_has_as_many_threads_as_cores_if_only_these_are_given():
+    words = ["-m", "train.seed=1", "launcher=submitit", "launcher.cpus_per_task=4"]
+    assert expand(words).threads == 4
+    assert expand([*words, "sweep.threads=3"]).threads == 3
+    assert expand(["-m", "train.seed=1"]).threads is None
+
+
+def test_the_folder_of_a_job_follows_hydras_pattern():
+    job = expand(["-m", "train.seed=3", "hydra.sweep.subdir='job-${hydra.job.num}'"]).jobs[0]
+    assert job.subfolder(12) == "job-12"
+    named = expand(["-m", "train.seed=3", "hydra.sweep.subdir='${hydra.job.override_dirname}'"]).jobs[0]
+    assert "train.seed=3" in named.subfolder(0)
+
+
+def test_the_metric_is_the_monitor_or_needs_a_direction():
+    sweep = expand(["-m", "train.seed=1,2", "train.monitor=val_loss", "train.monitor_mode=min"])
+    assert (sweep.metric, sweep.direction) == ("val_loss", "min")
+    sweep = expand(["-m", "train.seed=1,2", "sweep.metric=test_accuracy", "sweep.direction=max"])
+    assert (sweep.metric, sweep.direction) == ("test_accuracy", "max")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train.epoch=3,4"], r"train\.epoch is not a key.*train\.epochs"),
+        (["train.lr=-1,-2"], r"train\.lr=-1"),
+        (["train.lr=1,"], "train.lr=1,: "),
+        (["train.lr=0.1,1e-1"], "jobs 0 .* and 1 .* have the same configuration"),
+        (["train.lr=interval(1,2)"], "sweep=search"),
+        (["hydra/launcher=joblib", "train.lr=1,2"], "launcher=local"),
+        (["sweep.metric=test_accuracy", "train.lr=1,2"], r"sweep\.direction=max or"),
+        (["sweep.direction=up", "train.lr=1,2"], r"sweep\.direction"),
+        (["sweep.metrc=val_loss", "train.lr=1,2"], r"sweep\.metrc.*sweep\.metric"),
+        (["n_jobs=0", "train.lr=1,2"], "n_jobs=0"),
+        (["n_jobs=2", "train.lr=1,2"], "launcher=serial runs one job at a time; add launcher=local"),
+        (["trainer.num_nodes=2", "train.lr=1,2"], r"trainer\.num_nodes=2: a job of a sweep runs on one machine"),
+        (["sweep.threads=0", "train.lr=1,2"], r"sweep\.threads=0"),
+        (["sweep=nothing", "train.lr=1,2"], "choose from"),
+        (["--config-name", "other", "train.lr=1,2"], "--config-name with -m"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_mistake_that_concerns_the_whole_sweep_is_refused(words, message):
+    with pytest.raises(UserError, match=message):
+        expand(["-m", *words])
