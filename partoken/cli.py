@@ -6,16 +6,17 @@ import itertools
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partoken.errors import UserError
-from partoken.system.process import prepare_process
+from partoken.system.process import discard_output, prepare_process
 from partoken.version import __version__
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["main", "preview", "train"]
+__all__ = ["main", "present_sweep", "preview", "train"]
 
 EPILOG = """\
 partoken COMMAND --help lists the options of a command.
@@ -39,13 +40,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("train", help="train, validate and test a model: OVERRIDES and Hydra's options")
     commands.add_parser("preview", help="show the learning rates of a run before anything is trained: OVERRIDES")
     _add_predict(commands.add_parser("predict", help="classify structures, or translate radar, with a trained model"))
+    _add_sweep(commands.add_parser("sweep", help="show the table of a sweep, and write it as CSV files and a page"))
     options = parser.parse_args(words)
     prepare_process()
     try:
         options.run(options)
+        sys.stdout.flush()  # a reader that has ended is noticed here, not at the exit
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except BrokenPipeError:
+        return discard_output()
     except OSError as error:
         if error.filename is None:
             raise
@@ -68,7 +73,7 @@ def train(arguments: Sequence[str]) -> int:
     if is_sweep(arguments):
         from partoken.sweep.runner import run_sweep
 
-        return run_sweep(arguments, train)
+        return run_sweep(arguments, train, present_sweep)
     from partoken.config import launch
 
     return launch(_job, arguments)
@@ -81,7 +86,7 @@ def preview(arguments: Sequence[str]) -> int:
     return main(arguments, program="partoken preview")
 
 
-COMMANDS = ("train", "preview", "predict")
+COMMANDS = ("train", "preview", "predict", "sweep")
 PASSED_ON = {"train": train, "preview": preview}
 """Commands that parse their arguments themselves."""
 
@@ -136,6 +141,38 @@ def _predict(options: argparse.Namespace) -> None:
     predict = _prediction(checkpoint, read_checkpoint(checkpoint))
     for line in predict(checkpoint, options.paths, options.out, options.device, **given):
         print(line)
+
+
+def present_sweep(folder: Path) -> None:
+    """Prints the table of a sweep, and writes `sweep.csv`, `sweep_groups.csv` and `sweep.html` into its folder.
+
+    Arguments:
+        folder: of a sweep, or any folder with run folders.
+
+    Raises:
+        UserError: the folder does not exist, has no jobs, or its `sweep.json` cannot be used.
+        OSError: a file cannot be written.
+    """
+    from partoken.report.sweep import write_page
+    from partoken.sweep.content import page_content
+    from partoken.sweep.record import LOCK
+    from partoken.sweep.table import read_sweep, write_tables
+    from partoken.sweep.terminal import format_sweep
+    from partoken.system.locks import file_lock
+
+    table = read_sweep(folder)
+    print("\n".join(format_sweep(table)))
+    page = folder / "sweep.html"
+    with file_lock(folder / LOCK):  # the sweep itself may write the same files now
+        written = write_tables(table)
+        write_page(page_content(table), page)
+    print(f"written: {', '.join(map(str, [*written, page]))}")
+
+
+def _add_sweep(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `partoken sweep`."""
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of a sweep, or a folder with run folders")
+    parser.set_defaults(run=lambda options: present_sweep(options.folder))
 
 
 def _prediction(path: str, checkpoint: Mapping[str, Any]) -> Callable[..., Iterable[str]]:

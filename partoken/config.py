@@ -52,7 +52,13 @@ def _run_folder() -> str:
     return str(HydraConfig.get().runtime.output_dir) if HydraConfig.initialized() else "RUN_FOLDER"
 
 
+def _start_folder() -> str:
+    """Returns the folder in which the command was started, also if `hydra.job.chdir` has left it."""
+    return str(HydraConfig.get().runtime.cwd) if HydraConfig.initialized() else os.getcwd()
+
+
 OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
+OmegaConf.register_new_resolver("start_folder", _start_folder, replace=True)
 OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), use_cache=True, replace=True)
 
 
@@ -280,8 +286,9 @@ def _check_group_choices(overrides: Sequence[str]) -> None:
             raise UserError(f"{word}: choose an option of {group}: {listed}; or leave {group} out")
 
 
-def _options(group: str) -> list[str]:
-    return sorted(file.stem for file in (CONF / group).glob("*.yaml"))
+def _options(group: str, config_dir: str | os.PathLike[str] | None = None) -> list[str]:
+    folders = [CONF] if config_dir is None else [CONF, Path(config_dir)]
+    return sorted(file.stem for folder in folders for file in (folder / group).glob("*.yaml"))
 
 
 def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -343,8 +350,8 @@ def _explain(error: BaseException, overrides: Sequence[str], config_dir: str | o
         assert isinstance(defaults, dict)
         known = [path for path, _ in _leaves({str(name): value for name, value in defaults.items()})]
         return f"{key} is not a key of the configuration.{did_you_mean(key, known)}"
-    if isinstance(error, MissingConfigException) and error.options and error.missing_cfg_file:
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file and "/" in error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        listed = ", ".join(error.options)
-        return f"{group}={name}: no such option, choose from {listed}.{did_you_mean(name, error.options)}"
+        options = error.options or _options(group, config_dir)  # Hydra lists none for an option in a list
+        return f"{group}={name}: no such option, choose from {', '.join(options)}.{did_you_mean(name, options)}"
     return " ".join(line.strip() for line in [text, str(error.__cause__ or "")] if line.strip())

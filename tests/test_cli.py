@@ -17,6 +17,7 @@ from partoken.errors import UserError
 from partoken.protein.catalog import embedded
 from tests.commands import IN_CLONE, ROOT
 from tests.protein.structures import pdb_text
+from tests.sweep.made import write_sweep
 
 PARTOKEN = str(Path(sys.executable).with_name("partoken"))
 SMALL = [
@@ -90,7 +91,7 @@ def test_help_lists_the_commands(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     listed = capsys.readouterr().out
-    assert all(f"\n    {command} " in listed for command in ("train", "preview", "predict"))
+    assert all(f"\n    {command} " in listed for command in ("train", "preview", "predict", "sweep"))
 
 
 def test_help_of_train_lists_groups_and_keys(tmp_path):
@@ -101,10 +102,19 @@ def test_help_of_train_lists_groups_and_keys(tmp_path):
 
 @pytest.mark.parametrize(
     "arguments",
-    [["train", "--help"], ["train", "--cfg", "job"], ["train", "train.epoch=3"], ["--help"], ["-sc", "query=bash"]],
+    [
+        ["train", "--help"],
+        ["train", "--cfg", "job"],
+        ["train", "train.epoch=3"],
+        ["sweep", "made"],
+        ["--help"],
+        ["-sc", "query=bash"],
+    ],
     ids=" ".join,
 )
 def test_torch_is_not_imported_before_a_run_is_certain(arguments, tmp_path):
+    (tmp_path / "made").mkdir()
+    write_sweep(tmp_path / "made", [({"train.lr": 0.1}, {"best": 0.5, "curve": [0.5]}), ({"train.lr": 0.2}, None)])
     code = "import sys; from partoken.cli import main; sys.argv[1:] = []\n"
     code += f"try: main({arguments!r})\nexcept SystemExit: pass\n"
     code += "sys.exit('torch' in sys.modules)"
@@ -195,7 +205,7 @@ def test_a_file_that_conf_would_hide_is_an_error(own, tmp_path):
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("partoken ", ["train", "preview", "predict"]),
+        ("partoken ", ["train", "preview", "predict", "sweep"]),
         ("partoken pre", ["preview", "predict"]),
         ("partoken train train.warmup_e", ["train.warmup_epochs="]),
         ("partoken train data=em", ["data=embedded"]),

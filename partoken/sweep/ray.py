@@ -66,7 +66,7 @@ class RayLauncher:
 
     def start(self, task: Task) -> "RayHandle":
         sent = remote_task(task, self._command, self._threads)
-        return RayHandle(self._ray, self._run.remote(sent))
+        return RayHandle(self._ray, self._run.remote(sent, (signal.SIGINT,)))
 
     def find(self, folder: Path) -> None:
         """No job goes on without its sweep."""
@@ -105,7 +105,7 @@ class RayHandle:
         return code
 
     def terminate(self) -> None:
-        self._ray.cancel(self._result)  # an interrupt in the process that waits for the job
+        self._ray.cancel(self._result)  # an interrupt for the process that waits for the job
 
     def kill(self) -> None:
         self._ray.cancel(self._result, force=True)

@@ -12,11 +12,23 @@ from partoken.sweep.expand import Job, Sweep
 from partoken.system.files import write_json
 from partoken.system.locks import file_lock
 
-__all__ = ["FILE", "Numbered", "Record", "changes", "job_threads", "leaves", "read_jobs", "reconcile"]
+__all__ = [
+    "FILE",
+    "LOCK",
+    "Numbered",
+    "Record",
+    "changes",
+    "job_threads",
+    "leaves",
+    "read_content",
+    "read_jobs",
+    "reconcile",
+]
 
 FILE = "sweep.json"
 LOCK = ".sweep.lock"
 VERSION = 1
+JOB_KEYS = ("number", "folder", "overrides", "config")
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,7 @@ def reconcile(sweep: Sweep) -> Record:
     """
     sweep.folder.mkdir(parents=True, exist_ok=True)
     with file_lock(sweep.folder / LOCK):
-        before = _read(sweep.folder)
+        before = read_content(sweep.folder)
         content, added = _match(sweep, before["jobs"])
         number = max((job["number"] for job in content), default=-1) + 1
         for offset, job in enumerate(added):
@@ -83,13 +95,38 @@ def reconcile(sweep: Sweep) -> Record:
     return Record(threads, [_numbered(sweep.folder, job) for job in content])
 
 
+def read_content(folder: Path) -> dict[str, Any]:
+    """Returns the content of `sweep.json`; no jobs without the file.
+
+    Arguments:
+        folder: of the sweep.
+
+    Raises:
+        UserError: the file is damaged, or of another version.
+    """
+    path = folder / FILE
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+        version, jobs = content["version"], content["jobs"]
+        is_whole = version != VERSION or all(set(JOB_KEYS) <= set(job) for job in jobs)
+    except FileNotFoundError:
+        return {"jobs": []}
+    except (ValueError, TypeError, KeyError):
+        is_whole = False
+    if not is_whole:
+        raise UserError(f"{path} is damaged; restore it, or choose another hydra.sweep.dir")
+    if version != VERSION:
+        raise UserError(f"{path} was written by another version of partoken; choose another hydra.sweep.dir")
+    return content
+
+
 def read_jobs(folder: Path) -> list[Numbered]:
     """Returns the jobs of a sweep that was started before; none without `sweep.json`.
 
     Raises:
         UserError: `sweep.json` cannot be read.
     """
-    return [_numbered(folder, job) for job in _read(folder)["jobs"]]
+    return [_numbered(folder, job) for job in read_content(folder)["jobs"]]
 
 
 def job_threads(sweep: Sweep) -> int:
@@ -101,7 +138,7 @@ def job_threads(sweep: Sweep) -> int:
     Raises:
         UserError: other threads are asked for than before.
     """
-    return _threads(sweep, _read(sweep.folder))
+    return _threads(sweep, read_content(sweep.folder))
 
 
 def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -126,19 +163,6 @@ def changes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     before, now = dict(leaves(theirs)), dict(leaves(ours))
     keys = dict.fromkeys([*before, *now])
     return [f"{key} was {before.get(key)} and is {now.get(key)}" for key in keys if before.get(key) != now.get(key)]
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    path = folder / FILE
-    try:
-        content: dict[str, Any] = json.loads(path.read_text())
-    except FileNotFoundError:
-        return {"jobs": []}
-    except ValueError:
-        raise UserError(f"{path} is damaged; restore it, or choose another hydra.sweep.dir") from None
-    if content.get("version") != VERSION:
-        raise UserError(f"{path} was written by another version of partoken; choose another hydra.sweep.dir")
-    return content
 
 
 def _match(sweep: Sweep, recorded: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[Job]]:

@@ -80,7 +80,7 @@ def carry_out(task: RemoteTask, forwarded: Sequence[signal.Signals] = ()) -> int
     """Carries out a job in a fresh process and waits for it; the process ends when this one does.
 
     A finished job is not run again, and an interrupted one continues, because a scheduler may start a job a second time
-    on its own, for example after a failure of the machine. An interrupt makes the job end after its current batch.
+    on its own, for example after a failure of the machine.
 
     Arguments:
         task: the job.
@@ -106,19 +106,16 @@ def carry_out(task: RemoteTask, forwarded: Sequence[signal.Signals] = ()) -> int
                 stderr=subprocess.STDOUT,
             )
             while (code := process.poll()) is None:
-                try:
-                    if forwarding.is_asked():
-                        process.terminate()
-                    if is_over():
-                        process.kill()
-                    time.sleep(POLL_SECONDS)
-                except KeyboardInterrupt:
+                if forwarding.is_asked():
                     process.terminate()
+                if is_over():
+                    process.kill()
+                time.sleep(POLL_SECONDS)
     return code
 
 
 class _Forwarding:
-    """Takes note of signals during a block.
+    """Takes note of signals during a block, also of those that this process ignored before.
 
     Arguments:
         signals: to take note of; other handlers of this process are left alone.

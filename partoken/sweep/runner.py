@@ -5,7 +5,8 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
@@ -64,12 +65,13 @@ class Listed:
         """Nothing depends on the result of another job."""
 
 
-def run_sweep(arguments: Sequence[str], command: Command) -> int:
+def run_sweep(arguments: Sequence[str], command: Command, present: Callable[[Path], None] | None = None) -> int:
     """Runs the jobs of a sweep, or those that are missing if it is started again in its folder.
 
     Arguments:
         arguments: overrides, with lists of values, and Hydra's own options.
         command: carries out one run.
+        present: called with the folder of the sweep when the jobs have ended; it shows their table.
 
     Returns:
         0 if all jobs have finished, 2 if one has not, or for a user's mistake; 130 and 143 after a signal.
@@ -83,6 +85,8 @@ def run_sweep(arguments: Sequence[str], command: Command) -> int:
         _say_what_runs(sweep, record, len(queue))
         if code := _carry_out(sweep, queue, record, command):
             return code
+        if present is not None:
+            present(sweep.folder)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -7,6 +7,7 @@ from partoken.config import check_trainer_keys
 from partoken.schedule import Plan, RunLength, StagedPlan, plan_run
 from partoken.schedule.length import accumulated_batches, num_devices
 from partoken.schedule.stages import needs_batches
+from partoken.training.loggers import check_loggers
 from partoken.training.module import ScheduledModule
 from partoken.training.objective import check_metric
 from partoken.training.settings import TrainSettings
@@ -27,6 +28,7 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> Non
     """
     trainer = groups["trainer"]
     check_trainer_keys(trainer)
+    check_loggers(groups, train)
     check_plans(train, trainer, batches=None)
     for stage in train.run_stages():
         group = stage.groups(groups)["model"]

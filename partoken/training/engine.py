@@ -78,7 +78,7 @@ def carry_out(
 
     Arguments:
         settings: the groups of the config, plain: `data` and `model` with their `_target_`, `train`, `trainer`, and
-            optionally `logger`.
+            optionally `logger` and `run`.
         folder: the run folder, which exists.
         overrides: of the command line, for `status.json` and `summary.json`.
         present: called with the folder when `summary.json` is written, before the loggers close, so that they can
@@ -147,19 +147,24 @@ def _carry_out(
                 part, of_task = stage.carry_out(data[number], loggers, parts[-1] if parts else None)
             except UserError:
                 if endings.status == "diverged":
-                    _write_summary(folder, {"status": endings.status, "reason": endings.reason, **facts})
+                    diverged = {"status": endings.status, "reason": endings.reason, **facts}
+                    _write_summary(folder, diverged)
+                    loggers.log_end(diverged)
                 raise
             parts.append(part)
             if endings.is_stopped:
                 break
 
         last = {key: value for key, value in parts[-1].items() if key not in ("name", "first_epoch", "loss_weights")}
+        schedule = whole_run(parts)
+        if schedule["errors"]:
+            endings.status, endings.reason = "failed", "; ".join(schedule["errors"])
         content = {
             "status": endings.status or "finished",
             "reason": endings.reason,
             **of_task,
             **last,
-            "schedule": whole_run(parts),
+            "schedule": schedule,
             "seconds": time.perf_counter() - started,
             "epochs": parts[-1]["first_epoch"] + parts[-1]["epochs"],
             **facts,
@@ -169,6 +174,7 @@ def _carry_out(
         _write_summary(folder, summary)
         if present is not None:
             present(folder)
+        loggers.log_end(summary, folder)
     return summary
 
 
@@ -186,8 +192,8 @@ def check_outcome(summary: Mapping[str, Any]) -> None:
     Raises:
         UserError: naming the first deviation.
     """
-    if errors := summary["schedule"]["errors"]:
-        raise UserError("the run left its plan: " + "; ".join(errors))
+    if summary["status"] == "failed":
+        raise UserError(f"the run left its plan: {summary['reason']}")
 
 
 def _read_data(settings: Mapping[str, Any], train: TrainSettings, folder: Path) -> list[DataModule]:

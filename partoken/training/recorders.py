@@ -33,6 +33,9 @@ class RateRecorder(pl.Callback):
     a gradient scaler skips has no row. If a resumed run continues in a folder with rows, the rows of steps that will
     be taken again are dropped first.
 
+    The loggers of the trainer receive the rates too, as `lr/GROUP` or `lr/OPTIMIZER/GROUP`, at every
+    `trainer.log_every_n_steps`-th step of an optimizer, the first included.
+
     Arguments:
         path: of the table, to which every stage of a run adds its rows.
         position: of the stage in its run.
@@ -69,10 +72,10 @@ class RateRecorder(pl.Callback):
         writer.writerows(kept)
         table = csv.writer(self._file)
         self._has_names = has_names
-        module.before_optimizer_step = lambda scheduled: self._record(trainer.current_epoch, scheduled, table)
+        module.before_optimizer_step = lambda scheduled: self._record(trainer, scheduled, table)
 
-    def _record(self, epoch: int, scheduled: ScheduledOptimizer, table: Any) -> None:
-        name, step = scheduled.name, scheduled.steps
+    def _record(self, trainer: pl.Trainer, scheduled: ScheduledOptimizer, table: Any) -> None:
+        epoch, name, step = trainer.current_epoch, scheduled.name, scheduled.steps
         for number, group in enumerate(scheduled.optimizer.param_groups):
             applied = float(group["lr"])
             run_step, run_epoch = self.position.first_step + step, self.position.first_epoch + epoch
@@ -87,6 +90,13 @@ class RateRecorder(pl.Callback):
                 self.first_deviation[name] = f"{place}: planned {planned:.6e}, applied {applied:.6e}"
                 log.error("the applied learning rate left the plan at %s", self.first_deviation[name])
         self.steps_recorded[name] = self.steps_recorded.get(name, 0) + 1
+        interval: int = getattr(trainer, "log_every_n_steps", 0)
+        if trainer.is_global_zero and interval and step % interval == 0:
+            groups = scheduled.optimizer.param_groups
+            prefix = f"lr/{name}" if name else "lr"
+            rates = {f"{prefix}/{number}": float(group["lr"]) for number, group in enumerate(groups)}
+            for logger in trainer.loggers:
+                logger.log_metrics(rates, step)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._file.flush()

@@ -10,7 +10,6 @@ from typing import Any, cast
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
-from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from partoken.config import instantiate
@@ -19,7 +18,7 @@ from partoken.schedule import ScheduleError
 from partoken.system.checkpoint import read_checkpoint
 from partoken.training.continuing import SetAside, StageRecord, Start, begin_stage, finish_stage, stage_folder
 from partoken.training.domain import DataModule
-from partoken.training.loggers import stage_loggers
+from partoken.training.loggers import RunLoggers
 from partoken.training.module import ScheduledModule
 from partoken.training.recorders import EpochTable, RateRecorder
 from partoken.training.resume import ExactResume
@@ -71,7 +70,7 @@ class StageRun:
         return self.folder / "checkpoints"
 
     def carry_out(
-        self, data: DataModule, loggers: Sequence[Logger], before: Mapping[str, Any] | None
+        self, data: DataModule, loggers: RunLoggers, before: Mapping[str, Any] | None
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Trains and tests the stage.
 
@@ -97,7 +96,7 @@ class StageRun:
         stopping = stopping_callbacks(self.stage.settings)
         callbacks: list[pl.Callback] = [rates, epochs, ExactResume(), acts, record, SetAside(self.folder)]
         callbacks += [*self.callbacks, *stopping, best, last]
-        own_loggers = stage_loggers(loggers, self.position)
+        own_loggers = loggers.for_stage(self.position)
         trainer = build_trainer(self.groups["trainer"], module, self.folder, callbacks, own_loggers)
         self._announce()
         self._fit(trainer, module, data, last)

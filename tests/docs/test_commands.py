@@ -37,6 +37,7 @@ OTHER = {
     "source .venv/bin/activate",
     "tensorboard --logdir",
     "mlflow ui",
+    "wandb sync",
     "eval",
 }
 """First words of commands that belong to other programs."""
@@ -72,6 +73,8 @@ def test_every_other_command_names_files_options_and_targets_that_exist(command)
         assert set(words[1:2]) <= set(targets)
     elif words[:2] in (["partoken", "predict"], ["partoken", "--version"]):
         assert "--out" in words or "--help" in words or len(words) == 2
+    elif words[:2] == ["partoken", "sweep"]:
+        assert len(words) <= 3
     elif words[:3] == ["python", "-m", "pytest"]:
         assert all((ROOT / word).exists() for word in words[3:] if "/" in word)
     elif words[0] in ("python", "bash", ".ci/run"):

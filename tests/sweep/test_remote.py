@@ -51,13 +51,16 @@ def test_a_job_that_the_scheduler_starts_again_continues_from_its_checkpoint(tmp
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR2, signal.SIGINT])
-def test_a_signal_makes_the_job_end_in_order(tmp_path, number):
-    job, before = sent(tmp_path / "0", "wait"), signal.getsignal(signal.SIGTERM)
-    thread = when_running(tmp_path / "0", lambda: os.kill(os.getpid(), number))
-    assert carry_out(job, (signal.SIGTERM, signal.SIGUSR2)) == 128 + signal.SIGTERM
-    thread.join()
+def test_a_signal_makes_the_job_end_in_order_also_if_it_was_ignored(tmp_path, number):
+    job, before = sent(tmp_path / "0", "wait"), signal.signal(number, signal.SIG_IGN)
+    try:
+        thread = when_running(tmp_path / "0", lambda: os.kill(os.getpid(), number))
+        assert carry_out(job, (number,)) == 128 + signal.SIGTERM
+        thread.join()
+        assert signal.getsignal(number) is signal.SIG_IGN
+    finally:
+        signal.signal(number, before)
     assert read_status(tmp_path / "0").reason == "ended by SIGTERM"
-    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_job_of_this_machine_ends_with_its_sweep(tmp_path, monkeypatch):

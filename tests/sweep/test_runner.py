@@ -48,6 +48,13 @@ def test_a_job_that_fails_is_recorded_with_its_reason_and_the_others_run(tmp_pat
     assert "3 of 5 jobs have not finished" in said
 
 
+def test_the_table_is_shown_when_the_jobs_have_ended_even_if_one_failed(tmp_path):
+    shown = []
+    words = ["-m", "train.lr=0.1,0.5", f"hydra.sweep.dir={tmp_path}"]
+    assert run_sweep(words, command, lambda folder: shown.append((folder, states(folder)))) == 2
+    assert shown == [(tmp_path, ["finished", "diverged"])]
+
+
 def test_failed_jobs_run_again_only_if_asked(tmp_path):
     assert run(tmp_path, "train.lr=0.1,0.5") == 2
     assert run(tmp_path, "train.lr=0.1,0.5") == 2

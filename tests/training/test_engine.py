@@ -10,6 +10,7 @@ from partoken.errors import UserError
 from partoken.report import present
 from partoken.schedule import RunLength
 from partoken.system.checkpoint import read_checkpoint
+from partoken.system.run_status import read_status
 from partoken.system.tables import read_table
 from partoken.training.engine import carry_out, check_outcome
 from tests.training.runs import settings
@@ -149,6 +150,7 @@ def test_a_run_of_another_length_than_planned_is_an_error(tmp_path, monkeypatch)
     monkeypatch.setattr("partoken.training.module.run_length", lambda module: length)
     with pytest.raises(UserError, match="30 optimizer steps were planned, 21 were taken"):
         check_outcome(carry_out(settings(), tmp_path))
+    assert read_status(tmp_path).status == "failed"
     assert (tmp_path / "checkpoints/last.ckpt").exists()
 
 
