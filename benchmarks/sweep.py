@@ -14,7 +14,6 @@ import importlib.util
 import json
 import os
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -27,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["data.limit=24", "model.max_clusters=5", "model.codebook_size=64", "train.batch_size=4", "sweep.threads=1"]
 SIX = ["train.lr=1e-3,1e-4", "train.seed=1,2,3", "train.epochs=2"]
-FOUR = ["train.lr=1e-3,1e-4", "train.seed=1,2", "train.epochs=12"]
+LONGER = ["train.lr=1e-3,1e-4", "train.seed=1,2,3", "train.epochs=10"]
 LIMIT = 1.2
 """Largest time of a parallel sweep over the ideal time."""
 VOLATILE = ("per_second", "seconds")
@@ -85,12 +84,18 @@ def result(run: Path) -> dict[str, Any]:
     return {"lr.csv": (run / "lr.csv").read_bytes(), "metrics.csv": rows, **weights, "scores": scores}
 
 
+def table(folder: Path) -> list[dict[str, str]]:
+    """Returns the table of a sweep, without the time of the jobs and what depends on it."""
+    with open(folder / "sweep.csv", newline="") as file:
+        return [{k: v for k, v in row.items() if not k.endswith(VOLATILE)} for row in csv.DictReader(file)]
+
+
 def differences(one: Path, other: Path) -> list[str]:
-    """Returns what differs between two sweeps: a job and one of its files."""
+    """Returns what differs between two sweeps: their table, or a job and one of its files."""
     first, second = jobs(one), jobs(other)
     if len(first) != len(second):
         return [f"{len(first)} and {len(second)} jobs"]
-    found = []
+    found = [] if table(one) == table(other) else ["sweep.csv"]
     for number, (left, right) in enumerate(zip(first, second, strict=True)):
         ours, theirs = result(left), result(right)
         found += [f"job {number}: {name}" for name in ours if ours[name] != theirs[name]]
@@ -125,52 +130,65 @@ def trace(run: Path) -> tuple[int, int, int]:
 
 def measure_kills(out: Path, kills: int, seed: int, overrides: list[str]) -> bool:
     """Kills a sweep at random moments, starts it again each time, and compares it with an undisturbed one."""
-    overrides = [*FOUR, "launcher=local", "n_jobs=2", *overrides]
-    began = start(out / "undisturbed", overrides)
-    while not any((run / "lr.csv").exists() for run in jobs(began.folder)):
-        time.sleep(0.2)
-    startup = time.perf_counter() - began.began
-    training = began.wait() - startup
-    print(f"undisturbed: {startup:.0f} s until the first step, then {training:.0f} s", flush=True)
+    overrides = [*LONGER, "launcher=local", "n_jobs=2", *overrides]
+    undisturbed = start(out / "undisturbed", overrides)
+    while not epochs(undisturbed.folder) and undisturbed.process.poll() is None:
+        time.sleep(0.1)
+    startup = time.perf_counter() - undisturbed.began
+    whole = undisturbed.wait()
+    total = epochs(undisturbed.folder)
+    print(f"undisturbed: {whole:.0f} s for {total} epochs, of which {startup:.0f} s until the first one", flush=True)
     draw = random.Random(seed)
     finished: dict[Path, tuple[int, int, int]] = {}
-    landed, repeated, resumed = 0, set[Path](), 0
+    repeated: set[Path] = set()
+    landed = 0
+    print(f"{'kill':>4}{'after':>8}{'epochs':>10}{'running':>10}{'finished':>10}")
     while True:
         sweep = start(out / "killed", overrides)
         if landed < kills:
-            # on average a fraction of the work between two kills, so that the sweep outlives all of them
-            time.sleep(draw.uniform(0.3 * startup, 1.3 * startup + 1.2 * training / kills))
-            before = sum(_status(run) == "running" for run in jobs(sweep.folder))
-            landed_now = sweep.kill()
-            landed += landed_now
-            if landed_now:
-                print(f"kill {landed}: {before} jobs were running, {len(finished)} had finished", flush=True)
-            complete = not landed_now and sweep.process.returncode == 0
+            wait_for_a_moment(sweep, draw, total / kills, startup)
+            running = sum(_status(run) == "running" for run in jobs(sweep.folder))
+            after = time.perf_counter() - sweep.began
+            landed += sweep.kill()
         else:
             sweep.wait()
-            complete = True
+        code = sweep.process.returncode
         for run in jobs(sweep.folder):
-            if (
-                not (run / "status.json").exists()
-                or json.loads((run / "status.json").read_text())["status"] != "finished"
-            ):
-                continue
-            repeated |= {run} if finished.setdefault(run, trace(run)) != trace(run) else set()
-        if complete:
+            if _status(run) == "finished" and finished.setdefault(run, trace(run)) != trace(run):
+                repeated.add(run)
+        if code == 0:
             break
-        if sweep.process.returncode not in (0, -signal.SIGKILL):
-            sys.exit(f"the sweep ended with {sweep.process.returncode}: see {sweep.folder}.log")
-    log = Path(f"{out / 'killed'}.log").read_text()
-    resumed = len(re.findall(r"job \d+ goes on", log))
+        if code != -signal.SIGKILL:
+            sys.exit(f"the sweep ended with exit status {code}: see {sweep.folder}.log")
+        done = epochs(sweep.folder)
+        print(f"{landed:>4}{after:>6.1f} s{done:>7}/{total}{running:>10}{len(finished):>10}", flush=True)
+    resumed = Path(f"{out / 'killed'}.log").read_text().count(" goes on: ")
     different = differences(out / "undisturbed", out / "killed")
-    print(f"{'':<16}{'jobs':>6}{'starts':>8}{'of which resumed':>18}")
+    print(f"{'':<16}{'jobs':>6}{'starts':>8}{'of which continued':>20}")
     for name, again in (("undisturbed", 0), ("killed", resumed)):
         starts = sum(trace(run)[2] for run in jobs(out / name))
-        print(f"{name:<16}{len(jobs(out / name)):>6}{starts:>8}{again:>18}")
-    print(
-        f"{landed} of {kills} kills landed; finished jobs that were run again: {len(repeated)}; different: {different}"
-    )
+        print(f"{name:<16}{len(jobs(out / name)):>6}{starts:>8}{again:>20}")
+    print(f"{landed} of {kills} kills landed; finished jobs that were run again: {len(repeated)}")
+    print(f"different from the undisturbed sweep: {', '.join(different) or 'nothing'}")
     return landed == kills and not repeated and not different
+
+
+def wait_for_a_moment(sweep: Started, draw: random.Random, share: float, startup: float) -> None:
+    """Waits for a random moment: while the sweep starts, or after some epochs, on average a `share` of the whole."""
+    wanted = draw.randint(0, max(1, round(1.5 * share)))
+    if wanted == 0:
+        time.sleep(draw.uniform(0.2, 1.2) * startup)
+        return
+    before = epochs(sweep.folder)
+    while epochs(sweep.folder) < before + wanted and sweep.process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(draw.uniform(0, 2))
+
+
+def epochs(folder: Path) -> int:
+    """Returns the epochs that the jobs of a sweep have completed."""
+    tables = [run / "metrics.csv" for run in jobs(folder)]
+    return sum(max(0, table.read_text().count("\n") - 1) for table in tables if table.exists())
 
 
 def _status(run: Path) -> str | None:

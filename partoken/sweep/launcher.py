@@ -4,6 +4,7 @@ A launcher is a class whose arguments are those of its file in `conf/launcher/`,
 `folder`, the folder of the sweep.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,12 +74,17 @@ class Launcher(Protocol):
 def resume_override(folder: Path) -> list[str]:
     """Returns the override with which a half-finished run continues in its folder; none if it begins anew.
 
+    A run that was killed after it had written its summary is half-finished, too: it repeats its test and its pictures.
+    Its summary becomes `previous_summary.json`, because a run with a summary would be complete.
+
     Arguments:
         folder: the run folder.
     """
     checkpoint = folder / "checkpoints" / "last.ckpt"
     if read_status(folder).status != "interrupted" or not checkpoint.is_file():
         return []
+    with contextlib.suppress(FileNotFoundError):
+        (folder / "summary.json").replace(folder / "previous_summary.json")
     return [f"train.resume_from={quote(str(checkpoint))}"]
 
 

@@ -45,8 +45,10 @@ def test_a_job_that_the_scheduler_starts_again_continues_from_its_checkpoint(tmp
     job = sent(tmp_path / "0")
     (tmp_path / "0/checkpoints").mkdir()
     (tmp_path / "0/checkpoints/last.ckpt").touch()
+    (tmp_path / "0/summary.json").touch()  # the run was killed while it drew its pictures
     write_status(tmp_path / "0", RunStatus(status="interrupted"))
     assert carry_out(job) == 0
+    assert not (tmp_path / "0/summary.json").exists()
     assert f"train.resume_from='{tmp_path}/0/checkpoints/last.ckpt'" in (tmp_path / "0/output.log").read_text()
 
 
