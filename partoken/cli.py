@@ -3,6 +3,7 @@
 import argparse
 import importlib.util
 import itertools
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from omegaconf import DictConfig
 
 __all__ = ["main", "present_sweep", "preview", "train"]
+
+log = logging.getLogger(__name__)
 
 EPILOG = """\
 partoken COMMAND --help lists the options of a command.
@@ -93,13 +96,15 @@ PASSED_ON = {"train": train, "preview": preview}
 
 def _job(cfg: "DictConfig") -> float:
     """Carries out one run and presents its folder."""
-    from partoken.config import check_config
+    from partoken.config import check_config, plain
 
     check_config(cfg)
     # torch, Lightning and matplotlib are imported only when a run is certain
-    from partoken.report import present
+    from partoken.report import config_tree, present
     from partoken.training.engine import check_outcome, run
 
+    if cfg.print_config:
+        log.info("configuration\n%s", "\n".join(config_tree(plain(cfg))))
     outcome = run(cfg, present)
     check_outcome(outcome.summary)
     return outcome.objective

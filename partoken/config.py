@@ -4,8 +4,8 @@ import functools
 import inspect
 import os
 import re
-import secrets
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,28 @@ from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from partoken.errors import UserError, did_you_mean
-from partoken.system.process import discard_output, prepare_process
+from partoken.errors import UserError, check_flag, did_you_mean
+from partoken.system.process import die_with_parent, discard_output, prepare_process
+from partoken.system.ranks import is_further_process, start_of_run, started_by
 
-__all__ = ["check_config", "check_trainer_keys", "compose", "instantiate", "launch", "plain_group"]
+__all__ = [
+    "absolute_paths",
+    "check_config",
+    "check_phases",
+    "check_trainer_keys",
+    "compose",
+    "instantiate",
+    "job_groups",
+    "launch",
+    "plain",
+    "plain_group",
+]
 
 
 def _find_conf() -> Path:
@@ -41,7 +55,17 @@ TYPED_GROUPS = ("data", "model")
 """Groups whose values must have the types of their defaults; `train` names a class that checks its own, and Lightning
 checks `trainer`."""
 
+TRAIN_SWITCH = re.compile(r"train=((?:true|false)(?:,(?:true|false))*)", re.IGNORECASE)
+"""`train=false`, where `train` is no group but says whether the run trains: the key `fit`."""
+
 STAGE_OVERRIDE = re.compile(r"train\.stages\.(\w+)\.")
+
+PATH_KEYS = {
+    "train": ("resume_from",),
+    "data": ("root", "labels", "path", "table", "data_dir", "cache_dir", "stage1_dir"),
+    "model": ("stage1_checkpoint", "backbone_file"),
+}
+"""Keys of files and folders. A relative path means the folder in which the command was started."""
 
 RUN_ARGUMENTS = ("callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "fast_dev_run")
 """Arguments of Lightning's Trainer that the run sets itself."""
@@ -59,7 +83,15 @@ def _start_folder() -> str:
 
 OmegaConf.register_new_resolver("run_folder", _run_folder, replace=True)
 OmegaConf.register_new_resolver("start_folder", _start_folder, replace=True)
-OmegaConf.register_new_resolver("unique", lambda: secrets.token_hex(3), use_cache=True, replace=True)
+
+
+def _start(pattern: str) -> str:
+    """Formats the time at which the run was started, the same in all its processes; Hydra's `now` differs."""
+    return time.strftime(pattern, time.localtime(start_of_run()[0]))
+
+
+OmegaConf.register_new_resolver("start", _start, use_cache=True, replace=True)
+OmegaConf.register_new_resolver("unique", lambda: start_of_run()[1], use_cache=True, replace=True)
 
 
 def compose(
@@ -76,6 +108,7 @@ def compose(
         UserError: an unknown key or option of a group, a value of another type than its default, or a `config_dir`
             that cannot be used.
     """
+    overrides = _name_fit(overrides)
     _check_group_choices(overrides)
     _check_config_dir(config_dir)
     overrides = _open_stages(overrides, config_dir)
@@ -97,11 +130,16 @@ def check_config(cfg: DictConfig) -> None:
     _check(cfg, [f"{group}={option}" for group, option in chosen.items() if option is not None])
 
 
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """Returns the config as plain values, interpolations resolved."""
+    values = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
 def plain_group(cfg: DictConfig, group: str) -> dict[str, Any]:
     """Returns a group of the config as plain values, interpolations resolved."""
-    plain = OmegaConf.to_container(cfg[group], resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}
+    return plain(cfg[group])
 
 
 def instantiate(node: Mapping[str, Any], group: str, **arguments: Any) -> Any:
@@ -127,6 +165,63 @@ def instantiate(node: Mapping[str, Any], group: str, **arguments: Any) -> Any:
         if isinstance(cause, (TypeError, ImportError)) or "Error locating target" in str(error):
             raise UserError(f"{group}: {str(error).splitlines()[0]} ({cause})") from None
         raise
+
+
+def absolute_paths(groups: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Returns the groups of a configuration with absolute paths, for a job that runs in another folder.
+
+    Hydra changes the folder with `hydra.job.chdir=true`. Paths inside stages change too.
+
+    Arguments:
+        groups: of the configuration, plain.
+        folder: in which the command was started; the keys of `PATH_KEYS` are relative to it.
+
+    >>> absolute_paths({"data": {"root": "chains", "limit": 8}, "fit": True}, Path("/home"))
+    {'data': {'root': '/home/chains', 'limit': 8}, 'fit': True}
+    """
+    absolute = dict(groups)
+    for group, keys in PATH_KEYS.items():
+        values = absolute.get(group)
+        if isinstance(values, Mapping):
+            paths = {key: values[key] for key in keys if isinstance(values.get(key), str)}
+            absolute[group] = {**values, **{key: str(folder / Path(path).expanduser()) for key, path in paths.items()}}
+    train = absolute.get("train")
+    if not isinstance(train, Mapping) or not train.get("stages"):
+        return absolute
+    stages = train["stages"]
+    if isinstance(stages, Mapping):
+        own: Any = {name: absolute_paths(stage, folder) for name, stage in stages.items()}
+    else:
+        own = [absolute_paths(stage, folder) for stage in stages]
+    return {**absolute, "train": {**train, "stages": own}}
+
+
+def job_groups(cfg: DictConfig) -> dict[str, Any]:
+    """Returns the groups of the current Hydra job as plain values, with absolute paths if it runs in another folder."""
+    groups, started_in = plain(cfg), Path(HydraConfig.get().runtime.cwd)
+    return groups if Path.cwd() == started_in else absolute_paths(groups, started_in)
+
+
+def check_phases(groups: Mapping[str, Any]) -> None:
+    """Checks whether there is something to do: the keys `fit` (on the command line `train=false`) and `test`.
+
+    Arguments:
+        groups: of the configuration; missing keys mean a run that trains and tests.
+
+    Raises:
+        UserError: nothing is left to do, or there is no checkpoint to test.
+    """
+    fit, test = groups.get("fit", True), groups.get("test", True)
+    check_flag("train", fit)
+    check_flag("test", test)
+    if fit:
+        return
+    if not test:
+        raise UserError("train=false and test=false: nothing is left to do; set one of them to true")
+    if groups["train"].get("resume_from") is None:
+        raise UserError(
+            "train=false tests a checkpoint and none is given; set train.resume_from=RUN_FOLDER/checkpoints/best.ckpt"
+        )
 
 
 def check_trainer_keys(keys: Iterable[str]) -> None:
@@ -172,7 +267,8 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
         except UserError as error:
             user_errors.append(error)  # Hydra would print a line of its own before the message
 
-    options = get_args_parser().parse_args(list(arguments))
+    arguments = _name_fit(arguments)
+    options = get_args_parser().parse_args(arguments)
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=PRIMARY)(run_job)
     try:
         _check_group_choices(options.overrides)
@@ -181,6 +277,10 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
         if options.config_path is not None and "://" not in options.config_path:
             # Hydra would look beside this package; the last value wins
             sys.argv.append(f"--config-path={Path(options.config_path).resolve()}")
+        if is_further_process():
+            sys.argv.append("hydra.output_subdir=null")  # only the first process writes .hydra/
+            if started_by() is None:
+                die_with_parent()  # the first process has started it
         try:
             main()
         finally:
@@ -221,6 +321,15 @@ def _compose(
         return hydra.compose(PRIMARY, list(overrides), return_hydra_config=with_hydra)
     finally:
         GlobalHydra.instance().clear()
+
+
+def _name_fit(words: Sequence[str]) -> list[str]:
+    """Returns overrides, and Hydra's options, with `fit=false` in place of `train=false`: `train` is also a group.
+
+    >>> _name_fit(["train=false", "train.lr=0.1", "train=default", "train=true,false"])
+    ['fit=false', 'train.lr=0.1', 'train=default', 'fit=true,false']
+    """
+    return [TRAIN_SWITCH.sub(r"fit=\1", word) if TRAIN_SWITCH.fullmatch(word) else word for word in words]
 
 
 def _defaults_of(overrides: Sequence[str], config_dir: str | os.PathLike[str] | None) -> DictConfig:
@@ -273,8 +382,25 @@ def _group_choices(overrides: Sequence[str]) -> list[str]:
 
 
 def _defaults(overrides: Sequence[str]) -> list[str]:
-    """Returns the overrides that find the defaults: choices of options, and where to look for options."""
-    return [*_group_choices(overrides), *(word for word in overrides if word.startswith("hydra.searchpath="))]
+    """Returns the overrides that find the defaults: choices of options, and where to look for options.
+
+    A sweep over options counts as its first option.
+    """
+    choices = [_first_option(word) for word in _group_choices(overrides)]
+    return [*choices, *(word for word in overrides if word.startswith("hydra.searchpath="))]
+
+
+def _first_option(word: str) -> str:
+    """Returns the choice of a group's option that the first job of a sweep makes."""
+    try:
+        choice = OverridesParser.create().parse_override(word)
+    except HydraException:
+        return word  # the error is explained where the whole configuration is composed
+    if not choice.is_sweep_override():
+        return word
+    value = choice.value()
+    options = value.filter(_options(choice.key_or_group)) if isinstance(value, Glob) else choice.sweep_string_iterator()
+    return next((f"{choice.get_key_element()}={option}" for option in options), word)
 
 
 def _check_group_choices(overrides: Sequence[str]) -> None:
@@ -321,6 +447,8 @@ def _check(cfg: DictConfig, overrides: Sequence[str], config_dir: str | os.PathL
             elif not any(path.startswith(f"{key}.") for key in known):  # a mapping may replace a null
                 raise UserError(f"{path} is not a key of the configuration.{did_you_mean(path, known)}")
     instantiate(plain_group(cfg, "train"), "train")
+    check_phases(cfg)
+    check_flag("print_config", cfg.print_config)
 
 
 def _known_leaves(defaults: DictConfig, group: str) -> dict[str, Any]:
@@ -343,15 +471,24 @@ def _check_type(path: str, value: Any, default: Any) -> None:
 
 def _explain(error: BaseException, overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None) -> str:
     """Returns an error of Hydra as one message that names the closest key or option."""
+    if isinstance(error.__cause__, UserError):
+        return str(error.__cause__)
     text = str(error)
     if unknown := re.search(r"Could not override '([^']+)'", text):
         key = unknown.group(1)
-        defaults = OmegaConf.to_container(_defaults_of(overrides, config_dir), resolve=False)
-        assert isinstance(defaults, dict)
-        known = [path for path, _ in _leaves({str(name): value for name, value in defaults.items()})]
-        return f"{key} is not a key of the configuration.{did_you_mean(key, known)}"
+        return f"{key} is not a key of the configuration.{did_you_mean(key, _default_keys(overrides, config_dir))}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and "/" in error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         options = error.options or _options(group, config_dir)  # Hydra lists none for an option in a list
         return f"{group}={name}: no such option, choose from {', '.join(options)}.{did_you_mean(name, options)}"
-    return " ".join(line.strip() for line in [text, str(error.__cause__ or "")] if line.strip())
+    return " ".join(f"{text} {error.__cause__ or ''}".split())
+
+
+def _default_keys(overrides: Sequence[str], config_dir: str | os.PathLike[str] | None) -> list[str]:
+    """Returns every key of the chosen options; none if they cannot be composed, as when an option is wrong too."""
+    try:
+        defaults = OmegaConf.to_container(_defaults_of(overrides, config_dir), resolve=False)
+    except (HydraException, OmegaConfBaseException):
+        return []
+    assert isinstance(defaults, dict)
+    return [path for path, _ in _leaves({str(name): value for name, value in defaults.items()})]

@@ -1,11 +1,17 @@
 """Overrides become a checked config, or one message that names the key."""
 
+import os
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
+from hydra.core.hydra_config import HydraConfig
 
-from partoken.config import CONF, compose
+from partoken.cli import train
+from partoken.config import CONF, PATH_KEYS, absolute_paths, compose, job_groups, launch
 from partoken.errors import UserError, did_you_mean
 from tests.commands import ROOT, TRAIN
 
@@ -97,6 +103,117 @@ def test_the_command_ends_with_one_message_and_no_traceback(arguments, tmp_path)
     assert arguments[-1].split("=")[0] in done.stderr
     if "-m" not in arguments:
         assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-m", "model=partoken,axion_stage1", "train.epoch=3"],
+        ["-m", "experiment=enzymes,motifs", "train.epoch=3,4"],
+        ["-m", "model=choice(partoken,axion_stage1)", "train.epoch=3"],
+        ["-m", "model=glob(*)", "train.epoch=3"],
+        ["-m", "sweep=lr", "train.epoch=3"],
+        ["--config-dir", "{mine}", "experiment=mine", "train.epoch=3"],
+        ["--config-dir", "{mine}", "experiment=mine", "+train.epoch=3"],
+        ["-m", "--config-dir", "{mine}", "experiment=mine,enzymes", "train.epoch=3"],
+    ],
+    ids=" ".join,
+)
+def test_a_misspelt_key_beside_swept_groups_or_own_files_is_one_message(words, tmp_path, capsys):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/mine.yaml").write_text("# @package _global_\ntrain:\n  epochs: 2\n")
+    assert train([*(word.format(mine=tmp_path) for word in words), f"hydra.run.dir={tmp_path}"]) == 2
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert said == ["error: train.epoch is not a key of the configuration. Did you mean train.epochs?"]
+
+
+def test_a_value_that_is_a_sweep_without_m_is_one_line():
+    with pytest.raises(UserError, match="Ambiguous value for argument 'model=partoken,axion_stage1'") as caught:
+        compose(["model=partoken,axion_stage1"])
+    assert "\n" not in str(caught.value)
+
+
+def carry_out(job, arguments, folder):
+    """Runs a job in this process without logging; returns the exit status."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("hydra.core.utils.configure_log", lambda *_: None)
+        patch.setattr("hydra._internal.hydra.configure_log", lambda *_: None)
+        try:
+            return launch(job, [*arguments, f"hydra.run.dir={folder / 'run'}", f"hydra.sweep.dir={folder / 'sweep'}"])
+        finally:
+            HydraConfig.instance().cfg = None
+
+
+@pytest.mark.parametrize("word", ["false", "False", "true"])
+def test_train_is_a_group_and_also_says_whether_the_run_trains(word, tmp_path):
+    cfg = compose([f"train={word}", "train=default", "train.lr=0.5", "train.resume_from=best.ckpt"])
+    assert (cfg.fit, cfg.train.lr) == (word == "true", 0.5)
+    seen = []
+    assert carry_out(lambda cfg: seen.append(cfg.fit), [f"train={word}", "train.resume_from=x"], tmp_path) == 0
+    assert seen == [word == "true"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train=false"], "train=false tests a checkpoint and none is given; set train.resume_from="),
+        (["train=false", "test=false", "train.resume_from=x"], "nothing is left to do"),
+        (["test=maybe"], "test='maybe': must be true or false"),
+        (["print_config=1"], "print_config=1: must be true or false"),
+        (["callbacks=modle_summary"], "callbacks=modle_summary: no such option"),
+        (["train.stage_epochs=0"], "train.stage_epochs=0: must be a whole number of 1 or more"),
+    ],
+    ids=lambda value: "",
+)
+def test_a_switch_that_leaves_nothing_to_do_is_rejected(overrides, message):
+    with pytest.raises(UserError, match=message):
+        compose(overrides)
+
+
+def test_several_callbacks_and_presets_can_be_chosen_and_one_can_be_added(tmp_path):
+    (tmp_path / "callbacks").mkdir()
+    (tmp_path / "callbacks/mine.yaml").write_text("mine:\n  _target_: my.module.Mine\n  every: 3\n")
+    cfg = compose(
+        ["callbacks=[model_summary,mine]", "+callbacks.other._target_=my.Other", "debug=[limit,profile]"], tmp_path
+    )
+    assert list(cfg.callbacks) == ["model_summary", "mine", "other"]
+    assert (cfg.trainer.profiler, cfg.trainer.limit_train_batches, cfg.train.batch_size) == ("simple", 30, 4)
+    assert compose([]).callbacks == {}
+
+
+def test_relative_paths_mean_the_folder_of_the_command_also_if_the_job_runs_in_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = ["data=folder", "data.root=chains", f"data.labels={tmp_path}/labels.csv", "train.resume_from=a/last.ckpt"]
+    seen = {}
+    for change in ("true", "false"):
+        arguments = [*words, f"hydra.job.chdir={change}"]
+        assert carry_out(lambda cfg: seen.update({change: (job_groups(cfg), os.getcwd())}), arguments, tmp_path) == 0  # noqa: B023
+    groups, folder = seen["true"]
+    assert folder == str(tmp_path / "run")
+    assert groups["data"]["root"] == str(tmp_path / "chains")
+    assert groups["data"]["labels"] == str(tmp_path / "labels.csv")
+    assert groups["train"]["resume_from"] == str(tmp_path / "a/last.ckpt")
+    assert groups["data"]["cache_dir"] is None
+    assert seen["false"][0]["data"]["root"] == "chains"
+
+
+def test_paths_inside_stages_are_absolute_too():
+    stages = {"first": {"data": {"root": "x"}}, "second": {"model": {"stage1_checkpoint": "/y/best.ckpt"}}}
+    groups = absolute_paths({"train": {"stages": stages}}, Path("/home"))
+    assert groups["train"]["stages"]["first"] == {"data": {"root": "/home/x"}}
+    assert groups["train"]["stages"]["second"] == {"model": {"stage1_checkpoint": "/y/best.ckpt"}}
+
+
+def test_every_key_that_a_file_calls_a_file_or_a_folder_is_a_known_path():
+    for group, keys in PATH_KEYS.items():
+        listed = {key for file in (CONF / group).glob("*.yaml") for key in yaml.safe_load(file.read_text())}
+        assert set(keys) <= listed
+        for file in (CONF / group).glob("*.yaml"):
+            comments = re.findall(r"^(\w+):[^#\n]*#\s*(?:the |another )?(.+)$", file.read_text(), re.MULTILINE)
+            paths = {
+                key for key, text in comments if re.match(r"(NPZ |CSV )?(folder|file|checkpoint|run folder)\b", text)
+            }
+            assert paths <= set(keys), file
 
 
 def test_a_key_that_the_file_of_a_stage_does_not_list_can_be_set_by_name():

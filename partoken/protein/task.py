@@ -22,13 +22,14 @@ from partoken.protein.model.codebook import Codebook
 from partoken.protein.model.head import Standardise
 from partoken.protein.model.partoken import ParToken, ParTokenOutput
 from partoken.protein.model.settings import split_settings
+from partoken.system.distributed import Rows, draw, num_processes, part_of_mean, total
 from partoken.training.module import ScheduledModule, metric_names
 from partoken.training.stages import is_under
 
 __all__ = ["CALIBRATION_CHAINS", "ParTokenTask"]
 
 CALIBRATION_CHAINS = 64
-"""Latest training chains on which the running averages for evaluation are measured."""
+"""Latest training chains, on all devices, on which the running averages for evaluation are measured."""
 
 
 class ParTokenTask(ScheduledModule):
@@ -119,19 +120,23 @@ class ParTokenTask(ScheduledModule):
 
     def forward(self, batch: ChainBatch) -> ParTokenOutput:
         """Classifies a batch; see `ParToken.forward`."""
-        return self.network(batch.coords, batch.ptr, batch.sequence)
+        return self.network(batch.coords, batch.ptr, batch.sequence, batch.share)
 
-    def loss(self, output: ParTokenOutput, label: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, output: ParTokenOutput, label: Tensor, rows: Rows | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Computes the loss, a scalar, and its terms before their weights.
+
+        On several devices their mean over the devices is the loss of the batch of all devices.
 
         Arguments:
             output: Output for a batch of B chains and C classes.
             label: Class numbers, `[B]` int64; or zeros and ones, `[B, C]` float32, if a chain may have several labels.
+            rows: The place of the chains in the batch of all devices; None: there is one device.
         """
-        terms = {"task": self._cross_entropy(output.logits, label), **output.losses}
+        part = part_of_mean(len(label), rows)
+        terms = {"task": self._cross_entropy(output.logits, label) * part, **output.losses}
         if self.loss_weights["summary"] and self.network.partitioner is not None:
-            second_answer = self.network.head.logits(output.summary)
-            terms["summary"] = self._cross_entropy(second_answer, label)
+            second_answer = self.network.head.logits(output.summary, rows)
+            terms["summary"] = self._cross_entropy(second_answer, label) * part
         weights = {"task": 1.0, **self.loss_weights}
         weighted = (weights[name] * term for name, term in terms.items() if weights[name])
         return sum(weighted), terms
@@ -160,19 +165,11 @@ class ParTokenTask(ScheduledModule):
     def training_step(self, batch: ChainBatch, batch_idx: int) -> Tensor:
         self._remember(batch)
         if self.coordinate_noise:
-            noise = self.coordinate_noise * torch.randn_like(batch.coords)
+            noise = self.coordinate_noise * draw(batch.coords, Tensor.normal_, batch.share and batch.share.residues)
             batch = replace(batch, coords=batch.coords + noise)
         output = self(batch)
-        loss, terms = self.loss(output, batch.label)
-        values = {"train_loss": loss}
-        values |= {f"train_{name}": value for name, value in terms.items()}
-        self.log_dict(
-            values,
-            on_step=False,
-            on_epoch=True,
-            batch_size=len(batch),
-            sync_dist=True,
-        )
+        loss, terms = self.loss(output, batch.label, _rows(batch))
+        self.log_training({"loss": loss, **terms}, _num_chains(batch))
         return loss
 
     def on_validation_start(self) -> None:
@@ -257,7 +254,7 @@ class ParTokenTask(ScheduledModule):
     def _remember(self, batch: ChainBatch) -> None:
         """Keeps the latest training batches, as few as hold `CALIBRATION_CHAINS` chains."""
         self._latest.append(batch)
-        while sum(map(len, self._latest)) - len(self._latest[0]) >= CALIBRATION_CHAINS:
+        while sum(map(_num_chains, self._latest)) - _num_chains(self._latest[0]) >= CALIBRATION_CHAINS:
             self._latest.popleft()
 
     def _calibrate(self) -> None:
@@ -270,12 +267,13 @@ class ParTokenTask(ScheduledModule):
     def _evaluate(self, batch: ChainBatch) -> None:
         """Stores the outputs for a batch until the end of the evaluation."""
         output = self(batch)
-        loss, _ = self.loss(output, batch.label)
+        loss, _ = self.loss(output, batch.label, _rows(batch))
+        loss = total(loss.detach()) / num_processes()
         self._evaluated.append(
             {
                 "logits": output.logits.float(),
                 "label": batch.label,
-                "loss": loss.detach().float().expand(len(batch)),
+                "loss": loss.float().expand(len(batch)),
                 "tokens": output.tokens,
                 "sizes": _substructure_sizes(output, batch.ptr),
                 "lengths": batch.ptr.diff(),
@@ -286,8 +284,8 @@ class ParTokenTask(ScheduledModule):
         """Concatenates the stored outputs of all devices, chain by chain, and forgets them."""
         parts, self._evaluated = self._evaluated, []
         outputs = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
-        if self.trainer.world_size > 1:
-            gathered: list[Any] = [None] * self.trainer.world_size
+        if num_processes() > 1:
+            gathered: list[Any] = [None] * num_processes()
             own = {key: value.cpu() for key, value in outputs.items()}
             torch.distributed.all_gather_object(gathered, own)
             outputs = {key: torch.cat([part[key] for part in gathered]) for key in outputs}
@@ -313,6 +311,17 @@ class ParTokenTask(ScheduledModule):
         if self.multi_label:
             return multi_label_scores(logits, label), None
         return multi_class_scores(logits, label)
+
+
+def _rows(batch: ChainBatch) -> Rows | None:
+    """Returns the place of the chains in the batch of all devices; None: there is one device."""
+    assert batch.share is not None or num_processes() == 1, "the sampler gives each device's batch its place"
+    return batch.share and batch.share.chains
+
+
+def _num_chains(batch: ChainBatch) -> int:
+    """Counts the chains of a batch on all devices."""
+    return batch.share.chains.total if batch.share else len(batch)
 
 
 def _substructure_sizes(output: ParTokenOutput, ptr: Tensor) -> Tensor:

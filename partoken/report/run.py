@@ -21,7 +21,7 @@ def present(folder: Path) -> None:
     """Draws the plots of a finished run into `plots/` and logs its summary.
 
     Draws `learning_rate.png`, `losses.png`, and one picture for each entry of `matrices` and `panels` in
-    the summary.
+    the summary. A run that only tested a checkpoint (`trained` is false) has neither rates nor losses to draw.
 
     Arguments:
         folder: a run folder with `summary.json`, `lr.csv` and `metrics.csv`.
@@ -32,13 +32,14 @@ def present(folder: Path) -> None:
     summary = json.loads((folder / "summary.json").read_text())
     plots = folder / "plots"
     plots.mkdir(exist_ok=True)
-    _plot_schedule(folder / "lr.csv", summary["schedule"], plots / "learning_rate.png")
-    plot_losses(
-        folder / "metrics.csv",
-        plots / "losses.png",
-        epoch_line=summary.get("epoch_line"),
-        best_epoch=summary.get("best_epoch"),
-    )
+    if summary.get("trained", True):
+        _plot_schedule(folder / "lr.csv", summary["schedule"], plots / "learning_rate.png")
+        plot_losses(
+            folder / "metrics.csv",
+            plots / "losses.png",
+            epoch_line=summary.get("epoch_line"),
+            best_epoch=summary.get("best_epoch"),
+        )
     for stem, matrix in summary.get("matrices", {}).items():
         plot_matrix(matrix, plots / f"{stem}.png")
     for stem, panels in summary.get("panels", {}).items():
@@ -74,7 +75,9 @@ def format_summary(summary: Mapping[str, Any]) -> list[str]:
     }
     width = max(16, *map(len, facts))
     lines = [f"{name:<{width}}  {fact}" for name, fact in facts.items() if fact]
-    return _stage_table(summary.get("stages", [])) + _score_table(summary["test"], summary.get("baselines", {})) + lines
+    tested = summary.get("tested", True)
+    scores = _score_table(summary["test"], summary.get("baselines", {})) if tested else ["test              not run"]
+    return _stage_table(summary.get("stages", [])) + scores + lines
 
 
 def _stage_table(stages: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -127,7 +130,8 @@ def _number(value: float | None) -> str:
 def _best_checkpoint(summary: Mapping[str, Any]) -> str | None:
     if "best_checkpoint" not in summary:
         return None
-    return f"{summary['best_checkpoint']} (epoch {summary['best_epoch'] + 1} of {summary['epochs']}, tested)"
+    epoch = f"epoch {summary['best_epoch'] + 1} of {summary['epochs']}"
+    return f"{summary['best_checkpoint']} ({epoch}{', tested' if summary.get('tested', True) else ''})"
 
 
 def _next_command(summary: Mapping[str, Any]) -> str | None:

@@ -21,6 +21,7 @@ from partoken.satellite.model.settings import split_stage1, split_stage2
 from partoken.satellite.model.translator import Translator, full_precision
 from partoken.satellite.pictures import ShownTiles
 from partoken.satellite.tiles.batch import TileBatch
+from partoken.system.distributed import num_processes, part_of_mean
 from partoken.training.module import ScheduledModule, metric_names
 
 __all__ = ["Stage1Task", "Stage2Task"]
@@ -100,13 +101,13 @@ class TileTask(ScheduledModule, ABC):
 
     def on_validation_epoch_end(self) -> None:
         results = self._collect()
-        self.log_dict({f"val_{name}": value for name, value in results["scores"][OWN].items()})
-        self.log("val_loss", results["loss"])
+        values = {**results["scores"][OWN], "loss": results["loss"]}
+        self.log_dict({f"val_{name}": value for name, value in values.items()}, sync_dist=True)
 
     def on_test_epoch_end(self) -> None:
         self.test_results = self._collect()
         scores = self.test_results["scores"][OWN]
-        self.log_dict({f"test_{name}": value for name, value in scores.items()})
+        self.log_dict({f"test_{name}": value for name, value in scores.items()}, sync_dist=True)
         self._panels = self._write_panels()
 
     def summary(self) -> dict[str, Any]:
@@ -152,9 +153,14 @@ class TileTask(ScheduledModule, ABC):
             sums = self.trainer.strategy.reduce(sums, reduce_op="sum")
         return {"scores": board.scores(), "per_band": board.per_band(), "loss": float(sums[0] / sums[1])}
 
+    def _over_devices(self, terms: Mapping[str, Tensor], batch: TileBatch) -> dict[str, Tensor]:
+        """Scales means over the tiles of this device so that their mean over the devices is that over all tiles."""
+        assert batch.share is not None or num_processes() == 1, "the sampler gives each device's batch its place"
+        part = part_of_mean(len(batch), batch.share)
+        return {name: term * part for name, term in terms.items()}
+
     def _log_training(self, values: Mapping[str, Tensor], batch: TileBatch) -> None:
-        detached = {f"train_{name}": value.detach() for name, value in values.items()}
-        self.log_dict(detached, on_step=False, on_epoch=True, batch_size=len(batch), sync_dist=True)
+        self.log_training(values, batch.share.total if batch.share else len(batch))
 
     def _full_precision(self) -> torch.autocast:
         """Ratios and differences of small numbers need float32, whatever the precision of the run."""
@@ -214,7 +220,7 @@ class Stage1Task(TileTask):
             }
 
     def training_step(self, batch: TileBatch, batch_idx: int) -> Tensor:
-        terms = self.terms(self.answers(batch), batch)
+        terms = self._over_devices(self.terms(self.answers(batch), batch), batch)
         loss = self.weigh(terms)
         self._log_training({"loss": loss, **terms}, batch)
         return loss
@@ -303,13 +309,14 @@ class Stage2Task(TileTask):
 
     def training_step(self, batch: TileBatch, batch_idx: int) -> None:
         answers = self.answers(batch)
-        terms = self.terms(answers, batch)
+        terms = self._over_devices(self.terms(answers, batch), batch)
         loss = self.weigh(terms)
         self.optimize(loss, "refiner")
         real, made = self._judge(batch.s2, batch), self._judge(answers[OWN].detach(), batch)
-        discriminator = losses.discriminator_loss(full_precision(real), full_precision(made))
-        self.optimize(discriminator, "discriminator")
-        self._log_training({"loss": loss, **terms, "discriminator": discriminator}, batch)
+        hinge = losses.discriminator_loss(full_precision(real), full_precision(made))
+        judged = self._over_devices({"discriminator": hinge}, batch)
+        self.optimize(judged["discriminator"], "discriminator")
+        self._log_training({"loss": loss, **terms, **judged}, batch)
 
     def facts(self) -> dict[str, str]:
         """Counts the parameters of each network."""

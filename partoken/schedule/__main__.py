@@ -68,6 +68,9 @@ def _preview(options: argparse.Namespace) -> Iterator[str]:
     if options.batches_per_epoch is not None and options.batches_per_epoch < 1:
         raise UserError(f"--batches-per-epoch={options.batches_per_epoch}: must be 1 or more")
     cfg = compose(tuple(options.overrides), options.config_dir)
+    if not cfg.fit:
+        yield "no schedule: train=false trains nothing"
+        return
     trainer = plain_group(cfg, "trainer")
     settings = instantiate(plain_group(cfg, "train"), "train")
     devices, accumulate = num_devices(trainer), accumulated_batches(trainer)

@@ -22,7 +22,7 @@ __all__ = ["Job", "Sweep", "expand", "is_sweep"]
 SHOWS = ("cfg", "help", "hydra_help", "info", "shell_completion")
 """Options of Hydra that show something and run nothing."""
 
-NOT_PART = ("hydra", "launcher", "logger", "n_jobs", "run", "sweep")
+NOT_PART = ("hydra", "launcher", "logger", "n_jobs", "print_config", "run", "sweep")
 """Groups and keys of the configuration that change no number of a job."""
 NO_EFFECT = ["train.resume_from", "train.on_schedule_change", "train.num_workers", "train.use_wandb"]
 NO_EFFECT += ["train.wandb_project", "trainer.enable_progress_bar"]
@@ -205,6 +205,8 @@ def _identity(cfg: DictConfig) -> dict[str, Any]:
     """Returns the part of a configuration that decides the numbers of a job, plain and as JSON would return it."""
     config = {str(group): _resolved(cfg, group) for group in cfg if group not in NOT_PART}
     for path in NO_EFFECT:
+        if path == "train.resume_from" and not cfg.fit:
+            continue  # the checkpoint that the job tests
         group, _, key = path.partition(".")
         if isinstance(config.get(group), dict):
             config[group].pop(key, None)

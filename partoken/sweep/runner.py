@@ -17,6 +17,7 @@ from partoken.sweep.expand import Sweep, expand
 from partoken.sweep.launcher import GOOD, Command, Handle, Launcher, Task, quote, resume_override
 from partoken.sweep.local import use_threads
 from partoken.sweep.record import Numbered, Record, job_threads, reconcile
+from partoken.system.ranks import started_by
 from partoken.system.run_status import ENDED, RunStatus, read_status, write_status
 
 __all__ = ["Queue", "run_sweep"]
@@ -77,6 +78,11 @@ def run_sweep(arguments: Sequence[str], command: Command, present: Callable[[Pat
         0 if all jobs have finished, 2 if one has not, or for a user's mistake; 130 and 143 after a signal.
     """
     try:
+        if (started := started_by()) is not None:
+            raise UserError(
+                f"-m inside {started.program}: each of its {started.num_processes} processes would run the sweep; "
+                "start the sweep alone, its jobs start the processes of their devices"
+            )
         sweep = expand(arguments)
         use_threads(job_threads(sweep))  # before the server of the jobs imports torch
         sweep = check_jobs(sweep)

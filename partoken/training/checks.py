@@ -1,19 +1,44 @@
 """What can be checked before the data is read, and the plan of a run as soon as its length is known."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from partoken.config import check_trainer_keys
+from partoken.config import check_phases, check_trainer_keys
+from partoken.errors import UserError
 from partoken.schedule import Plan, RunLength, StagedPlan, plan_run
 from partoken.schedule.length import accumulated_batches, num_devices
 from partoken.schedule.stages import needs_batches
+from partoken.system.ranks import started_by
+from partoken.training.callbacks import build_callbacks
 from partoken.training.loggers import check_loggers
 from partoken.training.module import ScheduledModule
 from partoken.training.objective import check_metric
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import TrainStage, find_target, named
 
-__all__ = ["check_before_reading", "check_plans", "task_metrics"]
+__all__ = ["check_before_reading", "check_folder", "check_plans", "task_metrics"]
+
+
+def check_folder(groups: Mapping[str, Any], folder: Path) -> None:
+    """Rejects the run folder of a run that only tests a checkpoint, if the checkpoint is in it.
+
+    Arguments:
+        groups: of the configuration, plain.
+        folder: the run folder, to which nothing has been written yet.
+
+    Raises:
+        UserError: naming the folder.
+    """
+    if groups.get("fit", True):
+        return
+    check_phases(groups)
+    source = groups["train"]["resume_from"]
+    if Path(source).resolve().is_relative_to(folder.resolve()):
+        raise UserError(
+            f"train=false: the results of the run that wrote {source} would be overwritten; choose another folder "
+            "than its own with hydra.run.dir=FOLDER"
+        )
 
 
 def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> None:
@@ -28,8 +53,12 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> Non
     """
     trainer = groups["trainer"]
     check_trainer_keys(trainer)
+    _check_processes(trainer)
+    check_phases(groups)
     check_loggers(groups, train)
-    check_plans(train, trainer, batches=None)
+    build_callbacks(groups.get("callbacks", {}))
+    if groups.get("fit", True):
+        check_plans(train, trainer, batches=None)
     for stage in train.run_stages():
         group = stage.groups(groups)["model"]
         kind = _task_class(group)
@@ -84,6 +113,23 @@ def check_plans(
         if stage.has_length and plan.total_epochs is not None:
             stage.check_epochs(plan.total_epochs)
     return plans[0]
+
+
+def _check_processes(trainer: Mapping[str, Any]) -> None:
+    """Rejects settings that do not fit the processes that torchrun or srun has started."""
+    started, num = started_by(), num_devices(trainer)
+    devices, nodes = trainer.get("devices", "auto"), trainer.get("num_nodes", 1)
+    if started is None and nodes > 1:
+        raise UserError(
+            f"trainer.num_nodes={nodes}: nothing has started the processes of the other machines; start this command "
+            "with torchrun or srun, or set trainer.num_nodes=1"
+        )
+    if started is not None and started.num_processes != num:
+        raise UserError(
+            f"{started.program} has started {started.num_processes} processes, but trainer.devices={devices} and "
+            f"trainer.num_nodes={nodes} need {num}: set trainer.devices to the processes of a machine and "
+            "trainer.num_nodes to the number of machines"
+        )
 
 
 def _check_model(

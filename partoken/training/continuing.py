@@ -25,8 +25,10 @@ __all__ = [
     "StageRecord",
     "Start",
     "begin_stage",
+    "find_evaluated",
     "find_start",
     "finish_stage",
+    "link_finished",
     "settings_of_stages",
     "stage_folder",
     "take_over",
@@ -39,7 +41,7 @@ SUMMARY = "summary.json"
 TABLES = ("lr.csv", "metrics.csv")
 
 UNRELATED = {"resume_from", "on_schedule_change", "num_workers", "use_wandb", "wandb_project", "epochs", "stages"}
-UNRELATED |= {"freeze"}
+UNRELATED |= {"freeze", "stage_epochs"}
 """Keys of `train` that change no number of a stage, or that the stage replaces."""
 TRAINER_KEYS = ["accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm", "precision"]
 TRAINER_KEYS += ["limit_train_batches", "overfit_batches"]
@@ -156,6 +158,32 @@ def find_start(
     return start
 
 
+def find_evaluated(train: TrainSettings, stages: Sequence[TrainStage[TrainSettings]]) -> Start:
+    """Returns the stage of the checkpoint `train.resume_from`, for a run that only tests it.
+
+    Arguments:
+        train: `resume_from` is read.
+        stages: of the run.
+
+    Raises:
+        UserError: the checkpoint cannot be used.
+    """
+    assert train.resume_from is not None, "`check_phases` asks for a checkpoint"
+    saved = read_checkpoint(train.resume_from).get(CHECKPOINT_KEY, {"stage": "", "stages": {"": {}}})
+    number = _stage_number(train.resume_from, saved, [stage.name for stage in stages])
+    source = _checkpoints_folder(Path(train.resume_from), saved["stage"])
+    finished = tuple(_read_summary(train.resume_from, stage_folder(source, stage.name)) for stage in stages[:number])
+    return Start(number, train.resume_from, source, finished)
+
+
+def link_finished(start: Start, folder: Path) -> None:
+    """Makes the finished stages of another run available in the run folder, where later stages find their files."""
+    assert start.source is not None
+    for part in start.finished:
+        source, own = (stage_folder(place, part["name"]) for place in (start.source, folder / "checkpoints"))
+        shutil.copytree(source, own, copy_function=_link, dirs_exist_ok=True)
+
+
 def take_over(start: Start, folder: Path) -> None:
     """Copies what a resumed run needs into another run folder: its tables, its checkpoints, its finished stages.
 
@@ -174,9 +202,7 @@ def take_over(start: Start, folder: Path) -> None:
         table = start.source.parent / name
         if table.is_file():
             shutil.copyfile(table, folder / name)
-    for part in start.finished:
-        source, own = (stage_folder(place, part["name"]) for place in (start.source, target))
-        shutil.copytree(source, own, copy_function=_link, dirs_exist_ok=True)
+    link_finished(start, folder)
     if start.checkpoint is None:
         last, best = (stage_folder(target, start.finished[-1]["name"]) / name for name in ("last.ckpt", "best.ckpt"))
     else:

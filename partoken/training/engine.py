@@ -9,17 +9,17 @@ from typing import Any
 
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from partoken.config import instantiate
+from partoken.config import instantiate, job_groups
 from partoken.errors import UserError
 from partoken.schedule import Plan, StagedPlan
 from partoken.schedule.length import num_devices
 from partoken.system.files import write_json
 from partoken.system.run_status import record_status
-from partoken.training.checks import check_before_reading, check_plans
-from partoken.training.continuing import find_start, settings_of_stages, take_over
+from partoken.training.checks import check_before_reading, check_folder, check_plans
+from partoken.training.continuing import find_evaluated, find_start, link_finished, settings_of_stages, take_over
 from partoken.training.domain import DataModule
 from partoken.training.endings import Endings
 from partoken.training.loggers import open_loggers
@@ -27,7 +27,7 @@ from partoken.training.objective import objective
 from partoken.training.recorders import whole_run
 from partoken.training.settings import TrainSettings
 from partoken.training.stage_run import StageRun
-from partoken.training.stages import ONLY_STAGE, Position
+from partoken.training.stages import Position, TrainStage
 from partoken.training.summary import finite, versions
 from partoken.training.trainer import is_main_process, quiet_lightning
 
@@ -54,9 +54,7 @@ class Outcome:
 def run(cfg: DictConfig, present: Present | None = None) -> Outcome:
     """Carries out the composed config of a Hydra job in its run folder; see `carry_out`."""
     job = HydraConfig.get()
-    folder, settings = Path(job.runtime.output_dir), OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(settings, dict)
-    groups = {str(name): group for name, group in settings.items()}
+    folder, groups = Path(job.runtime.output_dir), job_groups(cfg)
     summary = carry_out(groups, folder, overrides=list(job.overrides.task), present=present)
     chosen, train = groups.get("sweep") or {}, groups["train"]
     metric, direction = chosen.get("metric") or train["monitor"], chosen.get("direction") or train["monitor_mode"]
@@ -78,7 +76,8 @@ def carry_out(
 
     Arguments:
         settings: the groups of the config, plain: `data` and `model` with their `_target_`, `train`, `trainer`, and
-            optionally `logger` and `run`.
+            optionally `logger`, `run`, `callbacks`, `fit` (false: only tests `train.resume_from`) and `test` (false: no
+            test).
         folder: the run folder, which exists.
         overrides: of the command line, for `status.json` and `summary.json`.
         present: called with the folder when `summary.json` is written, before the loggers close, so that they can
@@ -92,6 +91,7 @@ def carry_out(
         UserError: the config, the data or the checkpoint cannot be used, another process trains in the folder, or the
             loss is no longer a finite number.
     """
+    check_folder(settings, folder)
     if not is_main_process():
         return _carry_out(settings, folder, overrides, None, callbacks, Endings(folder))
     with record_status(folder, overrides) as ending:
@@ -118,33 +118,38 @@ def _carry_out(
     check_before_reading(train, settings)
     for sentence in train.without_effect():
         log.warning("%s", sentence)
-    stages = train.run_stages()
+    stages, fits = train.run_stages(), settings.get("fit", True)
     of_stages = settings_of_stages(train, settings, folder)
-    start = find_start(train, stages, of_stages)
+    start = find_start(train, stages, of_stages) if fits else find_evaluated(train, stages)
     pl.seed_everything(train.seed, workers=True, verbose=False)
 
-    data = _read_data(settings, train, folder)
-    batches = [own.num_train_batches(num_devices(settings["trainer"])) for own in data]
-    plan = check_plans(train, settings["trainer"], batches)
+    plan = None
+    data = _read_data(settings, train, folder, None if fits else start.number)
+    if fits:
+        batches = [own.num_train_batches(num_devices(settings["trainer"])) for own in data.values()]
+        plan = check_plans(train, settings["trainer"], batches)
     if is_main_process():
-        take_over(start, folder)
+        take_over(start, folder) if fits else link_finished(start, folder)
     facts = {
         "overrides": list(overrides),
         "seed": train.seed,
         "run_folder": str(folder),
         "versions": versions(),
     }
-    parts, of_task = list(start.finished), dict[str, Any]()
+    parts, of_task = list(start.finished if fits else ()), dict[str, Any]()
     with open_loggers(settings, train, folder) as loggers, logging_redirect_tqdm():  # lines above the bars
-        for number in range(start.number, len(stages)):
-            position, num_epochs = _position(plan, number)
+        for number in range(start.number, len(stages) if fits else start.number + 1):
+            position, num_epochs = _position(plan, number, stages)
             if number:
                 # A run that is resumed at the beginning of a stage draws the same numbers.
                 pl.seed_everything(train.seed + number, workers=True, verbose=False)
             added = (endings, *callbacks)
             stage = StageRun(settings, train, stages, position, num_epochs, of_stages, folder, start, added)
             try:
-                part, of_task = stage.carry_out(data[number], loggers, parts[-1] if parts else None)
+                if fits:
+                    part, of_task = stage.carry_out(data[number], loggers, parts[-1] if parts else None)
+                else:
+                    part, of_task = stage.evaluate(data[number], loggers)
             except UserError:
                 if endings.status == "diverged":
                     diverged = {"status": endings.status, "reason": endings.reason, **facts}
@@ -168,7 +173,7 @@ def _carry_out(
             "seconds": time.perf_counter() - started,
             "epochs": parts[-1]["first_epoch"] + parts[-1]["epochs"],
             **facts,
-            **({"stages": parts} if train.stages is not None else {}),
+            **({"stages": parts} if train.stages is not None and fits else {}),
         }
         summary: dict[str, Any] = finite(content)
         _write_summary(folder, summary)
@@ -196,21 +201,31 @@ def check_outcome(summary: Mapping[str, Any]) -> None:
         raise UserError(f"the run left its plan: {summary['reason']}")
 
 
-def _read_data(settings: Mapping[str, Any], train: TrainSettings, folder: Path) -> list[DataModule]:
-    """Creates and reads the data of each stage; stages with the same `data` group share it.
+def _read_data(
+    settings: Mapping[str, Any], train: TrainSettings, folder: Path, only: int | None = None
+) -> dict[int, DataModule]:
+    """Creates and reads the data of each stage, by its number; stages with the same `data` group share it.
 
     The report on the data of the first stage goes into the run folder, that on other data into a folder with the name
     of the stage.
+
+    Arguments:
+        settings: the groups of the config, plain.
+        train: the train settings.
+        folder: the run folder.
+        only: number of the only stage whose data is read; None: all stages.
     """
     read: list[tuple[Mapping[str, Any], DataModule]] = []
-    modules = []
-    for stage in train.run_stages():
+    modules = {}
+    for number, stage in enumerate(train.run_stages()):
+        if only not in (None, number):
+            continue
         group = stage.groups(settings)["data"]
         known = [module for other, module in read if other == group]
         if not known:
             known = [_read_group(group, train, folder / stage.name if read else folder)]
             read.append((group, known[0]))
-        modules.append(known[0])
+        modules[number] = known[0]
     return modules
 
 
@@ -230,10 +245,13 @@ def _read_group(group: Mapping[str, Any], train: TrainSettings, folder: Path) ->
     return data
 
 
-def _position(plan: Plan | StagedPlan | None, number: int) -> tuple[Position, int | None]:
+def _position(
+    plan: Plan | StagedPlan | None, number: int, stages: Sequence[TrainStage[TrainSettings]]
+) -> tuple[Position, int | None]:
     """Returns the position of a stage in its run, and its epochs if they are known."""
     if plan is None:
-        return ONLY_STAGE, None
+        first_epoch = sum(stage.epochs or 0 for stage in stages[:number])
+        return Position(number=number, num_stages=len(stages), first_epoch=first_epoch), None
     steps, epochs = ([getattr(own, name) or 0 for own in plan.plans] for name in ("total_steps", "total_epochs"))
     position = Position(
         number=number,

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import pytorch_lightning as pl
+import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor, nn
 
 from partoken.errors import UserError, did_you_mean
 from partoken.schedule import Plan, RunLength, StagedPlan, explain_change, peak_rate, plan_run, read_fingerprint
+from partoken.system.distributed import num_processes, total
 from partoken.training.optim import ScheduledOptimizer, build_optimizer, build_scheduler, count_steps
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import ONLY_STAGE, TrainStage, is_under
@@ -123,6 +125,22 @@ class ScheduledModule(pl.LightningModule):
     def batch_units(self, batch: Any) -> int:
         """Counts what a batch holds, in `unit`."""
         return 1
+
+    def log_training(self, values: Mapping[str, Tensor], num_samples: int) -> None:
+        """Logs values of a training batch as `train_NAME`; the value of an epoch is their mean over the samples.
+
+        Lightning's own reduction over devices averages the batch sizes as whole numbers: 9 and 8 samples with the value
+        1 would give 1.0625.
+
+        Arguments:
+            values: scalars by name; their mean over the devices is the value of the whole batch.
+            num_samples: samples of the batch on all devices, the same number on each.
+        """
+        scalars = {f"train_{name}": value.detach() for name, value in values.items()}
+        if num_processes() > 1:
+            means = total(torch.stack(list(scalars.values()))) / num_processes()
+            scalars = dict(zip(scalars, means, strict=True))
+        self.log_dict(scalars, on_step=False, on_epoch=True, batch_size=num_samples, sync_dist=True)
 
     def summary(self) -> Mapping[str, Any]:
         """Returns the scores of the test; see `partoken.training.domain.Task.summary`."""

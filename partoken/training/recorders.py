@@ -12,6 +12,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from partoken.system.distributed import total
 from partoken.system.tables import read_table, write_table
 from partoken.training.module import ScheduledModule, scheduled_module
 from partoken.training.optim import ScheduledOptimizer
@@ -207,7 +208,8 @@ class EpochTable(pl.Callback):
 
     The learning rate in a row is the one of the epoch's last optimizer step.
 
-    It also measures the speed of training in the units that the module counts (`batch_units`), without validation.
+    It also measures the speed of training on all devices, in the units that the module counts (`batch_units`), without
+    validation.
 
     Arguments:
         path: of the table, to which every stage of a run adds its rows.
@@ -258,6 +260,8 @@ class EpochTable(pl.Callback):
         module = scheduled_module(pl_module)
         self._stop_clock()
         units, seconds = self.units - self._epoch_start[0], self.seconds - self._epoch_start[1]
+        of_others = _units_of_others(trainer, module, units)
+        units, self.units = units + of_others, self.units + of_others
         speed = units / seconds if seconds else 0.0
         metrics = self._metrics(trainer)
         rates = {f"lr_{name}" if name else "lr": item.last_rate for name, item in module.scheduled.items()}
@@ -298,6 +302,13 @@ class EpochTable(pl.Callback):
             torch.cuda.synchronize()
         self.seconds += time.perf_counter() - self._since
         self._since = None
+
+
+def _units_of_others(trainer: pl.Trainer, module: ScheduledModule, units: int) -> int:
+    """Returns the units that the other devices have trained in the time in which this one has trained `units`."""
+    if trainer.world_size == 1:
+        return 0
+    return int(total(torch.tensor(units, device=module.device))) - units
 
 
 def total_epochs(trainer: pl.Trainer, position: Position) -> str:

@@ -1,7 +1,7 @@
 """Checkpoints that survive a kill, and a resume that continues with the same numbers."""
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,11 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.plugins import TorchCheckpointIO
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
+from partoken.errors import UserError
 from partoken.system.files import atomic_write
 
-__all__ = ["AtomicCheckpointIO", "BestCheckpoint", "ExactResume", "ResumableDataModule", "ResumableLoader"]
-__all__ += ["ResumableSampler"]
+__all__ = ["AtomicCheckpointIO", "BestCheckpoint", "DealtBatch", "ExactResume", "ResumableDataModule"]
+__all__ += ["ResumableLoader", "ResumableSampler"]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -54,18 +55,24 @@ class ExactResume(pl.Callback):
 
     Lightning's checkpoints hold no random state, so with dropout a resumed run would differ from an uninterrupted one.
     The states are restored when the loaders exist, because making a loader's iterator draws from torch's generator.
+
+    On several devices all processes have the same states, and those of the first one are saved. Lightning seeds each
+    process anew when it joins the others; the training starts from the states at which this callback was created, as on
+    one device.
     """
 
     def __init__(self) -> None:
         self._restored: Mapping[str, Any] | None = None
+        self._created = self.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
         state: Any = np.random.get_state()
         kind, keys, position, has_gauss, gauss = state
         version, internal, gauss_next = random.getstate()
+        has_gpu = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
         return {
             "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "cuda": [torch.cuda.get_rng_state()] if has_gpu else [],
             "numpy": [kind, torch.from_numpy(keys.astype(np.int64)), position, has_gauss, gauss],
             "python": [version, list(internal), gauss_next],
         }
@@ -74,16 +81,35 @@ class ExactResume(pl.Callback):
         self._restored = state_dict
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if self._restored is None:
-            return
-        state, self._restored = self._restored, None
-        torch.set_rng_state(state["torch"].cpu())
-        if state["cuda"] and len(state["cuda"]) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all([s.cpu() for s in state["cuda"]])
-        kind, keys, position, has_gauss, gauss = state["numpy"]
-        np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), position, has_gauss, gauss))
-        version, internal, gauss_next = state["python"]
-        random.setstate((version, tuple(internal), gauss_next))
+        if self._restored is not None:
+            _restore(self._restored)
+            self._restored = None
+        elif trainer.world_size > 1:
+            _restore(self._created)
+
+
+def _restore(state: Mapping[str, Any]) -> None:
+    """Sets the generators of this process and of its device to saved states."""
+    torch.set_rng_state(state["torch"].cpu())
+    if state["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"][0].cpu())
+    kind, keys, position, has_gauss, gauss = state["numpy"]
+    np.random.set_state((kind, keys.cpu().numpy().astype(np.uint32), position, has_gauss, gauss))
+    version, internal, gauss_next = state["python"]
+    random.setstate((version, tuple(internal), gauss_next))
+
+
+class DealtBatch(list[Any]):
+    """The indices of one device's part of a batch that several devices share.
+
+    Arguments:
+        items: of this device.
+        share: the place of this part in the whole batch, as the domain describes it.
+    """
+
+    def __init__(self, items: Iterable[Any], share: Any) -> None:
+        super().__init__(items)
+        self.share = share
 
 
 class ResumableSampler(DistributedSampler[Any]):
@@ -147,12 +173,23 @@ class ResumableLoader(DataLoader[Any]):
         self._order.set_epoch(0)
 
     def state_dict(self) -> dict[str, int]:
-        """Returns the number of batches handed out in this epoch."""
-        return {"batches": self.handed_out}
+        """Returns the number of batches handed out in this epoch, and that of the whole epoch."""
+        return {"batches": self.handed_out, "of": len(self)}
 
     def load_state_dict(self, state_dict: Mapping[str, int]) -> None:
-        """Makes the next epoch start after that number of batches; after a whole epoch it starts from the first."""
-        self._start = state_dict["batches"] % len(self)
+        """Makes the next epoch start after that number of batches; after a whole epoch it starts from the first.
+
+        Raises:
+            UserError: the checkpoint was written within an epoch that had another number of batches.
+        """
+        batches, length = state_dict["batches"], state_dict.get("of", len(self))  # older checkpoints have no length
+        self._start = batches % length
+        if self._start and length != len(self):
+            raise UserError(
+                f"train.resume_from: the checkpoint was written after {batches} of {length} batches of an epoch, which "
+                f"now has {len(self)}: keep train.batch_size times the number of devices, or resume from the end of an "
+                "epoch"
+            )
 
     def __iter__(self) -> Any:
         # A generator: nothing runs before the first batch is asked for, when the sampler knows its epoch.

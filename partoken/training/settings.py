@@ -18,6 +18,7 @@ OPTIMIZERS = ("adam", "adamw", "sgd")
 MONITOR_MODES = ("max", "min")
 ON_SCHEDULE_CHANGE = ("error", "keep", "extend")
 
+WARMUP_KEYS = ("warmup_epochs", "warmup_steps")
 RATE_KEYS = ("lr", "use_cosine_schedule", "warmup_epochs", "warmup_steps", "min_lr", "num_cycles")
 OPTIMIZER_KEYS = ("optimizer", "weight_decay", *RATE_KEYS)
 STAGE_KEYS = (*OPTIMIZER_KEYS, "optimizers", "monitor", "monitor_mode", "early_stopping_patience")
@@ -55,6 +56,9 @@ class TrainSettings(ScheduleSettings):
     stages: Mapping[str, Mapping[str, Any]] | Sequence[Mapping[str, Any]] | None = None
     """Stages that follow one another, by name or as a list, each with `epochs` or `steps`, with any fields of its kind
     (see `partoken.training.stages.TrainStage`), and with any of `STAGE_KEYS`. None: the run is one stage."""
+    stage_epochs: int | None = None
+    """Epochs of every stage, 1 or more, in place of its own length, for a short run. The warm-up of a stage is then
+    10 % of it; `ramp_epochs` and `freeze_last_epochs` are cut to fit. None: stages have their own lengths."""
     optimizers: Mapping[str, Mapping[str, Any]] | None = None
     """Settings of single optimizers, by their names, for a task that has several; any of `OPTIMIZER_KEYS`. None: all
     optimizers have the settings of `train`."""
@@ -118,9 +122,15 @@ class TrainSettings(ScheduleSettings):
 
     def without_effect(self) -> list[str]:
         """Returns a sentence for each setting that has a value and no effect, beside those of the schedule."""
-        if self.stages is None or self.epochs == type(self).epochs:
+        if self.epochs == self.stage_epochs:  # a preset sets both, for runs with stages and without
             return []
-        return [f"train.epochs={self.epochs} has no effect: the stages of train.stages have lengths of their own"]
+        if self.stages is None:
+            found = f"train.stage_epochs={self.stage_epochs} has no effect: the run has no train.stages"
+            return [] if self.stage_epochs is None else [found]
+        if self.epochs == type(self).epochs:
+            return []
+        lengths = "have lengths of their own" if self.stage_epochs is None else f"take {self.stage_epochs} epochs each"
+        return [f"train.epochs={self.epochs} has no effect: the stages of train.stages {lengths}"]
 
     def run_stages(self, optimizer: str = "") -> "tuple[TrainStage[TrainSettings], ...]":
         """Returns the stages of the run; a run without `train.stages` is one stage without a length of its own.
@@ -141,12 +151,32 @@ class TrainSettings(ScheduleSettings):
         stages = []
         for name, (path, values) in self._named_stages().items():
             kind = stage_class(path, values)
+            values = self._shortened(values)
             own = {key: value for key, value in values.items() if key in STAGE_KEYS}
             settings = self._override(path, own, stages=None)._of_optimizer(optimizer)
             fields_of_kind = {key: value for key, value in values.items() if key in kind.keys()}
             fields_of_kind.setdefault("freeze", self.freeze)
             stages.append(kind(settings, name, path=path, **fields_of_kind))
         return tuple(stages)
+
+    def _shortened(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Returns the settings of a stage that takes `stage_epochs`, if they are set."""
+        if self.stage_epochs is None:
+            return values
+        epochs = self.stage_epochs
+        changed: dict[str, Any] = {"epochs": epochs, "steps": None, **dict.fromkeys(WARMUP_KEYS)}
+        if values.get("ramp_epochs", 0) > epochs:
+            changed["ramp_epochs"] = epochs
+        if values.get("freeze_last_epochs", 0) >= epochs:
+            changed["freeze_last_epochs"] = epochs - 1
+            if epochs == 1:
+                changed["freeze_last"] = ()
+        if optimizers := values.get("optimizers", self.optimizers):
+            changed["optimizers"] = {
+                name: {key: value for key, value in own.items() if key not in WARMUP_KEYS}
+                for name, own in optimizers.items()
+            }
+        return {**values, **changed}
 
     def _named_stages(self) -> dict[str, tuple[str, Any]]:
         """Returns the configuration key and the settings of each stage; stages of a list are named 1, 2, ..."""
@@ -178,6 +208,7 @@ class TrainSettings(ScheduleSettings):
     def _check_training(self) -> None:
         for name, minimum in (("epochs", 1), ("batch_size", 1), ("num_workers", 0), ("seed", 0)):
             check_number(self.key(name), getattr(self, name), minimum=minimum, whole=True)
+        check_number(self.key("stage_epochs"), self.stage_epochs, minimum=1, whole=True, optional=True)
         check_choice(self.key("optimizer"), self.optimizer, OPTIMIZERS)
         check_number(self.key("weight_decay"), self.weight_decay, minimum=0)
         check_text(self.key("monitor"), self.monitor)

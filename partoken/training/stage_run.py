@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -16,10 +16,13 @@ from partoken.config import instantiate
 from partoken.errors import UserError
 from partoken.schedule import ScheduleError
 from partoken.system.checkpoint import read_checkpoint
+from partoken.training.callbacks import build_callbacks
 from partoken.training.continuing import SetAside, StageRecord, Start, begin_stage, finish_stage, stage_folder
 from partoken.training.domain import DataModule
 from partoken.training.loggers import RunLoggers
 from partoken.training.module import ScheduledModule
+from partoken.training.overfit import repeat_batches
+from partoken.training.profile import write_profile
 from partoken.training.recorders import EpochTable, RateRecorder
 from partoken.training.resume import ExactResume
 from partoken.training.settings import TrainSettings
@@ -95,35 +98,27 @@ class StageRun:
         record = StageRecord(self.stage.name, self.settings)
         stopping = stopping_callbacks(self.stage.settings)
         callbacks: list[pl.Callback] = [rates, epochs, ExactResume(), acts, record, SetAside(self.folder)]
-        callbacks += [*self.callbacks, *stopping, best, last]
+        callbacks += [*self.callbacks, *self._own_callbacks(), *stopping, best, last]
         own_loggers = loggers.for_stage(self.position)
         trainer = build_trainer(self.groups["trainer"], module, self.folder, callbacks, own_loggers)
         self._announce()
-        self._fit(trainer, module, data, last)
+        batches = repeat_batches(data, self.groups["trainer"])
+        self._fit(trainer, module, batches, last)
         if not rates.steps_recorded:
             self._check_unfinished(trainer)
         schedule = rates.summary(trainer, module)
         tested = best.best_model_path or last.best_model_path
-        trainer.test(module, datamodule=_lightning(data), ckpt_path=tested, verbose=False, weights_only=True)
-        of_task = module.summary()
-        part = finite(
-            {
-                "name": self.stage.name,
-                "test": of_task["test"],
-                "epoch_line": list(module.epoch_line),
-                "loss_weights": dict(module.loss_weights),
-                "monitor": {"name": self.stage.settings.monitor, "best": best.best_model_score},
-                "schedule": schedule,
-                "num_parameters": sum(parameter.numel() for parameter in module.parameters()),
-                f"{module.unit}_per_second": epochs.units_per_second,
-                "seconds": time.perf_counter() - started,
-                "best_checkpoint": str(tested),
-                "predict_module": module.predict_module,
-                "best_epoch": self.position.first_epoch + read_checkpoint(tested)["epoch"],
-                "first_epoch": self.position.first_epoch,
-                "epochs": trainer.current_epoch,
-            }
-        )
+        of_task = self._test(trainer, module, batches, tested)
+        write_profile(trainer, time.perf_counter() - started, self.folder, self.stage.name)
+        part = {
+            **self._facts(module, of_task, tested),
+            "monitor": {"name": self.stage.settings.monitor, "best": best.best_model_score},
+            "schedule": schedule,
+            f"{module.unit}_per_second": epochs.units_per_second,
+            "seconds": time.perf_counter() - started,
+            "epochs": trainer.current_epoch,
+        }
+        part = finite(part)
         if trainer.is_global_zero:
             own = stage_folder(self.checkpoints, self.stage.name)
             own.mkdir(exist_ok=True)
@@ -131,6 +126,78 @@ class StageRun:
             finish_stage(self.checkpoints, self.stage.name, Path(tested), part)
         trainer.strategy.barrier("stage")
         return part, dict(of_task)
+
+    def evaluate(self, data: DataModule, loggers: RunLoggers) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Validates and tests the checkpoint with which the run starts, and trains nothing.
+
+        Arguments:
+            data: of this stage, read.
+            loggers: of the run.
+
+        Returns:
+            As `carry_out`; the monitor has the value of the validation.
+
+        Raises:
+            UserError: the settings, the data or the checkpoint cannot be used.
+        """
+        started, tested = time.perf_counter(), self.resume_from
+        assert tested is not None, "`check_phases` asks for a checkpoint"
+        module = self._build_module(data)
+        checkpoint = read_checkpoint(tested)
+        try:
+            module.on_load_checkpoint(checkpoint)  # rejects the checkpoint of another model
+        except UserError as error:
+            raise UserError(f"train.resume_from={tested}: {error}") from error
+        module.load_state_dict(checkpoint["state_dict"])
+        callbacks = [*self.callbacks, *self._own_callbacks()]
+        own_loggers = loggers.for_stage(self.position)
+        trainer = build_trainer(self.groups["trainer"], module, self.folder, callbacks, own_loggers)
+        batches = repeat_batches(data, self.groups["trainer"])
+        try:
+            trainer.validate(module, datamodule=batches, verbose=False)
+            monitored = trainer.callback_metrics.get(self.stage.settings.monitor)
+            trainer.test(module, datamodule=batches, verbose=False)
+        except MisconfigurationException as error:
+            raise UserError(f"trainer: {error}") from error
+        of_task = module.summary()
+        write_profile(trainer, time.perf_counter() - started, self.folder, self.stage.name)
+        part = {
+            **self._facts(module, of_task, tested),
+            "trained": False,
+            "monitor": {"name": self.stage.settings.monitor, "best": monitored},
+            "schedule": {"steps": 0, "skipped_steps": 0, "verdict": "nothing was trained (train=false)", "errors": []},
+            "seconds": time.perf_counter() - started,
+            "epochs": checkpoint["epoch"] + 1,
+        }
+        return finite(part), dict(of_task)
+
+    def _own_callbacks(self) -> list[pl.Callback]:
+        """Creates the callbacks of the group `callbacks`."""
+        return build_callbacks(self.groups.get("callbacks", {}))
+
+    def _test(
+        self, trainer: pl.Trainer, module: ScheduledModule, data: pl.LightningDataModule, checkpoint: str
+    ) -> Mapping[str, Any]:
+        """Tests a checkpoint and returns the task's part of the summary; with `test=false` only loads the weights."""
+        if self.groups.get("test", True):
+            trainer.test(module, datamodule=data, ckpt_path=checkpoint, verbose=False, weights_only=True)
+            return module.summary()
+        module.load_state_dict(read_checkpoint(checkpoint)["state_dict"])
+        return {"test": {}, "tested": False}
+
+    def _facts(self, module: ScheduledModule, of_task: Mapping[str, Any], tested: str) -> dict[str, Any]:
+        """Returns the facts about a stage that do not depend on its training."""
+        return {
+            "name": self.stage.name,
+            "test": of_task["test"],
+            "epoch_line": list(module.epoch_line),
+            "loss_weights": dict(module.loss_weights),
+            "num_parameters": sum(parameter.numel() for parameter in module.parameters()),
+            "best_checkpoint": str(tested),
+            "predict_module": module.predict_module,
+            "best_epoch": self.position.first_epoch + read_checkpoint(tested)["epoch"],
+            "first_epoch": self.position.first_epoch,
+        }
 
     def _build_module(self, data: DataModule) -> ScheduledModule:
         """Creates the task with the weights with which the stage starts."""
@@ -159,17 +226,26 @@ class StageRun:
             notes.append(f"in the last {last} also frozen: {', '.join(stage.freeze_last)}")
         log.info("%s", "; ".join(notes))
 
-    def _fit(self, trainer: pl.Trainer, module: ScheduledModule, data: DataModule, last: ModelCheckpoint) -> None:
+    def _fit(
+        self, trainer: pl.Trainer, module: ScheduledModule, data: pl.LightningDataModule, last: ModelCheckpoint
+    ) -> None:
         if self.resume_from is None and trainer.is_global_zero:
             begin_stage(self.checkpoints, self.stage.name)
         try:
-            trainer.fit(module, datamodule=_lightning(data), ckpt_path=self.resume_from, weights_only=True)
+            trainer.fit(module, datamodule=data, ckpt_path=self.resume_from, weights_only=True)
         except ScheduleError as error:
             # Once the optimizers exist, only the saved states can be wrong.
             source = f"train.resume_from={self.resume_from}: " if module.scheduled else ""
             raise UserError(f"{source}{error}") from error
         except MisconfigurationException as error:
             raise UserError(f"trainer: {error}") from error
+        except RuntimeError as error:
+            if not self.groups["trainer"].get("detect_anomaly") or "returned nan values" not in str(error):
+                raise
+            raise UserError(
+                f"trainer.detect_anomaly: {error} The warning above shows the line of the forward pass; "
+                "lower train.lr, or repair the operation"
+            ) from error
         except SIGTERMException:
             log.warning("stopped by SIGTERM; continue with train.resume_from=%s", last.best_model_path or "null")
             sys.exit(143)  # the shell's convention for SIGTERM; with Lightning's 0 a job scheduler believes it is done
@@ -182,8 +258,3 @@ class StageRun:
                 f"train.resume_from={self.resume_from}: nothing is left to train after {trainer.current_epoch} epochs "
                 f"and {trainer.global_step} steps; raise {self.stage.settings.key('epochs')} or trainer.max_steps"
             )
-
-
-def _lightning(data: DataModule) -> pl.LightningDataModule:
-    """A data module of the contract is a LightningDataModule; a protocol cannot say so."""
-    return cast(pl.LightningDataModule, data)

@@ -14,7 +14,10 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from partoken.errors import UserError
+from partoken.schedule.length import num_devices
 from partoken.training.module import ManualSteps, ScheduledModule, scheduled_module
+from partoken.training.overfit import WHOLE
+from partoken.training.profile import build_profiler
 from partoken.training.recorders import total_epochs
 from partoken.training.resume import AtomicCheckpointIO, BestCheckpoint
 from partoken.training.settings import TrainSettings
@@ -49,9 +52,11 @@ def is_main_process() -> bool:
 def quiet_lightning() -> None:
     """Silences messages of Lightning that concern nobody here, and repeats of messages on further devices."""
     if not is_main_process():
-        logging.getLogger("partoken").setLevel(logging.WARNING)
+        logging.getLogger("partoken").setLevel(logging.ERROR)  # all processes would warn of the same
     for name in ("pytorch_lightning", "lightning.pytorch", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    if is_main_process():  # what `trainer.enable_model_summary` and `callbacks=model_summary` ask for
+        logging.getLogger("pytorch_lightning.callbacks.model_summary").setLevel(logging.INFO)
     for message in FOR_EVERYONE:
         warnings.filterwarnings("ignore", message)
 
@@ -98,6 +103,12 @@ def build_trainer(
         UserError: an argument that Lightning refuses.
     """
     arguments, callbacks = {**arguments, **_limits(module.stage)}, list(callbacks)
+    if num_devices(arguments) > 1 and arguments.get("strategy", "auto") in ("auto", "ddp"):
+        unused = str(_has_resting_parameters(module)).lower()
+        arguments["strategy"] = f"ddp_find_unused_parameters_{unused}"
+    if arguments.pop("overfit_batches", None):
+        arguments |= WHOLE  # of `RepeatedBatches`
+    arguments["profiler"] = build_profiler(arguments.get("profiler"), folder, module.stage.name)
     if not module.automatic_optimization:
         module.manual_steps = _take_manual_steps(arguments, len(module.optimizer_modules()))
     if arguments.get("enable_progress_bar", True) and not sys.stderr.isatty():
@@ -112,7 +123,7 @@ def build_trainer(
             plugins=[AtomicCheckpointIO()],
             default_root_dir=folder,
         )
-    except (MisconfigurationException, TypeError, ValueError) as error:
+    except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
         raise UserError(f"trainer: {error}") from error
 
 
@@ -125,6 +136,14 @@ class RunProgressBar(TQDMProgressBar):
         stage = f"{module.stage.name}, " if module.stage.name else ""
         epoch = f"epoch {module.run_epoch + 1}/{total_epochs(trainer, module.position)}"
         self.train_progress_bar.set_description(f"{stage}{epoch}")
+
+
+def _has_resting_parameters(module: ScheduledModule) -> bool:
+    """Returns whether a backward pass may leave out parameters: frozen ones, or those of another optimizer.
+
+    Devices would wait for their gradients without end.
+    """
+    return bool(module.stage.freeze or module.stage.freeze_last or not module.automatic_optimization)
 
 
 def _limits(stage: TrainStage[TrainSettings]) -> dict[str, int]:

@@ -188,7 +188,7 @@ def test_evaluation_is_calibrated_on_the_latest_chains_once_after_training(batch
     model.training_step(batch, 0)
     model.on_train_epoch_end()
     summaries, _ = model.network._collect_features([(batch.coords, batch.ptr)])
-    torch.testing.assert_close(model.network.head.standardise.running_mean, summaries.mean(0))
+    torch.testing.assert_close(model.network.head.standardise.running_mean, summaries[0].mean(0))
 
 
 def test_several_labels_per_chain_have_a_binary_loss_and_no_confusion_matrix(batch):

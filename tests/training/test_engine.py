@@ -52,6 +52,13 @@ def test_the_last_checkpoint_is_of_the_last_epoch_even_when_the_monitor_got_wors
     assert read_checkpoint(tmp_path / "checkpoints/last.ckpt")["epoch"] == 4
 
 
+@pytest.mark.filterwarnings("ignore:Error detected in MulBackward0")
+def test_the_operation_whose_gradient_is_not_a_number_is_named(tmp_path):
+    model = {"_target_": "tests.training.toy.RootOfZero"}
+    with pytest.raises(UserError, match=r"trainer\.detect_anomaly: Function 'MulBackward0' returned nan values"):
+        carry_out(settings(model=model, trainer={"detect_anomaly": True}), tmp_path)
+
+
 def test_early_stopping_ends_the_run_and_is_no_error(tmp_path):
     summary = carry_out(settings(epochs=40, lr=1.0, early_stopping_patience=2), tmp_path)
     assert summary["epochs"] < 40

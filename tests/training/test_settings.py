@@ -127,3 +127,29 @@ def test_an_epoch_number_beside_stages_has_no_effect():
     (sentence,) = read(stages=[{"epochs": 2}], epochs=20).without_effect()
     assert sentence.startswith("train.epochs=20 has no effect")
     assert read(epochs=20).without_effect() == []
+
+
+def test_short_stages_have_a_warmup_a_ramp_and_frozen_epochs_that_fit():
+    stages = {
+        "first": {"steps": 900, "warmup_steps": 100, "optimizers": {"generator": {"lr": 0.1, "warmup_steps": 50}}},
+        "second": {"epochs": 9, "ramp_epochs": 5, "freeze_last": ["network"], "freeze_last_epochs": 4},
+    }
+    chosen = {"schedule_interval": "step", "warmup_epochs": 3, "monitor": "val_loss", "monitor_mode": "min"}
+    two, one = (TrainSettings(stages=stages, stage_epochs=number, **chosen) for number in (2, 1))
+    first, second = two.run_stages("generator")
+    assert (first.epochs, first.steps, first.settings.warmup_steps, first.settings.warmup_epochs) == (
+        2,
+        None,
+        None,
+        None,
+    )
+    assert first.settings.lr == 0.1
+    assert (second.epochs, second.ramp_epochs, second.freeze_last, second.freeze_last_epochs) == (2, 2, ("network",), 1)
+    assert (one.run_stages()[1].freeze_last, one.run_stages()[1].freeze_last_epochs) == ((), 0)
+
+
+def test_the_length_of_stages_without_stages_has_no_effect_unless_a_preset_gives_both():
+    monitor = {"monitor": "val_loss", "monitor_mode": "min"}
+    assert TrainSettings(epochs=2, stage_epochs=2, **monitor).without_effect() == []
+    [sentence] = TrainSettings(epochs=2, stage_epochs=3, **monitor).without_effect()
+    assert sentence == "train.stage_epochs=3 has no effect: the run has no train.stages"

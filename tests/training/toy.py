@@ -71,3 +71,10 @@ class ToyData(ResumableDataModule):
         return self.resumable(self.loader())
 
     val_dataloader = test_dataloader = loader
+
+
+class RootOfZero(ToyModule):
+    """Its loss is finite, but not the gradient of its loss."""
+
+    def _loss(self, batch):
+        return super()._loss(batch) + torch.sqrt(self.network(batch[0]) * 0).sum()

@@ -2,15 +2,23 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from partoken.protein.chains.backbone import Backbone
+from partoken.system.distributed import Rows
 
-__all__ = ["Backbone", "ChainBatch", "collate"]
+__all__ = ["Backbone", "ChainBatch", "ChainShare", "collate"]
+
+
+class ChainShare(NamedTuple):
+    """The place of a batch in the batch of all devices."""
+
+    chains: Rows
+    residues: Rows
 
 
 @dataclass(eq=False)  # not frozen: Lightning sets the tensors of a copy if trainer.precision=64-true
@@ -32,6 +40,8 @@ class ChainBatch:
     """int64 [B]: the row of each chain in its data set."""
     ids: tuple[str, ...]
     """B names of chains."""
+    share: ChainShare | None = None
+    """The place of these chains in the batch of all devices; None: there is one device."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -47,16 +57,22 @@ class ChainBatch:
     def _map(self, function: Callable[[Tensor], Tensor]) -> "ChainBatch":
         label = None if self.label is None else function(self.label)
         coords, sequence, ptr, index = map(function, (self.coords, self.sequence, self.ptr, self.index))
-        return ChainBatch(coords, sequence, ptr, label, index, self.ids)
+        return ChainBatch(coords, sequence, ptr, label, index, self.ids, self.share)
 
 
-def collate(chains: Sequence[Backbone], label: Tensor | None = None, index: Sequence[int] | None = None) -> ChainBatch:
+def collate(
+    chains: Sequence[Backbone],
+    label: Tensor | None = None,
+    index: Sequence[int] | None = None,
+    share: ChainShare | None = None,
+) -> ChainBatch:
     """Joins chains into a flat batch.
 
     Arguments:
         chains: B chains, at least one.
         label: int64 [B] class numbers or float32 [B, C] zeros and ones; None if unknown.
         index: B rows of the chains in their data set; None takes 0 to B - 1.
+        share: the place of these chains in the batch of all devices; None: there is one device.
 
     Example:
 
@@ -75,4 +91,5 @@ def collate(chains: Sequence[Backbone], label: Tensor | None = None, index: Sequ
         label=label,
         index=torch.as_tensor(rows, dtype=torch.int64),
         ids=tuple(c.id for c in chains),
+        share=share,
     )

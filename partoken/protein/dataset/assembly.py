@@ -57,7 +57,7 @@ class ChainDataset(Dataset):
         return [self.store.ids[row] for row in self.rows]
 
     def __getitem__(self, batch: Sequence[int]) -> ChainBatch:
-        return collate(self.store.read(self.rows[batch]), self.labels[batch], batch)
+        return collate(self.store.read(self.rows[batch]), self.labels[batch], batch, getattr(batch, "share", None))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from partoken.errors import UserError
-from partoken.training.resume import ResumableSampler
+from partoken.protein.chains.batch import ChainShare
+from partoken.system.distributed import Rows
+from partoken.training.resume import DealtBatch, ResumableSampler
 
 __all__ = ["BatchSampler", "count_batches", "pack"]
 
@@ -20,6 +22,10 @@ class BatchSampler(ResumableSampler):
 
     A pass takes one epoch or several. Each device has the same number of batches in every epoch, known in advance, so
     step counts are exact. The order depends only on the seed and the epoch, so a resumed epoch has the same order.
+
+    With W devices, the W batches of a step are the parts of one large batch, and each part knows its place in it
+    (`DealtBatch`). If batches are filled by number of chains, the large batches are those of one device with W times
+    the `batch_size`, in the same order. If they are filled by residues, the batch of each device is packed on its own.
 
     Arguments:
         lengths: number of residues of each chain, int64 [n].
@@ -58,22 +64,32 @@ class BatchSampler(ResumableSampler):
         return self.num_batches // self.num_slots
 
     def __iter__(self) -> Iterator[list[int]]:
-        slot = self.epoch % self.epochs_per_pass * self.num_replicas + self.rank
-        batches = self._batches_of_pass()[slot :: self.num_slots]
-        return iter(batches[self.start :])
+        large = self._batches_of_pass()[self.epoch % self.epochs_per_pass :: self.epochs_per_pass]
+        return iter([self._own_part(parts) for parts in large[self.start :]])
 
-    def _batches_of_pass(self) -> list[list[int]]:
-        """Returns the batches of all devices and epochs of a pass, in order."""
+    def _own_part(self, parts: Sequence[list[int]]) -> list[int]:
+        """Returns this device's part of a large batch, with its place if there are several."""
+        if self.num_replicas == 1:
+            return parts[0]
+        residues = [int(self.lengths[part].sum()) for part in parts]
+        chains = [len(part) for part in parts]
+        places = (Rows(sum(sizes[: self.rank]), sum(sizes)) for sizes in (chains, residues))
+        return DealtBatch(parts[self.rank], ChainShare(*places))
+
+    def _batches_of_pass(self) -> list[list[list[int]]]:
+        """Returns the large batches of a pass in order, each as the parts of all devices."""
         order = np.arange(len(self.lengths))
         random = np.random.default_rng((self.seed, self.epoch // self.epochs_per_pass))
         if self.shuffle:
             random.shuffle(order)
         if self.max_residues is None:
-            return [batch.tolist() for batch in np.array_split(order, self.num_batches)]
+            large = np.array_split(order, self.num_batches // self.num_replicas)
+            return [[part.tolist() for part in np.array_split(batch, self.num_replicas)] for batch in large]
         batches = self._fill_by_residues(order, random)
         if self.shuffle:
             random.shuffle(batches)
-        return batches
+        firsts = range(0, len(batches), self.num_replicas)
+        return [batches[first : first + self.num_replicas] for first in firsts]
 
     def _fill_by_residues(self, order: np.ndarray, random: np.random.Generator) -> list[list[int]]:
         """Fills batches up to `max_residues`, with different chains together in each pass if the limit allows it."""

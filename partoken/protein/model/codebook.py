@@ -13,6 +13,8 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from partoken.system.distributed import gather_rows, gathered, num_processes, process_number, total
+
 __all__ = ["Codebook", "Quantized"]
 
 _DEAD = 0.03
@@ -58,8 +60,11 @@ class Codebook(nn.Module):
     true, it uses running averages, and the code of a vector does not depend on its batch. `ParToken.calibrate`
     measures these averages again.
 
-    A code is dead if its use falls below 3 % of the average; a random vector of the batch replaces it. Codes are
-    buffers, equal on every process. If `frozen` is true, codes and running averages do not change.
+    A code is dead if its use falls below 3 % of the average; a random vector of the batch replaces it. If `frozen` is
+    true, codes and running averages do not change.
+
+    On several devices the batch is that of all devices: moments, codes and losses are those of one device with the
+    whole batch. The mean of a loss over the devices is the loss of the whole batch. Codes are equal on every process.
 
     The `VectorQuantize` of vector-quantize-pytorch is not used: it waits for the device at each step, and a batch
     without substructures gives it a loss of NaN and changes its codes. `benchmarks/codebook.py` compares both.
@@ -111,8 +116,10 @@ class Codebook(nn.Module):
             raw = z.to(self.codes.dtype)
             learning = self.training and not self.frozen
             if learning and not self._is_started():
-                self.start(raw.detach()[mask])
-            moments = self._batch_moments(raw, mask) if learning else self._running_moments()
+                self.start(gather_rows(raw.detach()[mask]))
+            counts = gathered(torch.stack([mask.sum(), mask.any(1).sum()]))
+            num, filled = counts.sum(0)
+            moments = self._batch_moments(raw, mask, num) if learning else self._running_moments()
             z = self._standardise(raw, moments)
             # The update below changes the codes in place, and the backward pass needs their present values.
             book = self.codes.clone()
@@ -120,20 +127,19 @@ class Codebook(nn.Module):
             codes = square.detach().argmin(-1)
             chosen = F.embedding(codes, book)
             weight = mask[..., None].to(z.dtype)
-            num = mask.sum().clamp(min=1)
-            commitment = ((z - chosen).square() * weight).sum() / (num * z.shape[-1])
+            commitment = ((z - chosen).square() * weight).sum() / (num.clamp(min=1) * z.shape[-1])
             spread = book.var(0, unbiased=False).mean().clamp(min=1e-12)
-            entropy, coverage = self._usage_losses(square / spread, mask)
+            entropy, coverage = self._usage_losses(square / spread, mask, num, filled)
             if learning:
-                flat = (part.detach().flatten(0, 1) for part in (z, codes, mask))
-                self._update(moments.detach(), *flat)
+                flat = [part.detach().flatten(0, 1) for part in (z, codes, mask)]
+                self._update(moments.detach(), flat[0], flat[1], flat[2], counts[:, 0])
             return Quantized(
                 vectors=(z + (chosen - z).detach()) * weight,
                 standardised=z * weight,
                 codes=codes.masked_fill(~mask, -1),
-                commitment=commitment,
+                commitment=commitment * num_processes(),
                 entropy=entropy,
-                coverage=coverage,
+                coverage=coverage * num_processes(),
             )
 
     def bypass(self, z: Tensor, mask: Tensor) -> Quantized:
@@ -149,9 +155,10 @@ class Codebook(nn.Module):
         with torch.autocast(z.device.type, enabled=False):
             raw = z.to(self.codes.dtype)
             learning = self.training and not self.frozen
-            moments = self._batch_moments(raw, mask) if learning else self._running_moments()
+            moments = self._running_moments()
             if learning:
-                self._move_averages(self._mean_over_processes(moments.detach()))
+                moments = self._batch_moments(raw, mask, total(mask.sum()))
+                self._move_averages(moments.detach())
             z = self._standardise(raw, moments) * mask[..., None].to(raw.dtype)
             zero = z.sum() * 0
             return Quantized(
@@ -165,15 +172,16 @@ class Codebook(nn.Module):
 
     @torch.no_grad()
     def start(self, z: Tensor, iterations: int = 10) -> None:
-        """Places the codes by k-means, on every process at those of the first one; no vectors leave them as they are.
+        """Places the codes by k-means, equal on every process; no vectors leave them as they are.
 
         Arguments:
-            z: Vectors `[M, dim]`. If M < size, each code that is left over lies close to a drawn vector.
+            z: The same vectors `[M, dim]` on every process. If M < size, each code that is left over lies close to a
+                drawn vector.
             iterations: Steps of k-means.
         """
         if len(z):
             self._run_kmeans(z, iterations)
-        if _num_processes() > 1:
+        if num_processes() > 1:
             for part in (self.codes, self.usage, self.mean, self.variance, self.started):
                 dist.broadcast(part, 0)
 
@@ -217,28 +225,30 @@ class Codebook(nn.Module):
         self._known_started = self._known_started or bool(self.started)
         return self._known_started
 
-    def _usage_losses(self, square: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Computes entropy and coverage.
+    def _usage_losses(self, square: Tensor, mask: Tensor, num: Tensor, filled: Tensor) -> tuple[Tensor, Tensor]:
+        """Computes the entropy over all processes, and this process's part of the coverage.
 
         Arguments:
             square: Squared distances per channel in units of the codes' variance, `[B, K, C]`.
             mask: True where there is a substructure, `[B, K]` bool.
+            num: Substructures of all processes, a scalar.
+            filled: Chains of all processes that have one, a scalar.
         """
         weight = mask[..., None].to(square.dtype)
         sharpness = self.codes.shape[1] ** 0.5 / (2 * self.temperature)
         soft = (-square * sharpness).softmax(-1) * weight
-        mean = soft.sum((0, 1)) / mask.sum().clamp(min=1)
+        mean = total(soft.sum((0, 1))) / num.clamp(min=1)
         negative_entropy = (mean * mean.clamp(min=1e-12).log()).sum()
-        entropy = negative_entropy + mask.any() * math.log(len(self.codes))
+        entropy = negative_entropy + (num > 0) * math.log(len(self.codes))
         # The product over substructures as a sum of logarithms.
         log_unused = torch.log1p(-soft.clamp(max=1 - 1e-6)).sum(1)
         covered = -torch.expm1(log_unused).sum(-1)
         count = mask.sum(1)
         missing = (1 - covered / count.clamp(min=1)) * (count > 0)
-        return entropy, missing.sum() / (count > 0).sum().clamp(min=1)
+        return entropy, missing.sum() / filled.clamp(min=1)
 
     @torch.no_grad()
-    def _update(self, moments: Tensor, z: Tensor, codes: Tensor, mask: Tensor) -> None:
+    def _update(self, moments: Tensor, z: Tensor, codes: Tensor, mask: Tensor, nums: Tensor) -> None:
         """Moves running averages and codes by one step, with the sums of all processes.
 
         Arguments:
@@ -246,17 +256,17 @@ class Codebook(nn.Module):
             z: Standardised vectors, `[M, dim]`.
             codes: The nearest code of each, `[M]`.
             mask: True where there is a vector, `[M]` bool.
+            nums: Vectors of each process, `[W]` int64.
         """
         weight = mask[:, None].to(z.dtype)
         count = torch.zeros_like(self.usage).index_add_(0, codes, weight[:, 0])
-        total = torch.zeros_like(self.codes).index_add_(0, codes, z * weight)
-        replacement = self._draw_replacements(z, mask)
-        if _num_processes() > 1:
-            for part in (count, total):
-                dist.all_reduce(part)
-            dist.broadcast(replacement, 0)
-        self._move_averages(self._mean_over_processes(moments))
-        self._move_codes(count, total, replacement)
+        sums = torch.zeros_like(self.codes).index_add_(0, codes, z * weight)
+        replacement = self._draw_replacements(z, mask, nums)
+        if num_processes() > 1:
+            parts = total(torch.cat([count[:, None], sums, replacement], dim=1))
+            count, sums, replacement = parts[:, 0], *parts[:, 1:].chunk(2, dim=1)
+        self._move_averages(moments)
+        self._move_codes(count, sums, replacement)
         self.updates += 1
 
     @torch.no_grad()
@@ -264,18 +274,12 @@ class Codebook(nn.Module):
         self.mean.lerp_(moments[0], _MOMENTUM)
         self.variance.lerp_(moments[1], _MOMENTUM)
 
-    def _mean_over_processes(self, moments: Tensor) -> Tensor:
-        if _num_processes() > 1:
-            moments = moments / _num_processes()
-            dist.all_reduce(moments)
-        return moments
-
-    def _move_codes(self, count: Tensor, total: Tensor, replacement: Tensor) -> None:
+    def _move_codes(self, count: Tensor, sums: Tensor, replacement: Tensor) -> None:
         """Averages each code with its vectors, and replaces dead codes.
 
         Arguments:
             count: Vectors that chose each code, `[C]`.
-            total: Sum of these vectors, `[C, dim]`.
+            sums: Sum of these vectors, `[C, dim]`.
             replacement: New value of each code if it is dead, `[C, dim]`.
         """
         any_vectors = count.sum() > 0
@@ -284,26 +288,35 @@ class Codebook(nn.Module):
         # The average is stored as code and weight, not as sum and weight: an unused code keeps its place.
         usage = torch.lerp(self.usage, count, rate)
         step = (rate * count / usage.clamp(min=1e-12)).clamp(max=1)
-        means = total / count.clamp(min=1)[:, None]
+        means = sums / count.clamp(min=1)[:, None]
         moved = self._rescale(torch.lerp(self.codes, means, step[:, None]))
         average = usage.mean()
         dead = (usage < _DEAD * average) & any_vectors
         self.codes.copy_(torch.where(dead[:, None], replacement, moved))
         self.usage.copy_(torch.where(dead, average, usage))
 
-    def _draw_replacements(self, z: Tensor, mask: Tensor) -> Tensor:
-        """Draws a masked vector for each code, `[C, dim]`, without waiting for the device to count them."""
-        order = mask.int().argsort(descending=True, stable=True)
-        place = torch.rand(len(self.codes), device=z.device) * mask.sum()
-        return z[order[place.long().clamp(max=len(z) - 1)]]
+    def _draw_replacements(self, z: Tensor, mask: Tensor, nums: Tensor) -> Tensor:
+        """Draws a masked vector for each code, `[C, dim]`, without waiting for the device to count them.
 
-    def _batch_moments(self, raw: Tensor, mask: Tensor) -> Tensor:
-        """Computes mean and variance of the masked vectors, `[2, dim]`; of fewer than two, returns the averages."""
+        The vectors of all processes, `nums` of each, are numbered in the order of the processes, and every process
+        draws the same numbers. Where a vector is of another process, the result is zero.
+        """
+        order = mask.int().argsort(descending=True, stable=True)
+        num, own = nums.sum(), process_number()
+        place = (torch.rand(len(self.codes), device=z.device) * num).long()
+        place = torch.minimum(place, num - 1) - nums[:own].sum()  # rounding may reach `num`
+        drawn = z[order[place.clamp(0, len(z) - 1)]]
+        return torch.where(((place >= 0) & (place < nums[own]))[:, None], drawn, 0)
+
+    def _batch_moments(self, raw: Tensor, mask: Tensor, num: Tensor) -> Tensor:
+        """Computes mean and variance of the `num` masked vectors of all processes, `[2, dim]`.
+
+        Of fewer than two it returns the running averages.
+        """
         weight = mask[..., None].to(raw.dtype)
-        count = weight.sum()
-        mean = (raw * weight).sum((0, 1)) / count.clamp(min=1)
-        variance = ((raw - mean).square() * weight).sum((0, 1)) / count.clamp(min=1)
-        return torch.where(count > 1, torch.stack([mean, variance]), self._running_moments())
+        mean = total((raw * weight).sum((0, 1))) / num.clamp(min=1)
+        variance = total(((raw - mean).square() * weight).sum((0, 1))) / num.clamp(min=1)
+        return torch.where(num > 1, torch.stack([mean, variance]), self._running_moments())
 
     def _running_moments(self) -> Tensor:
         return torch.stack([self.mean, self.variance])
@@ -325,7 +338,3 @@ def _square_distance(z: Tensor, book: Tensor) -> Tensor:
     """Computes the squared distance per channel, `[..., C]`, of vectors `[..., dim]` to all codes `[C, dim]`."""
     square = z.square().sum(-1, keepdim=True) - 2 * z @ book.T + book.square().sum(-1)
     return square.clamp(min=0) / z.shape[-1]
-
-
-def _num_processes() -> int:
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1

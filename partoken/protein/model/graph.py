@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from partoken.protein.chains.batch import ChainShare
+
 __all__ = ["ResidueGraph", "featurize"]
 
 # These two weights place the imputed side chain on a tetrahedron around CA.
@@ -51,6 +53,8 @@ class ResidueGraph:
     """First residue of each chain, and the number of residues at the end, `[B + 1]` int64."""
     max_length: int
     """Residues of the longest chain, as a Python integer."""
+    share: ChainShare | None = None
+    """The place of these chains in the batch of all devices; None: there is one device."""
 
     @property
     def num_chains(self) -> int:

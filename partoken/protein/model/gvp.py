@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from partoken.protein.model.graph import ResidueGraph
 from partoken.protein.model.message import mean_message
+from partoken.system.distributed import Dropout, Rows, draw
 
 __all__ = ["GVP", "Encoder", "MessagePassing", "VectorLayerNorm", "vector_norm"]
 
@@ -100,14 +101,20 @@ class FeatureDropout(nn.Module):
     def __init__(self, rate: float):
         super().__init__()
         self.rate = rate
+        self.scalars = Dropout(rate)
 
-    def forward(self, feature: Feature) -> Feature:
-        """Drops channels of scalars `[..., s]` and vectors `[3, ..., v]` in training mode."""
+    def forward(self, feature: Feature, rows: Rows | None = None) -> Feature:
+        """Drops channels of scalars `[N, s]` and vectors `[3, N, v]` in training mode.
+
+        Arguments:
+            feature: Scalars and vectors.
+            rows: The place of the residues in the batch of all devices; None: there is one device.
+        """
         s, v = feature
         if not self.training or not self.rate:
             return s, v
-        kept = torch.rand_like(v[0]) >= self.rate
-        return F.dropout(s, self.rate), v * kept / (1 - self.rate)
+        kept = draw(v[0], Tensor.uniform_, rows) >= self.rate
+        return self.scalars(s, rows), v * kept / (1 - self.rate)
 
 
 class MessagePassing(nn.Module):
@@ -139,11 +146,12 @@ class MessagePassing(nn.Module):
 
     def forward(self, node: Feature, edge: Feature, graph: ResidueGraph) -> Feature:
         """Maps residues `[N, s]`, `[3, N, v]` with edges `[N, k, es]`, `[3, N, k, ev]`; the shapes do not change."""
-        node = self._residual(0, node, mean_message(self.message, node, edge, graph))
-        return self._residual(1, node, self.feed_forward(node))
+        rows = graph.share and graph.share.residues
+        node = self._residual(0, node, mean_message(self.message, node, edge, graph), rows)
+        return self._residual(1, node, self.feed_forward(node), rows)
 
-    def _residual(self, branch: int, node: Feature, update: Feature) -> Feature:
-        s, v = self.dropout(update)
+    def _residual(self, branch: int, node: Feature, update: Feature, rows: Rows | None) -> Feature:
+        s, v = self.dropout(update, rows)
         return self.norm[branch]((node[0] + s, node[1] + v))
 
 

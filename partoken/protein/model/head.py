@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from partoken.protein.model.graph import ResidueGraph
 from partoken.protein.model.partition import Partition
+from partoken.system.distributed import Dropout, Rows, num_processes, total
 
 __all__ = ["ChainPooling", "Head", "Standardise"]
 
@@ -47,15 +48,15 @@ class ChainPooling(nn.Module):
         return total.index_add(0, graph.chain, h * weight[:, None])
 
 
-class Standardise(nn.BatchNorm1d):
+class Standardise(nn.Module):
     """Creates a batch norm without weights: each channel has mean 0 and variance 1 over chains.
 
     The common part of the chains is much larger than their differences. Without this layer the network first learns the
     class frequencies through the common part, which grows until it outweighs everything else in a residue's features.
 
-    In training, the moments are those of the batch. A batch with a single chain moves the running averages and is
-    standardised by them. In evaluation, and while `frozen` is true, the moments are the running averages.
-    `ParToken.calibrate` measures these averages again. If `frozen` is true, they do not change.
+    In training, the moments are those of the batch, over all devices. A batch with a single chain moves the running
+    averages and is standardised by them. In evaluation, and while `frozen` is true, the moments are the running
+    averages. `ParToken.calibrate` measures these averages again. If `frozen` is true, they do not change.
 
     Arguments:
         dim: Channels.
@@ -66,21 +67,46 @@ class Standardise(nn.BatchNorm1d):
         True
     """
 
+    eps = 1e-5
+    momentum = 0.1
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+
     def __init__(self, dim: int):
-        super().__init__(dim, affine=False)
+        super().__init__()
         self.frozen = False
+        self.register_buffer("running_mean", torch.zeros(dim))
+        self.register_buffer("running_var", torch.ones(dim))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardises summaries `[B, dim]`; in evaluation the result of a chain does not depend on its batch."""
-        if self.frozen:
+        if self.frozen or not self.training:
             return F.batch_norm(x, self.running_mean, self.running_var, eps=self.eps)
-        if not self.training or len(x) > 1:
-            return super().forward(x)
+        if num_processes() > 1:
+            return self._standardise_over_processes(x)
+        if len(x) > 1:
+            self.num_batches_tracked += 1
+            averages = (self.running_mean, self.running_var)
+            return F.batch_norm(x, *averages, training=True, momentum=self.momentum, eps=self.eps)
         with torch.no_grad():
             deviation = x[0] - self.running_mean
             self.running_var.lerp_(deviation.square(), self.momentum)
             self.running_mean.add_(self.momentum * deviation)
         return F.batch_norm(x, self.running_mean.clone(), self.running_var.clone(), eps=self.eps)
+
+    def _standardise_over_processes(self, x: Tensor) -> Tensor:
+        """Standardises by the moments of the chains of all processes; each has one chain or more."""
+        sums = total(torch.cat([x.sum(0), x.new_full((1,), len(x))]))
+        count = sums[-1].detach()
+        mean = sums[:-1] / count
+        variance = total((x - mean).square().sum(0)) / count
+        with torch.no_grad():
+            self.num_batches_tracked += 1
+            self.running_mean.lerp_(mean, self.momentum)
+            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        return (x - mean) * (variance + self.eps).rsqrt()
 
     @torch.no_grad()
     def calibrate(self, mean: Tensor, variance: Tensor) -> None:
@@ -117,7 +143,7 @@ class Head(nn.Module):
         super().__init__()
         self.pool = ChainPooling(dim, pooling)
         self.standardise = Standardise(dim)
-        self.drop = nn.Dropout(drop_rate)
+        self.drop = Dropout(drop_rate)
         if reads != "summary":
             self.before = nn.LayerNorm(dim)
             self.exchange = nn.Linear(dim, 3 * dim)
@@ -125,9 +151,7 @@ class Head(nn.Module):
             self.query = nn.Linear(dim, dim)
             self.key = nn.Linear(dim, dim, bias=False)
             self.gate = nn.Linear(2 * dim, dim) if reads == "both" else None
-        self.classify = nn.Sequential(
-            nn.Linear(dim, dim), nn.ReLU(), nn.Dropout(drop_rate), nn.Linear(dim, num_classes)
-        )
+        self.classify = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), Dropout(drop_rate), nn.Linear(dim, num_classes))
 
     def forward(
         self,
@@ -147,22 +171,29 @@ class Head(nn.Module):
         Returns:
             Logits `[B, C]`, importance scores `[B, K]` (None without tokens), and summaries `[B, dim]`.
         """
+        rows = graph.share and graph.share.chains
         summary = self.standardise(self.pool(h, graph))
         if tokens is None:
-            return self.logits(summary), None, summary
+            return self.logits(summary, rows), None, summary
         tokens = self._exchange(tokens, partition, graph)
         scores = torch.einsum("bd,bkd->bk", self.query(summary), self.key(tokens))
         scores = scores / tokens.shape[-1] ** 0.5
         importance = _masked_softmax(scores, partition.mask)
         answer = torch.einsum("bk,bkd->bd", importance, tokens)
         if self.gate is None:
-            return self.logits(answer), importance, summary
+            return self.logits(answer, rows), importance, summary
         gate = self.gate(torch.cat([summary, answer], dim=-1)).sigmoid()
-        return self.logits(gate * summary + (1 - gate) * answer), importance, summary
+        return self.logits(gate * summary + (1 - gate) * answer, rows), importance, summary
 
-    def logits(self, x: Tensor) -> Tensor:
-        """Maps a feature of each chain, `[B, dim]`, to scores of the classes, `[B, C]` float32 or wider."""
-        logits = self.classify(self.drop(x))
+    def logits(self, x: Tensor, rows: Rows | None = None) -> Tensor:
+        """Maps a feature of each chain, `[B, dim]`, to scores of the classes, `[B, C]` float32 or wider.
+
+        Arguments:
+            x: The features.
+            rows: The place of the chains in the batch of all devices; None: there is one device.
+        """
+        hidden = self.classify[:2](self.drop(x, rows))
+        logits = self.classify[3](self.classify[2](hidden, rows))
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     @torch.no_grad()
@@ -175,7 +206,7 @@ class Head(nn.Module):
         query, key, value = self.exchange(self.before(tokens)).chunk(3, dim=-1)
         scores = query @ key.transpose(1, 2) / tokens.shape[-1] ** 0.5
         message = _masked_softmax(scores, touching(partition, graph)) @ value
-        return tokens + self.drop(self.exchanged(message))
+        return tokens + self.drop(self.exchanged(message), graph.share and graph.share.chains)
 
 
 def touching(partition: Partition, graph: ResidueGraph) -> Tensor:

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from partoken.protein.model.graph import ResidueGraph
+from partoken.system.distributed import draw
 
 __all__ = ["Partition", "Partitioner"]
 
@@ -109,7 +110,8 @@ class Partitioner(nn.Module):
         for number in range(self.max_clusters):
             active = (assigned < present) & (assigned < self.termination_threshold * present)
             scores = self._seed_scores(seed_part, context, free[:-1], graph, number) / tau
-            soft, seed = _draw(scores, free[:-1], chain, num_chains, noisy=self.training and self.learned)
+            noise = self._gumbel(scores, graph) if self.training and self.learned else None
+            soft, seed = _draw(scores, free[:-1], chain, num_chains, noise)
             seed_feature = _Pick.apply(soft, h, seed, chain)
 
             candidates = _within(seed, graph, self.k_hop)
@@ -195,14 +197,20 @@ class Partitioner(nn.Module):
         standard = _standardise(scores, eligible, lambda x: x.sum(1, keepdim=True) / count)
         return standard - self.threshold
 
-    def _noise(self, graph: ResidueGraph, draw: int) -> Tensor:
+    def _gumbel(self, scores: Tensor, graph: ResidueGraph) -> Tensor:
+        """Draws Gumbel noise for each residue, `[N]`."""
+        exponential = draw(scores, Tensor.exponential_, graph.share and graph.share.residues)
+        return -exponential.clamp(min=torch.finfo(scores.dtype).tiny).log()
+
+    def _noise(self, graph: ResidueGraph, number: int) -> Tensor:
         """Draws a number in [0, 1) for each residue, `[N]`; in evaluation it is a hash of the position in the chain."""
         if self.training:
-            return torch.rand(graph.chain.shape[0], device=graph.chain.device)
+            like = torch.empty(graph.chain.shape[0], device=graph.chain.device)
+            return draw(like, Tensor.uniform_, graph.share and graph.share.residues)
         position = torch.arange(graph.chain.shape[0], device=graph.chain.device) - graph.ptr[graph.chain]
-        mixed = (position + 1) * 2654435761 + (draw + 1) * 40503 * 65537
+        mixed = (position + 1) * 2654435761 + (number + 1) * 40503 * 65537
         mixed = (mixed ^ (mixed >> 15)) * 2246822519
-        return ((mixed ^ (mixed >> 13)) & 0xFFFFFF).float() / 2**24
+        return ((mixed ^ (mixed >> 13)) & 0xFFFFFF).to(torch.get_default_dtype()) / 2**24
 
 
 class _PairScore(nn.Module):
@@ -248,7 +256,7 @@ def _draw(
     free: Tensor,
     chain: Tensor,
     num_chains: int,
-    noisy: bool,
+    noise: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """Draws one free residue of each chain from the softmax of the scores.
 
@@ -257,15 +265,14 @@ def _draw(
         free: True for residues that may be drawn, `[N]` bool.
         chain: Number of each residue's chain, `[N]` int64.
         num_chains: Number of chains B.
-        noisy: True draws by Gumbel noise; False takes the best residue.
+        noise: Gumbel noise, `[N]`, by which a residue is drawn; None takes the best residue.
 
     Returns:
         The softmax of the perturbed scores, `[N]`, and the residue drawn in each chain, `[B]` (an arbitrary one if no
         residue is free).
     """
-    if noisy:
-        exponential = torch.empty_like(scores).exponential_()
-        scores = scores - exponential.clamp(min=torch.finfo(scores.dtype).tiny).log()
+    if noise is not None:
+        scores = scores + noise
     lowest = torch.finfo(scores.dtype).min
     scores = scores.masked_fill(~free, lowest)
     peak = torch.full((num_chains,), lowest, device=scores.device, dtype=scores.dtype)

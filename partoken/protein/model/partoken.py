@@ -4,16 +4,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from partoken.errors import UserError
+from partoken.protein.chains.batch import ChainShare
 from partoken.protein.model.codebook import Codebook
 from partoken.protein.model.graph import ResidueGraph, featurize
 from partoken.protein.model.gvp import Encoder
 from partoken.protein.model.head import Head
 from partoken.protein.model.partition import Partition, Partitioner
 from partoken.protein.model.settings import NetworkSettings
+from partoken.system.distributed import gather_rows, total
 
 __all__ = ["ParToken", "ParTokenOutput"]
 
@@ -92,18 +93,21 @@ class ParToken(nn.Module):
         )
         self.register_buffer("tau", torch.tensor(float(settings.tau_init)))
 
-    def forward(self, coords: Tensor, ptr: Tensor, sequence: Tensor | None = None) -> ParTokenOutput:
+    def forward(
+        self, coords: Tensor, ptr: Tensor, sequence: Tensor | None = None, share: ChainShare | None = None
+    ) -> ParTokenOutput:
         """Classifies a flat batch of chains.
 
         Arguments:
             coords: Positions of N, CA, C, O in angstrom, `[N, 4, 3]`, NaN where missing.
             ptr: First residue of each chain, and N, `[B + 1]` int64.
             sequence: Amino acids, `[N]` int64 from 0 to 20 (20: unknown); required if `seq_in` is true.
+            share: The place of these chains in the batch of all devices; None: there is one device.
 
         Raises:
             UserError: `seq_in` is true and there is no sequence.
         """
-        graph = self.featurize(coords, ptr)
+        graph = replace(self.featurize(coords, ptr), share=share)
         h = self.encode(graph, sequence)
         if self.partitioner is None:
             return self._classify_whole_chains(h, graph)
@@ -179,13 +183,14 @@ class ParToken(nn.Module):
             batches: The arguments of `forward` for each batch.
 
         Returns:
-            The number of substructures.
+            The number of substructures, on all devices.
         """
         assert self.codebook is not None, "a network without a partition has no codes"
         _, substructures = self._collect_features(batches)
-        assert substructures is not None
-        self.codebook.start(substructures)
-        return len(substructures)
+        # Batch by batch, in the order in which one device would have them.
+        found = torch.cat([gather_rows(part) for part in substructures])
+        self.codebook.start(found)
+        return len(found)
 
     @torch.no_grad()
     def calibrate(self, batches: Iterable[tuple[Tensor, ...]]) -> None:
@@ -198,15 +203,15 @@ class ParToken(nn.Module):
             batches: The arguments of `forward` for each batch.
         """
         summaries, substructures = self._collect_features(batches)
-        self.head.standardise.calibrate(*_moments(summaries))
+        self.head.standardise.calibrate(*_moments(torch.cat(summaries)))
         if self.codebook is not None:
-            self.codebook.calibrate(*_moments(substructures))
+            self.codebook.calibrate(*_moments(torch.cat(substructures)))
 
-    def _collect_features(self, batches: Iterable[tuple[Tensor, ...]]) -> tuple[Tensor, Tensor | None]:
+    def _collect_features(self, batches: Iterable[tuple[Tensor, ...]]) -> tuple[list[Tensor], list[Tensor]]:
         """Computes in evaluation mode the features that are standardised later.
 
         Returns:
-            Pooled chains `[B, dim]` and substructures `[M, code_dim]` of all batches; None without a partition.
+            Pooled chains `[B, dim]` and substructures `[M, code_dim]` of each batch; none without a partition.
         """
         was_training = self.training
         self.eval()
@@ -220,7 +225,7 @@ class ParToken(nn.Module):
                 features = self.to_code(partition.features)
                 substructures.append(features[partition.mask])
         self.train(was_training)
-        return torch.cat(summaries), torch.cat(substructures) if substructures else None
+        return summaries, substructures
 
     def _classify_whole_chains(self, h: Tensor, graph: ResidueGraph) -> ParTokenOutput:
         """Classifies chains by their summary alone; there are no substructures."""
@@ -267,13 +272,6 @@ def _build_partitioner(settings: NetworkSettings) -> Partitioner:
 
 def _moments(x: Tensor) -> tuple[Tensor, Tensor]:
     """Computes mean and variance `[dim]` over the vectors `[M, dim]` of all processes."""
-    is_distributed = dist.is_available() and dist.is_initialized()
-
-    def total(part: Tensor) -> Tensor:
-        if is_distributed:
-            dist.all_reduce(part)
-        return part
-
     count = total(x.new_tensor(float(len(x)))).clamp(min=1)
     mean = total(x.sum(0)) / count
     return mean, total((x - mean).square().sum(0)) / count

@@ -63,7 +63,7 @@ class TileDataset(Dataset[TileBatch]):
             elif self.crop is not None:
                 tile = crop_centre(tile, self.crop)
             shown.append(tile)
-        return collate(shown)
+        return collate(shown, getattr(batch, "share", None))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from partoken.errors import UserError
-from partoken.training.resume import ResumableSampler
+from partoken.system.distributed import Rows
+from partoken.training.resume import DealtBatch, ResumableSampler
 
 __all__ = ["TileSampler", "count_batches"]
 
@@ -17,6 +18,9 @@ class TileSampler(ResumableSampler):
     A pass has every tile once. Passes are counted from 0 over the whole training, and the number of the pass decides
     how a tile is flipped, turned and cut, so that a resumed epoch repeats the interrupted one. An evaluation has one
     pass, number -1.
+
+    With W devices, the W batches of a step are the parts of one large batch, and each part knows its place in it
+    (`DealtBatch`). The large batches are those of one device with W times the `batch_size`, in the same order.
 
     Arguments:
         num_tiles: number of tiles.
@@ -55,9 +59,16 @@ class TileSampler(ResumableSampler):
         for i in range(self.passes_per_epoch):
             number = self.epoch * self.passes_per_epoch + i if self.shuffle else -1
             items += [(position, number) for position in self._order(number)]
-        ends = np.linspace(0, len(items), self.num_batches + 1).round().astype(int)
-        batches = [items[ends[b] : ends[b + 1]] for b in range(self.rank, self.num_batches, self.num_replicas)]
-        return iter(batches[self.start :])
+        ends = np.linspace(0, len(items), len(self) + 1).round().astype(int)
+        return iter([self._own_part(items[ends[b] : ends[b + 1]]) for b in range(self.start, len(self))])
+
+    def _own_part(self, large: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        """Returns this device's part of a large batch, with its place if there are several."""
+        if self.num_replicas == 1:
+            return large
+        ends = [part[-1] + 1 for part in np.array_split(range(len(large)), self.num_replicas)]
+        start, end = [0, *ends][self.rank : self.rank + 2]
+        return DealtBatch(large[start:end], Rows(start, len(large)))
 
     def _order(self, number: int) -> list[int]:
         order = np.arange(self.num_tiles)

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from partoken.system.distributed import Dropout
+
 __all__ = ["Block", "ChannelNorm", "UNet", "pad_to_multiple"]
 
 EXPANSION = 3
@@ -44,7 +46,7 @@ class Block(nn.Module):
         self.spatial = nn.Conv2d(channels, channels, 7, padding=3, groups=channels)
         self.norm = nn.LayerNorm(channels)
         self.expand = nn.Linear(channels, EXPANSION * channels)
-        self.drop = nn.Dropout(drop_rate)
+        self.drop = Dropout(drop_rate)
         self.reduce = nn.Linear(EXPANSION * channels, channels)
         self.scale = nn.Parameter(torch.full((channels,), 0.1))
         self.modulate = nn.Linear(condition_size, 2 * channels) if condition_size else None

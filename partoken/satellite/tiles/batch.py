@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from partoken.satellite.tiles.tile import COUNTS, MISSING, RADAR_STEP, Tile
+from partoken.system.distributed import Rows
 
 __all__ = ["TileBatch", "collate", "radar_of_packed"]
 
@@ -38,6 +39,8 @@ class TileBatch:
     """B names of scenes."""
     stage1: Tensor | None = None
     """float32 [B, 4, H, W]: stored reflectance of stage 1; None: not stored."""
+    share: Rows | None = None
+    """The place of these tiles in the batch of all devices; None: there is one device."""
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -57,11 +60,12 @@ class TileBatch:
         return replace(self, **changed)
 
 
-def collate(tiles: Sequence[Tile]) -> TileBatch:
+def collate(tiles: Sequence[Tile], share: Rows | None = None) -> TileBatch:
     """Joins tiles of one size into a batch, in dB and reflectance.
 
     Arguments:
         tiles: B tiles, at least one.
+        share: the place of these tiles in the batch of all devices; None: there is one device.
     """
     s1, s1_mask = radar_of_packed(np.stack([tile.s1 for tile in tiles]))
     s2, s2_mask = _unpack(np.stack([tile.s2 for tile in tiles]), 1 / COUNTS)
@@ -76,6 +80,7 @@ def collate(tiles: Sequence[Tile]) -> TileBatch:
         ids=tuple(tile.info.id for tile in tiles),
         scenes=tuple(tile.info.scene for tile in tiles),
         stage1=_unpack(np.stack(stored), 1 / COUNTS)[0] if stored else None,
+        share=share,
     )
 
 

@@ -9,6 +9,7 @@ from partoken.errors import UserError
 from partoken.protein.dataset.batching import BatchSampler, count_batches
 
 LENGTHS = st.lists(st.integers(1, 500), min_size=1, max_size=60).map(np.array)
+MANY = st.lists(st.integers(1, 500), min_size=24, max_size=60).map(np.array)  # each batch has a chain for each device
 
 
 def epoch(sampler: BatchSampler, number: int) -> list[list[int]]:
@@ -39,6 +40,23 @@ def test_an_epoch_has_every_chain_once_and_the_same_number_of_batches_on_each_de
         elif world == 1:
             assert max(map(len, batches)) <= size
             assert max(map(len, batches)) - min(map(len, batches)) <= 1
+
+
+@settings(max_examples=40, deadline=None)
+@given(MANY, st.integers(2, 4), st.integers(2, 3), st.integers(1, 2))
+def test_the_parts_of_the_devices_are_the_batches_of_one_device_with_the_whole_batch(lengths, size, world, per_pass):
+    options = dict(epochs_per_pass=per_pass, seed=3)
+    one = BatchSampler(lengths, batch_size=size * world, **options)
+    devices = [BatchSampler(lengths, batch_size=size, world_size=world, rank=rank, **options) for rank in range(world)]
+    for number in range(3):
+        parts = [epoch(device, number) for device in devices]
+        for whole, *own in zip(epoch(one, number), *parts, strict=True):
+            assert [row for part in own for row in part] == whole
+            assert max(map(len, own)) <= size
+            for rank, part in enumerate(own):
+                before = [row for other in own[:rank] for row in other]
+                assert part.share.chains == (len(before), len(whole))
+                assert part.share.residues == (lengths[before].sum(), lengths[whole].sum())
 
 
 @pytest.mark.parametrize("residues", [None, 2000])

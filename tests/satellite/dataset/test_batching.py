@@ -34,6 +34,16 @@ def test_an_epoch_has_every_tile_once_per_pass_and_as_many_batches_on_each_devic
         assert max(lengths) - min(lengths) <= 1
 
 
+@given(st.integers(15, 40), st.integers(2, 5), st.integers(1, 3), st.integers(2, 3))
+def test_the_parts_of_the_devices_are_the_batches_of_one_device_with_the_whole_batch(tiles, size, passes, world):
+    one = TileSampler(tiles, batch_size=size * world, passes_per_epoch=passes)
+    places = [dict(world_size=world, rank=rank) for rank in range(world)]
+    devices = [TileSampler(tiles, batch_size=size, passes_per_epoch=passes, **place) for place in places]
+    for whole, *own in zip(epoch(one, 4), *(epoch(device, 4) for device in devices), strict=True):
+        assert [item for part in own for item in part] == whole
+        assert [part.share for part in own] == [(sum(map(len, own[:rank])), len(whole)) for rank in range(world)]
+
+
 def test_the_order_depends_only_on_seed_and_epoch():
     def make(seed=0):
         return TileSampler(50, batch_size=8, seed=seed)
