@@ -9,9 +9,10 @@ import time
 
 import pytest
 
+from partoken.sweep import runner
 from partoken.sweep.record import read_jobs
 from partoken.sweep.runner import run_sweep
-from partoken.system.run_status import read_status
+from partoken.system.run_status import RunStatus, read_status, write_status
 from tests.sweep.fake import command
 
 
@@ -93,6 +94,17 @@ def test_a_schedule_that_is_impossible_for_some_jobs_fails_these_before_the_firs
     assert run(tmp_path, *words) == 2
     assert states(tmp_path) == ["finished", "failed"]
     assert started(tmp_path) == [0]
+
+
+def test_a_job_that_another_process_has_finished_meanwhile_is_not_run_again(tmp_path, monkeypatch, capfd):
+    def finish(sweep, record, *_):
+        record.jobs[1].folder.mkdir()
+        write_status(record.jobs[1].folder, RunStatus(status="finished"))
+
+    monkeypatch.setattr(runner, "_say_what_runs", finish)
+    assert run(tmp_path, "train.lr=0.1,0.2") == 0
+    assert started(tmp_path) == [0]
+    assert "job 1 was run in another process" in capfd.readouterr().out
 
 
 WHOLE = """
