@@ -5,19 +5,21 @@ import importlib.util
 import itertools
 import logging
 import os
+import re
 import sys
+import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partoken.errors import UserError
-from partoken.system.process import discard_output, prepare_process
+from partoken.system.process import discard_output, prepare_process, process_age
 from partoken.version import __version__
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["main", "present_sweep", "preview", "train"]
+__all__ = ["cost", "lr_range", "main", "present_sweep", "preview", "train"]
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +44,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     commands.add_parser("train", help="train, validate and test a model: OVERRIDES and Hydra's options")
     commands.add_parser("preview", help="show the learning rates of a run before anything is trained: OVERRIDES")
+    commands.add_parser("cost", help="measure a few steps of a run, and say what all of it would cost: OVERRIDES")
+    commands.add_parser("lr-range", help="try learning rates from low to high, and suggest one: OVERRIDES")
     _add_predict(commands.add_parser("predict", help="classify structures, or translate radar, with a trained model"))
     _add_sweep(commands.add_parser("sweep", help="show the table of a sweep, and write it as CSV files and a page"))
-    options = parser.parse_args(words)
+    return _run(parser.parse_args(words))
+
+
+def _run(options: argparse.Namespace) -> int:
+    """Runs what `options.run` names, and returns the exit status."""
     prepare_process()
     try:
         options.run(options)
@@ -73,6 +81,8 @@ def train(arguments: Sequence[str]) -> int:
     """
     from partoken.sweep.expand import is_sweep
 
+    if any(COST_OVERRIDE.fullmatch(word) for word in arguments):
+        return cost(arguments)
     if is_sweep(arguments):
         from partoken.sweep.runner import run_sweep
 
@@ -89,8 +99,50 @@ def preview(arguments: Sequence[str]) -> int:
     return main(arguments, program="partoken preview")
 
 
-COMMANDS = ("train", "preview", "predict", "sweep")
-PASSED_ON = {"train": train, "preview": preview}
+def cost(arguments: Sequence[str]) -> int:
+    """Prints what a run, or with `-m` a sweep, would cost: `partoken cost` and `run_partoken.py cost=true`.
+
+    Arguments:
+        arguments: as for `train`.
+
+    Returns:
+        The exit status, 2 for a user's mistake.
+    """
+    from partoken.sweep.expand import is_sweep
+
+    if is_sweep(arguments):
+        return _run(argparse.Namespace(run=_cost_of_sweep, arguments=arguments))
+    from partoken.config import launch
+
+    with tempfile.TemporaryDirectory(prefix="partoken-") as folder:  # Hydra makes a run folder for every job
+        return launch(_cost_job, [*arguments, f"hydra.run.dir='{folder}'", "hydra.output_subdir=null"])
+
+
+def lr_range(arguments: Sequence[str]) -> int:
+    """Tries learning rates from low to high: `partoken lr-range`; returns the exit status, 2 for a user's mistake."""
+    parser = argparse.ArgumentParser(
+        "partoken lr-range",
+        description="Trains some steps with a rate that rises, suggests a rate, and leaves a table and a picture only. "
+        "train.resume_from=CHECKPOINT gives the weights at the beginning.",
+    )
+    parser.add_argument("overrides", nargs="*", help="as for partoken train: key=value, group=option")
+    parser.add_argument("--min", type=float, default=1e-6, metavar="RATE", help="rate of the first step; default 1e-6")
+    parser.add_argument("--max", type=float, default=1.0, metavar="RATE", help="rate of the last step; default 1")
+    parser.add_argument("--steps", type=int, default=100, metavar="N", help="optimizer steps; default 100")
+    parser.add_argument("--stage", metavar="NAME", help="stage to test; default: that of the checkpoint, or the first")
+    parser.add_argument(
+        "--out", type=Path, default=Path("outputs/lr_range"), metavar="FOLDER", help="default: %(default)s"
+    )
+    parser.add_argument("--config-dir", "-cd", type=Path, metavar="DIR", help="a folder with more YAML files")
+    options = parser.parse_intermixed_args(arguments)
+    options.run = _lr_range
+    return _run(options)
+
+
+COST_OVERRIDE = re.compile(r"\+{0,2}cost=(true|yes|on|1)", re.IGNORECASE)
+
+COMMANDS = ("train", "preview", "cost", "lr-range", "predict", "sweep")
+PASSED_ON = {"train": train, "preview": preview, "cost": cost, "lr-range": lr_range}
 """Commands that parse their arguments themselves."""
 
 
@@ -99,6 +151,10 @@ def _job(cfg: "DictConfig") -> float:
     from partoken.config import check_config, plain
 
     check_config(cfg)
+    if cfg.get("cost"):
+        raise UserError(
+            f"cost={cfg.cost}: a file sets it; set cost: false there, and give cost=true on the command line"
+        )
     # torch, Lightning and matplotlib are imported only when a run is certain
     from partoken.report import config_tree, present
     from partoken.training.engine import check_outcome, run
@@ -108,6 +164,70 @@ def _job(cfg: "DictConfig") -> float:
     outcome = run(cfg, present)
     check_outcome(outcome.summary)
     return outcome.objective
+
+
+def _cost_job(cfg: "DictConfig") -> None:
+    """Prints what a run would cost."""
+    from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
+
+    from partoken.config import check_config
+
+    check_config(cfg)
+    from partoken.report import present
+    from partoken.training.cost import estimate, measure
+    from partoken.training.cost_report import run_lines
+
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    folder = str(HydraConfig.get().runtime.output_dir)
+    measured = measure(settings, run_folder=folder, before=process_age(), present=present)
+    print("\n".join(run_lines(settings, estimate(settings, measured))), flush=True)
+
+
+def _cost_of_sweep(options: argparse.Namespace) -> None:
+    """Prints what each job of a sweep would cost; the jobs are measured with the threads that they would have."""
+    from omegaconf import OmegaConf
+
+    from partoken.sweep.expand import expand
+    from partoken.sweep.local import use_threads
+
+    sweep = expand(options.arguments)
+    use_threads(sweep.threads or max(1, len(os.sched_getaffinity(0)) // sweep.n_jobs))
+    from partoken.report import present
+    from partoken.training.cost_report import sweep_lines
+
+    jobs: dict[str, Any] = {}
+    for number, job in enumerate(sweep.jobs):
+        label = f"{number}: {' '.join(word for word in job.overrides if not COST_OVERRIDE.fullmatch(word))}"
+        if job.composed is None:
+            print(f"{label}  would fail: {job.error}")
+            continue
+        groups = OmegaConf.masked_copy(job.composed, [str(key) for key in job.composed if key != "hydra"])
+        jobs[label] = OmegaConf.to_container(groups, resolve=True)
+    for line in sweep_lines(jobs, present=present):
+        print(line, flush=True)
+
+
+def _lr_range(options: argparse.Namespace) -> None:
+    from omegaconf import OmegaConf
+
+    from partoken.config import compose
+
+    cfg = compose(options.overrides, options.config_dir)
+    from partoken.report.plots import plot_range
+    from partoken.training.lr_range import RangeTest, lines, range_test
+    from partoken.training.range_curve import write_curve
+
+    test = RangeTest(low=options.min, high=options.max, steps=options.steps)
+    settings: Any = OmegaConf.to_container(cfg, resolve=True)
+    curve, suggested = range_test(settings, test, stage=options.stage)
+    options.out.mkdir(parents=True, exist_ok=True)
+    table, picture = options.out / "lr_range.csv", options.out / "lr_range.png"
+    write_curve(curve, table)
+    plot_range(table, picture, curve.marks)
+    added = ["--config-dir", str(options.config_dir)] if options.config_dir else []
+    print("\n".join(lines(curve, test, suggested, [*added, *options.overrides])))
+    print(f"{table}\n{picture}", flush=True)
 
 
 def _complete(arguments: Sequence[str]) -> int:

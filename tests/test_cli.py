@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +16,10 @@ from partoken.cli import main
 from partoken.config import CONF, compose
 from partoken.errors import UserError
 from partoken.protein.catalog import embedded
+from partoken.training.cost import Measurement
+from partoken.training.lr_range import RangeTest
+from partoken.training.range_curve import analyse
+from partoken.training.stopwatch import StageTimes
 from tests.commands import IN_CLONE, ROOT
 from tests.protein.structures import pdb_text
 from tests.sweep.made import write_sweep
@@ -30,6 +35,7 @@ SMALL = [
     "model.max_clusters=4",
     "model.codebook_size=16",
 ]
+NAMES = ["train", "preview", "cost", "lr-range", "predict", "sweep"]
 OWN_DATA = "defaults:\n  - embedded\n  - _self_\nlimit: 24\nlabel_column: ec_top\n"
 OWN_EXPERIMENT = "# @package _global_\ndefaults:\n  - override /data: mine\ntrain:\n  epochs: 7\n  lr: 0.125\n"
 
@@ -83,6 +89,71 @@ def test_two_devices_train_an_own_experiment_with_the_installed_command(own, tmp
     assert "label_column: ec_top" in (tmp_path / "run/.hydra/config.yaml").read_text()
 
 
+def test_cost_measures_a_run_and_leaves_no_file(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", *SMALL, "trainer.limit_train_batches=2", "cost=true"]) == 0
+    printed = capsys.readouterr().out
+    assert re.search(
+        r"^training +1 +2 .*\nstart and end .*\nmemory .*\ntime .*\nend .* if it starts now$", printed, re.M
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_cost_of_a_sweep_has_a_line_for_each_job(tmp_path, monkeypatch, capsys):
+    stage = StageTimes("", 5, 1, 5, first_window=(1, 2.0), windows=[(1, 1.0)])
+    measured = Measurement(10.0, 20.0, [stage], 10**9, None)
+    monkeypatch.setattr("partoken.training.cost_report.measure_apart", lambda settings, present: measured)
+    monkeypatch.setattr("partoken.sweep.local.use_threads", lambda threads: None)
+    monkeypatch.chdir(tmp_path)
+    words = ["-m", "train.epochs=1,6", "train.warmup_epochs=0", "train.use_cosine_schedule=true,maybe"]
+    assert main(["cost", *words]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("would fail: train.use_cosine_schedule" in line for line in lines) == 2
+    expected = "0: train.epochs=1 train.warmup_epochs=0 train.use_cosine_schedule=True  5 steps, 15 s ("
+    assert any(line.startswith(expected) for line in lines), lines
+    assert "2 jobs one after another, from 1 measurement: 55 s" in lines[-2]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_cost_in_a_file_is_refused(tmp_path, monkeypatch, capsys):
+    (tmp_path / "dear.yaml").write_text("defaults:\n  - config_partoken\n  - _self_\ncost: true\n")
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "--config-dir", ".", "--config-name", "dear", "hydra.run.dir=run"]) == 2
+    assert "cost=True: a file sets it; set cost: false there" in capsys.readouterr().err
+
+
+def test_a_range_test_leaves_a_table_and_a_picture(tmp_path, monkeypatch, capsys):
+    curve, asked = analyse([1e-3, 1e-2, 1e-1], [2.0, 1.0, float("inf")]), []
+
+    def answer(settings, test, *, stage):
+        asked.append((settings["train"]["epochs"], test, stage))
+        return curve, {"train.lr": 0.01}
+
+    monkeypatch.setattr("partoken.training.lr_range.range_test", answer)
+    monkeypatch.chdir(tmp_path)
+    words = ["train.epochs=7", "--min", "1e-3", "train.lr=1", "--steps", "30", "--max", "0.1", "--stage", "first"]
+    assert main(["lr-range", *words, "--out", "here"]) == 0
+    assert asked == [(7, RangeTest(low=1e-3, high=0.1, steps=30), "first")]
+    assert "next: partoken train train.epochs=7 train.lr=0.01\n" in capsys.readouterr().out
+    assert [path.name for path in sorted(tmp_path.rglob("*"))] == ["here", "lr_range.csv", "lr_range.png"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--min", "1", "--max", "0.1"], "--max=0.1 must be above --min=1"),
+        (["train.epoch=3"], "Did you mean train.epochs?"),
+        (["trainer.devices=2"], "partoken lr-range works on one device, and the trainer has 2"),
+    ],
+    ids=str,
+)
+def test_a_range_test_that_cannot_be_made_ends_in_one_message(words, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["lr-range", *words]) == 2
+    assert message in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_the_version_is_the_one_of_the_package(tmp_path):
     assert run("--version", cwd=tmp_path)[0].strip() == partoken.__version__
 
@@ -91,7 +162,7 @@ def test_help_lists_the_commands(capsys):
     with pytest.raises(SystemExit, match="0"):
         main(["--help"])
     listed = capsys.readouterr().out
-    assert all(f"\n    {command} " in listed for command in ("train", "preview", "predict", "sweep"))
+    assert all(f"\n    {command} " in listed for command in NAMES)
 
 
 def test_help_of_train_lists_groups_and_keys(tmp_path):
@@ -205,7 +276,7 @@ def test_a_file_that_conf_would_hide_is_an_error(own, tmp_path):
 @pytest.mark.parametrize(
     ("line", "offered"),
     [
-        ("partoken ", ["train", "preview", "predict", "sweep"]),
+        ("partoken ", NAMES),
         ("partoken pre", ["preview", "predict"]),
         ("partoken train train.warmup_e", ["train.warmup_epochs="]),
         ("partoken train data=em", ["data=embedded"]),

@@ -10,7 +10,7 @@ from typing import Any
 from partoken.schedule.plot import mark_stages
 from partoken.system.tables import read_table
 
-__all__ = ["plot_losses", "plot_matrix", "plot_rates"]
+__all__ = ["plot_losses", "plot_matrix", "plot_range", "plot_rates"]
 
 TRAIN, VALIDATION, MUTED = "#1f5f8b", "#d1603d", "#6f7680"
 SCORE_STYLES = ("--", ":", "-.", (0, (5, 1)), (0, (1, 1)), (0, (3, 1, 1, 1, 1, 1)))
@@ -129,6 +129,33 @@ def plot_rates(table: Path, path: Path) -> None:
     )
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
+    figure.savefig(path, dpi=150)
+
+
+def plot_range(table: Path, path: Path, marks: Mapping[str, float]) -> None:
+    """Draws the losses of a learning rate range test over the rate.
+
+    Arguments:
+        table: the CSV file with the columns `lr`, `loss` and `smoothed`; the loss has diverged where `smoothed` is
+            empty.
+        path: the PNG file.
+        marks: rates to mark, by what they are.
+
+    Raises:
+        OSError: the table cannot be read or the picture cannot be written.
+    """
+    rows = [{name: float(row[name] or math.nan) for name in ("lr", "loss", "smoothed")} for row in read_table(table)]
+    figure, axes = _figure()
+    rates, smoothed = [row["lr"] for row in rows], [row["smoothed"] for row in rows]
+    axes.plot(rates, [row["loss"] for row in rows], color=MUTED, linewidth=0.8, alpha=0.6, label="loss of a step")
+    axes.plot(rates, smoothed, color=TRAIN, linewidth=2, label="smoothed")
+    shown = [value for value in smoothed if math.isfinite(value)] or [0.0]
+    fall = max(shown[: shown.index(min(shown)) + 1]) - min(shown) or 1.0
+    axes.set_ylim(min(shown) - fall, min(shown) + 2.5 * fall)  # a loss that has diverged would hide the others
+    for (name, rate), style in zip(marks.items(), cycle(SCORE_STYLES), strict=False):
+        axes.axvline(rate, color=VALIDATION, linestyle=style, linewidth=1.2, label=f"{name}: {rate:.1e}")
+    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title="Learning rate range test")
+    figure.legend(frameon=False, loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=150)
 
 

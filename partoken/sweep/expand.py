@@ -22,7 +22,7 @@ __all__ = ["Job", "Sweep", "expand", "is_sweep"]
 SHOWS = ("cfg", "help", "hydra_help", "info", "shell_completion")
 """Options of Hydra that show something and run nothing."""
 
-NOT_PART = ("hydra", "launcher", "logger", "n_jobs", "print_config", "run", "sweep")
+NOT_PART = ("cost", "hydra", "launcher", "logger", "n_jobs", "print_config", "run", "sweep")
 """Groups and keys of the configuration that change no number of a job."""
 NO_EFFECT = ["train.resume_from", "train.on_schedule_change", "train.num_workers", "train.use_wandb"]
 NO_EFFECT += ["train.wandb_project", "trainer.enable_progress_bar"]

@@ -5,10 +5,12 @@
 
 import ctypes
 import os
+import resource
 import signal
 import sys
+import time
 
-__all__ = ["die_with_parent", "discard_output", "prepare_process", "thread_variables"]
+__all__ = ["die_with_parent", "discard_output", "peak_memory", "prepare_process", "process_age", "thread_variables"]
 
 _MALLOPT = {
     "MALLOC_ARENA_MAX": (-8, 1),
@@ -72,3 +74,16 @@ def discard_output() -> int:
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
+
+
+def process_age() -> float:
+    """Returns the seconds since this process was started, from Linux's `/proc`."""
+    with open("/proc/self/stat") as file:
+        fields = file.read().rpartition(")")[2].split()  # the name before the bracket may contain spaces
+    started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - started
+
+
+def peak_memory() -> int:
+    """Returns the highest resident memory of this process so far, in bytes; its children are not counted."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

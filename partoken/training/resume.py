@@ -233,7 +233,9 @@ class ResumableDataModule(pl.LightningDataModule):
         return {} if self._training_loader is None else dict(self._training_loader.state_dict())
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self._restored = state_dict
+        # Lightning also restores for a test. The next stage of the run would then begin within an epoch.
+        if self.trainer is None or not self.trainer.testing:
+            self._restored = state_dict
 
 
 def _unchanged(batch: Any) -> Any:

@@ -27,7 +27,11 @@ EXAMPLES = list(manual.examples())
 COMMANDS = list(dict.fromkeys(command for _, command in manual.commands()))
 FAST = [example for example in EXAMPLES if example.is_fast]
 FLAGS = re.compile(r"python -m partoken\.satellite\.train_stage([12])(.*)")
-RUNS = [words for words in COMMANDS if re.search(r"(run_partoken\.py|partoken train|partoken\.schedule)( |$)", words)]
+RUNS = [
+    words
+    for words in COMMANDS
+    if re.search(r"(run_partoken\.py|partoken (train|cost|lr-range)|partoken\.schedule)( |$)", words)
+]
 
 SMALL = "debug=fast model.node_h_dim=[16,4] model.num_layers=1 model.num_neighbors=8 model.max_clusters=4"
 

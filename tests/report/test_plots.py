@@ -4,7 +4,7 @@ import pytest
 from matplotlib import image
 from matplotlib.figure import Figure
 
-from partoken.report.plots import MAX_COUNTS, MAX_LABELS, plot_losses, plot_matrix, plot_rates
+from partoken.report.plots import MAX_COUNTS, MAX_LABELS, plot_losses, plot_matrix, plot_range, plot_rates
 
 TABLE = """epoch,train_loss,val_loss,val_rain_skill,val_loss_per_tile,val_tiles
 0,3,4,,0.1,12
@@ -124,3 +124,15 @@ def test_parameter_groups_with_the_same_rates_share_a_line(tmp_path, figures):
     plot_rates(tmp_path / "lr.csv", tmp_path / "rates.png")
     assert set(lines(figures[0].axes[0])) == {"groups 0, 1", "group 10"}
     assert image.imread(tmp_path / "rates.png").size > 0
+
+
+def test_a_range_test_shows_its_marks_and_not_the_explosion(tmp_path, figures):
+    rows = ["step,lr,loss,smoothed", "0,0.001,2.0,2.0", "1,0.01,1.0,1.0", "2,0.1,900.0,900.0", "3,1.0,,"]
+    (tmp_path / "table.csv").write_text("\n".join(rows) + "\n")
+    plot_range(tmp_path / "table.csv", tmp_path / "plot.png", {"suggestion": 0.01, "divergence": 0.1})
+    [figure] = figures
+    [axes] = figure.axes
+    assert axes.get_xscale() == "log"
+    assert axes.get_ylim() == (0.0, 3.5)  # a fall of 1 below the minimum of 1, and 2.5 above it
+    assert [line.get_xdata()[0] for line in axes.lines[2:]] == [0.01, 0.1]
+    assert "suggestion: 1.0e-02" in [text.get_text() for text in figure.legends[0].get_texts()]

@@ -175,3 +175,14 @@ def test_the_plan_advances_only_when_the_optimizer_stepped(tmp_path, monkeypatch
     assert recorder.largest_deviation == 0
     assert recorder.summary(module.trainer, module)["skipped_steps"] == 3
     assert recorder.summary(module.trainer, module)["errors"] == []
+
+
+def test_the_test_of_a_checkpoint_within_an_epoch_does_not_shorten_the_next_stage(tmp_path):
+    options = dict(accelerator="cpu", logger=False, default_root_dir=tmp_path, num_sanity_val_steps=0)
+    options |= dict(enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+    data, module = ToyData(), ToyModule(train=TRAIN)
+    trainer = pl.Trainer(max_steps=3, **options)
+    trainer.fit(module, datamodule=data)
+    trainer.save_checkpoint(tmp_path / "3.ckpt")
+    trainer.test(module, datamodule=data, ckpt_path=tmp_path / "3.ckpt", verbose=False, weights_only=True)
+    assert len(list(data.train_dataloader())) == 7
