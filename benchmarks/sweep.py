@@ -1,6 +1,6 @@
 """Shows what a sweep promises: jobs share the cores, a kill loses nothing, and each launcher gives the same table.
 
-    python benchmarks/sweep.py --parallel          six jobs, one at a time and two at a time: time over the ideal time
+    python benchmarks/sweep.py --parallel          six jobs, one at a time and on all cores: time over the ideal time
     python benchmarks/sweep.py --kill 20           a sweep killed 20 times at random against one that was not disturbed
     python benchmarks/sweep.py --launchers         the same six jobs with every launcher that is installed
 
@@ -103,23 +103,67 @@ def differences(one: Path, other: Path) -> list[str]:
 
 
 def measure_parallel(out: Path, overrides: list[str]) -> bool:
-    """Compares two jobs at a time with one at a time."""
-    cores = min(2, len(os.sched_getaffinity(0)))
-    variants = {"serial": ["launcher=serial"], "local": ["launcher=local", "n_jobs=2"]}
-    spans = {}
-    print(f"{'launcher':<16}{'jobs':>6}{'whole sweep':>14}{'first start to last end':>26}{'load':>8}")
+    """Compares two jobs at a time with one at a time, from the start of the first job to the end of the last one."""
+    cores = len(os.sched_getaffinity(0))
+    if cores < 2:
+        sys.exit("--parallel needs two cores")
+    variants = {"serial": ["launcher=serial"], "local": ["launcher=local", f"n_jobs={cores}"]}
+    spans, works, left = {}, {}, {}
+    print(f"{'launcher':<16}{'jobs':>6}{'seconds':>10}{'processor time':>16}{'others use':>14}")
     for name, options in variants.items():
-        whole = start(out / name, [*SIX, *options, *overrides]).wait()
+        sweep = start(out / name, [*SIX, *options, *overrides])
+        samples = Samples(sweep.process.pid)
+        while sweep.process.poll() is None:
+            samples.take()
+            time.sleep(0.1)
+        sweep.wait()
         runs = jobs(out / name)
-        begins = [(run / ".hydra/overrides.yaml").stat().st_mtime for run in runs]
-        spans[name] = max((run / "status.json").stat().st_mtime for run in runs) - min(begins)
-        load = os.getloadavg()[0]
-        print(f"{name:<16}{len(runs):>6}{whole:>12.1f} s{spans[name]:>24.1f} s{load:>8.1f}", flush=True)
-    one = spans["serial"] / len(runs)
-    ratio = spans["local"] / (len(runs) / cores * one)
-    print(f"one job takes {one:.1f} s")
-    print(f"{len(runs)} jobs on {cores} cores take {ratio:.2f} of {len(runs)}/{cores} times that; at most {LIMIT}")
+        begin = min((run / ".hydra/overrides.yaml").stat().st_mtime for run in runs)
+        end = max((run / "status.json").stat().st_mtime for run in runs)
+        spans[name] = end - begin
+        works[name], others = samples.between(begin, end)
+        left[name] = cores - others / spans[name]
+        shown = f"{cores - left[name]:.1f} cores"
+        print(f"{name:<16}{len(runs):>6}{spans[name]:>10.1f}{works[name]:>14.1f} s{shown:>14}", flush=True)
+    wall = spans["local"] / (spans["serial"] / cores)
+    ratio = spans["local"] * left["local"] / works["serial"]
+    print(f"{len(runs)} jobs on {cores} cores take {wall:.2f} of {len(runs)}/{cores} times a job's time")
+    print(f"with the cores that other work has left: {ratio:.2f} of the processor time of the jobs one at a time")
+    print(f"more processor time than one at a time: {works['local'] / works['serial'] - 1:+.0%}")
     return ratio <= LIMIT
+
+
+class Samples:
+    """The processor time of a session and of the whole machine, taken again and again.
+
+    Arguments:
+        session: number of its first process.
+    """
+
+    def __init__(self, session: int) -> None:
+        self._session = session
+        self._processes: dict[int, float] = {}
+        self._taken: list[tuple[float, float, float]] = []
+
+    def take(self) -> None:
+        """Adds the present times."""
+        tick = os.sysconf("SC_CLK_TCK")
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                values = path.read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it has ended
+            if int(values[3]) == self._session:
+                self._processes[int(path.parent.name)] = (int(values[11]) + int(values[12])) / tick
+        machine = [int(value) / tick for value in Path("/proc/stat").read_text().splitlines()[0].split()[1:9]]
+        busy = sum(machine) - machine[3] - machine[4]
+        self._taken.append((time.time(), sum(self._processes.values()), busy))
+
+    def between(self, begin: float, end: float) -> tuple[float, float]:
+        """Returns the processor seconds of the session, and those of other work, between two times."""
+        first, last = (min(self._taken, key=lambda sample: abs(sample[0] - moment)) for moment in (begin, end))
+        own = last[1] - first[1]
+        return own, max(0.0, last[2] - first[2] - own)
 
 
 def trace(run: Path) -> tuple[int, int, int]:
