@@ -147,6 +147,9 @@ def expand(arguments: Sequence[str]) -> Sweep:
     settings = plain_group(main, "sweep")
     search = SearchSettings.read(settings)
     variants = _variants(settings.get("variants"), overrides)
+    if main.n_jobs > 1 and main.hydra.runtime.choices.get("launcher") == "serial":
+        raise UserError(f"n_jobs={main.n_jobs}: launcher=serial runs one job at a time; add launcher=local")
+    launcher = plain_group(main, "launcher")
     sweep = Sweep(
         folder=Path(main.hydra.sweep.dir),
         jobs=list(_jobs(overrides, variants, config_dir)) if search is None else [],
@@ -154,9 +157,9 @@ def expand(arguments: Sequence[str]) -> Sweep:
         metric=metric,
         direction=direction,
         retry_failed=main.sweep.retry_failed,
-        threads=main.sweep.threads,
+        threads=main.sweep.threads or launcher.get("cpus_per_task"),
         n_jobs=main.n_jobs,
-        launcher=plain_group(main, "launcher"),
+        launcher=launcher,
         settings=settings,
         common=list(dict.fromkeys(item.input_line or "" for item in overrides if not item.is_sweep_override())),
         config_dir=config_dir,
@@ -251,6 +254,11 @@ def _job(overrides: list[str], config_dir: str | None) -> Job:
     own = [word for word in overrides if not word.lstrip("+~").startswith(OF_THE_SWEEP)]
     try:
         cfg = compose(overrides, config_dir, with_hydra=True)
+        if cfg.trainer.get("num_nodes") not in (None, 1):
+            raise UserError(
+                f"trainer.num_nodes={cfg.trainer.num_nodes}: a job of a sweep runs on one machine; leave it out, or "
+                "start each run with torchrun or srun"
+            )
     except UserError as error:
         return Job(own, error=str(error))
     return Job(own, _identity(cfg), composed=cfg)

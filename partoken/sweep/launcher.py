@@ -1,15 +1,21 @@
 """The contract of a launcher: how a job of a sweep becomes a process, here or on another machine.
 
-A launcher is a class whose arguments are those of its file in `conf/launcher/` and `command`, `n_jobs` and `threads`.
+A launcher is a class whose arguments are those of its file in `conf/launcher/`, and `command`, `n_jobs`, `threads` and
+`folder`, the folder of the sweep.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-__all__ = ["Command", "Handle", "Launcher", "Task"]
+from partoken.system.run_status import read_status
 
+__all__ = ["GOOD", "Command", "Handle", "Launcher", "Task", "quote", "resume_override"]
+
+GOOD = ("finished", "pruned")
+"""Statuses of a job that is never run again."""
 
 Command = Callable[[Sequence[str]], int]
 """A function of a module, such as `partoken.cli.train`: it receives the arguments of one run and returns its exit
@@ -35,6 +41,10 @@ class Task:
 class Handle(Protocol):
     """A job that was started."""
 
+    @property
+    def reason(self) -> str | None:
+        """Why it ended, if the launcher knows more than its exit status tells."""
+
     def poll(self) -> int | None:
         """Returns its exit status, negative for a signal; None while it runs or waits."""
 
@@ -54,5 +64,35 @@ class Launcher(Protocol):
     def start(self, task: Task) -> Handle:
         """Starts a job and returns at once."""
 
+    def find(self, folder: Path) -> Handle | None:
+        """Returns the job that an earlier process of the sweep has started in a run folder, if it still goes on."""
+
     def close(self) -> None:
         """Frees what the launcher holds, when no job runs."""
+
+
+def resume_override(folder: Path) -> list[str]:
+    """Returns the override with which a half-finished run continues in its folder; none if it begins anew.
+
+    A run that was killed after it had written its summary is half-finished, too: it repeats its test and its pictures.
+    Its summary becomes `previous_summary.json`, because a run with a summary would be complete.
+
+    Arguments:
+        folder: the run folder.
+    """
+    checkpoint = folder / "checkpoints" / "last.ckpt"
+    if read_status(folder).status != "interrupted" or not checkpoint.is_file():
+        return []
+    with contextlib.suppress(FileNotFoundError):
+        (folder / "summary.json").replace(folder / "previous_summary.json")
+    return [f"train.resume_from={quote(str(checkpoint))}"]
+
+
+def quote(text: str) -> str:
+    """Returns a text as a value in Hydra's grammar.
+
+    >>> print(quote("it's here/a=b"))
+    'it\\'s here/a=b'
+    """
+    escaped = text.replace("'", "\\'")
+    return f"'{escaped}'"

@@ -7,9 +7,11 @@ import subprocess
 import sys
 import threading
 from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
 
-from partoken.sweep.launcher import Command, Task
-from partoken.system.process import die_with_parent, prepare_process
+from partoken.sweep.launcher import GOOD, Command, Task
+from partoken.system.process import die_with_parent, prepare_process, thread_variables
+from partoken.system.run_status import read_status
 
 __all__ = ["LocalLauncher", "job_server", "run_task", "use_threads"]
 
@@ -26,10 +28,17 @@ class LocalLauncher:
         command: carries out one run; see `Command`.
         n_jobs: jobs at a time.
         threads: threads of each job.
+        folder: of the sweep; it needs nothing there.
     """
 
-    def __init__(self, command: Command, n_jobs: int, threads: int) -> None:
+    def __init__(self, command: Command, n_jobs: int, threads: int, folder: Path | None = None) -> None:
         self.n_jobs = n_jobs
+        cores = len(os.sched_getaffinity(0))
+        if n_jobs > 1 and n_jobs * threads > cores:
+            print(
+                f"warning: n_jobs={n_jobs} with sweep.threads={threads} share {cores} cores, so each job takes longer",
+                file=sys.stderr,
+            )
         self._command = command
         use_threads(threads)
         self._context = job_server()
@@ -41,12 +50,17 @@ class LocalLauncher:
         process.start()
         return LocalHandle(process)
 
+    def find(self, folder: Path) -> None:
+        """No job goes on without its sweep."""
+
     def close(self) -> None:
         """The server process ends with this one."""
 
 
 class LocalHandle:
     """A job in a process of this machine."""
+
+    reason = None
 
     def __init__(self, process: ForkServerProcess) -> None:
         self._process = process
@@ -72,8 +86,7 @@ def job_server() -> ForkServerContext:
 
 def use_threads(threads: int) -> None:
     """Sets the threads of the processes that this one starts; torch must not have been imported yet."""
-    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-        os.environ[name] = str(threads)
+    os.environ.update(thread_variables(threads))
 
 
 def run_task(task: Task, command: Command, program: str) -> None:
@@ -91,6 +104,8 @@ def run_task(task: Task, command: Command, program: str) -> None:
         os.dup2(output, 1)
         os.dup2(output, 2)
     sys.stdout.flush()
+    if read_status(task.folder).status in GOOD:
+        return  # another process was faster
     if task.own_command:
         sys.exit(_run_command([sys.executable, "-m", "partoken.cli", "train", *task.arguments]))
     sys.argv[:] = [program, *task.arguments]

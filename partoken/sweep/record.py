@@ -19,6 +19,7 @@ __all__ = [
     "Record",
     "add_job",
     "changes",
+    "job_threads",
     "leaves",
     "open_search",
     "read_content",
@@ -82,7 +83,7 @@ def reconcile(sweep: Sweep) -> Record:
         number = max((job["number"] for job in content), default=-1) + 1
         content += [_entry(sweep.folder, job, number + offset) for offset, job in enumerate(added)]
         _check_folders(content)
-        threads = _threads(sweep, before.get("threads"))
+        threads = _threads(sweep, before)
         _write(sweep, threads, content)
     return Record(threads, [_numbered(sweep.folder, job) for job in content])
 
@@ -115,7 +116,7 @@ def open_search(sweep: Sweep) -> Record:
                 f"{sweep.folder} holds another search: {'; '.join(differing[:5])}; give the keys as before, or choose "
                 "another hydra.sweep.dir"
             )
-    threads = _threads(sweep, before.get("threads"))
+    threads = _threads(sweep, before)
     _write(sweep, threads, before["jobs"], search)
     return Record(threads, [_numbered(sweep.folder, job) for job in before["jobs"]])
 
@@ -166,6 +167,18 @@ def read_jobs(folder: Path) -> list[Numbered]:
         UserError: `sweep.json` cannot be read.
     """
     return [_numbered(folder, job) for job in read_content(folder)["jobs"]]
+
+
+def job_threads(sweep: Sweep) -> int:
+    """Returns the threads of a job: as before, as asked for, or the share of the cores.
+
+    Arguments:
+        sweep: what the command line asks for.
+
+    Raises:
+        UserError: other threads are asked for than before.
+    """
+    return _threads(sweep, read_content(sweep.folder))
 
 
 def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -256,8 +269,8 @@ def _difference(old: Mapping[str, Any], candidates: Sequence[Job]) -> str:
     return f": {'; '.join(differing[:5])}" if differing else ""
 
 
-def _threads(sweep: Sweep, before: int | None) -> int:
-    """Returns the threads of a job: as before, as asked for, or the share of the cores."""
+def _threads(sweep: Sweep, recorded: Mapping[str, Any]) -> int:
+    before: int | None = recorded.get("threads")
     if before is not None and sweep.threads not in (None, before):
         raise UserError(
             f"sweep.threads={sweep.threads}: the jobs in {sweep.folder} have {before} threads, on which their results "

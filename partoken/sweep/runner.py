@@ -14,16 +14,15 @@ from partoken.config import instantiate
 from partoken.errors import UserError
 from partoken.sweep.checking import check_jobs
 from partoken.sweep.expand import Sweep, expand
-from partoken.sweep.launcher import Command, Handle, Launcher, Task
+from partoken.sweep.launcher import GOOD, Command, Handle, Launcher, Task, quote, resume_override
 from partoken.sweep.local import use_threads
-from partoken.sweep.record import Numbered, Record, read_jobs, reconcile
+from partoken.sweep.record import Numbered, Record, job_threads, read_jobs, reconcile
 from partoken.sweep.search import Search
 from partoken.system.ranks import started_by
 from partoken.system.run_status import ENDED, RunStatus, read_status, write_status
 
 __all__ = ["Queue", "run_sweep"]
 
-GOOD = ("finished", "pruned")
 GOOD_IN_A_SEARCH = (*GOOD, "diverged", "running")
 """A search learns from a job that diverged, and may share its work with another process."""
 POLL_SECONDS = 0.1
@@ -88,7 +87,7 @@ def run_sweep(arguments: Sequence[str], command: Command, present: Callable[[Pat
                 "start the sweep alone, its jobs start the processes of their devices"
             )
         sweep = expand(arguments)
-        use_threads(sweep.threads or 1)  # before torch is imported
+        use_threads(job_threads(sweep))  # before the server of the jobs imports torch
         sweep = check_jobs(sweep)
         record, queue = _list(sweep) if sweep.search is None else _search(sweep)
         _say_what_runs(sweep, record, len(queue))
@@ -120,10 +119,15 @@ def _search(sweep: Sweep) -> tuple[Record, Queue]:
 def _carry_out(sweep: Sweep, queue: Queue, record: Record, command: Command) -> int:
     """Starts jobs until none is missing, and waits for them; returns 0, or 130 or 143 after a signal."""
     launcher: Launcher = instantiate(
-        sweep.launcher, "launcher", command=command, n_jobs=sweep.n_jobs, threads=record.threads
+        sweep.launcher,
+        "launcher",
+        command=command,
+        n_jobs=sweep.n_jobs,
+        threads=record.threads,
+        folder=sweep.folder.resolve(),
     )
-    running: dict[Handle, Numbered] = {}
-    ended, total, began = 0, len(queue), time.monotonic()
+    running = _find_running(launcher, record.jobs)
+    ended, total, began = 0, len(queue) + len(running), time.monotonic()
     previous = signal.signal(signal.SIGTERM, _exit_on_signal)
     try:
         while True:
@@ -144,7 +148,7 @@ def _carry_out(sweep: Sweep, queue: Queue, record: Record, command: Command) -> 
                     continue
                 del running[handle]
                 ended += 1
-                status = _conclude_job(job, code)
+                status = _conclude_job(job, code, handle.reason)
                 queue.ended(job, status)
                 _say_how_it_ended(job, status, _remaining(began, ended, total))
     except (KeyboardInterrupt, SystemExit) as stopped:
@@ -160,6 +164,16 @@ def _carry_out(sweep: Sweep, queue: Queue, record: Record, command: Command) -> 
         signal.signal(signal.SIGTERM, previous)
 
 
+def _find_running(launcher: Launcher, jobs: Sequence[Numbered]) -> dict[Handle, Numbered]:
+    """Returns the jobs that an earlier process of the sweep has started and that train now."""
+    running: dict[Handle, Numbered] = {}
+    for job in jobs:
+        if read_status(job.folder).status == "running" and (handle := launcher.find(job.folder)) is not None:
+            _say(f"job {job.number} runs since the sweep was started before")
+            running[handle] = job
+    return running
+
+
 def _start(launcher: Launcher, sweep: Sweep, job: Numbered) -> Handle | None:
     """Starts a job; None if it cannot run, or if another process runs it."""
     if job.error is not None:
@@ -168,17 +182,21 @@ def _start(launcher: Launcher, sweep: Sweep, job: Numbered) -> Handle | None:
         write_status(job.folder, status)
         _say_how_it_ended(job, status, "")
         return None
-    if read_status(job.folder).status == "running":
-        _say(f"job {job.number} runs in another process")
+    before = read_status(job.folder).status
+    if before in ("running", *GOOD):
+        _say(f"job {job.number} {'runs' if before == 'running' else 'was run'} in another process")
         return None
+    if (found := launcher.find(job.folder)) is not None:
+        _say(f"job {job.number} waits since the sweep was started before")
+        return found
     job.folder.mkdir(parents=True, exist_ok=True)
-    resumed = _resume(job)
+    resumed = resume_override(job.folder)
     title = " ".join(word for word in job.overrides if word not in sweep.common)
     _say(f"job {job.number} {'goes on' if resumed else 'starts'}: {title}")
     arguments = [
         *sweep.options,
         *job.overrides,
-        f"hydra.run.dir={_quote(str(job.folder))}",
+        f"hydra.run.dir={quote(str(job.folder))}",
         f"hydra.job.num={job.number}",
         "hydra.sweeper.params=null",  # a preset's values are for the sweep
         *resumed,
@@ -188,26 +206,14 @@ def _start(launcher: Launcher, sweep: Sweep, job: Numbered) -> Handle | None:
     return launcher.start(Task(job.number, arguments, job.folder, launcher.n_jobs > 1, many))
 
 
-def _resume(job: Numbered) -> list[str]:
-    """Returns the override with which a half-finished job goes on."""
-    checkpoint = job.folder / "checkpoints" / "last.ckpt"
-    if read_status(job.folder).status != "interrupted" or not checkpoint.is_file():
-        return []
-    return [f"train.resume_from={_quote(str(checkpoint))}"]
+def _conclude_job(job: Numbered, code: int, known: str | None) -> RunStatus:
+    """Returns the status of a job whose process has ended, and writes it if the process could not.
 
-
-def _quote(text: str) -> str:
-    """Returns a text as a value in Hydra's grammar.
-
-    >>> print(_quote("it's here/a=b"))
-    'it\\'s here/a=b'
+    Arguments:
+        job: the job.
+        code: its exit status, negative for a signal.
+        known: the reason that the launcher knows, if any.
     """
-    escaped = text.replace("'", "\\'")
-    return f"'{escaped}'"
-
-
-def _conclude_job(job: Numbered, code: int) -> RunStatus:
-    """Returns the status of a job whose process has ended, and writes it if the process could not."""
     status = read_status(job.folder)
     if status.status == "running":
         return status  # another process was faster
@@ -217,11 +223,11 @@ def _conclude_job(job: Numbered, code: int) -> RunStatus:
         name = signal.Signals(-code).name
         status = RunStatus(
             status="interrupted",
-            reason=f"killed by {name}; if nobody did it, memory may have run out",
+            reason=known or f"killed by {name}; if nobody did it, memory may have run out",
             overrides=list(job.overrides),
         )
     elif status.status != "interrupted" or code == 0:
-        reason = status.reason or f"ended with exit status {code}; see run.log in its folder"
+        reason = known or status.reason or f"ended with exit status {code}; see run.log in its folder"
         status = RunStatus(status="failed", reason=reason, overrides=list(job.overrides))
     write_status(job.folder, status)
     return status
@@ -271,16 +277,14 @@ def _remaining(began: float, ended: int, total: int) -> str:
 def _conclude(sweep: Sweep, jobs: Sequence[Numbered], arguments: Sequence[str]) -> int:
     """Says what is not finished, and returns the exit status."""
     good = GOOD if sweep.search is None else GOOD_IN_A_SEARCH
-    bad = [(job, status) for job in jobs if (status := read_status(job.folder)).status not in good]
-    for job, status in bad:
-        _say(f"job {job.number} {status.status}: {status.reason}")
+    bad = [status.status for job in jobs if (status := read_status(job.folder)).status not in good]
     if not bad:
         return 0
     words = [word for word in arguments if not word.startswith("hydra.sweep.dir=")]
     again = shlex.join([*words, f"hydra.sweep.dir={sweep.folder}"])
     if sweep.search is None:
         again = f"; to run them again: partoken train {again} sweep.retry_failed=true"
-    elif any(status.status == "interrupted" for _, status in bad):
+    elif "interrupted" in bad:
         again = f"; to go on with those that were interrupted: partoken train {again}"
     else:
         again = ""

@@ -10,7 +10,7 @@ import signal
 import sys
 import time
 
-__all__ = ["die_with_parent", "discard_output", "peak_memory", "prepare_process", "process_age"]
+__all__ = ["die_with_parent", "discard_output", "peak_memory", "prepare_process", "process_age", "thread_variables"]
 
 _MALLOPT = {
     "MALLOC_ARENA_MAX": (-8, 1),
@@ -48,6 +48,11 @@ def prepare_process() -> None:
     for variable, (option, value) in _MALLOPT.items():
         if variable not in os.environ:
             mallopt(option, value)
+
+
+def thread_variables(threads: int) -> dict[str, str]:
+    """Returns the environment variables that set the threads of a process, if they are set before it imports torch."""
+    return {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
 
 def die_with_parent() -> None:

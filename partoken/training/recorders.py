@@ -32,7 +32,7 @@ class RateRecorder(pl.Callback):
     A row is one optimizer step and one parameter group: `step,epoch,group,lr`. Steps and epochs count from 0, and the
     rate is the one that the optimizer used. With several optimizers a first column `optimizer` names each. A step that
     a gradient scaler skips has no row. If a resumed run continues in a folder with rows, the rows of steps that will
-    be taken again are dropped first.
+    be taken again are dropped first; a kill loses none of the others.
 
     The loggers of the trainer receive the rates too, as `lr/GROUP` or `lr/OPTIMIZER/GROUP`, at every
     `trainer.log_every_n_steps`-th step of an optimizer, the first included.
@@ -63,14 +63,14 @@ class RateRecorder(pl.Callback):
         first = self.position.first_step
         steps = {name: scheduled.steps for name, scheduled in module.scheduled.items()}
         rows = read_table(self.path) if self.path.exists() else []
+        rows = [row for row in rows if None not in row.values()]  # a kill may leave a part of the last row
         kept = [row for row in rows if int(row["step"]) < first + steps.get(row.get("optimizer", ""), 0)]
         has_names = list(module.scheduled) != [""] or any("optimizer" in row for row in kept)
         fields = ("optimizer", *self.FIELDS) if has_names else self.FIELDS
         # Every device checks its rates; the main process writes.
-        self._file = open(self.path if trainer.is_global_zero else os.devnull, "w", newline="")
-        writer = csv.DictWriter(self._file, fields)
-        writer.writeheader()
-        writer.writerows(kept)
+        if trainer.is_global_zero:
+            write_table(self.path, fields, kept)
+        self._file = open(self.path if trainer.is_global_zero else os.devnull, "a", newline="")
         table = csv.writer(self._file)
         self._has_names = has_names
         module.before_optimizer_step = lambda scheduled: self._record(trainer, scheduled, table)

@@ -21,6 +21,7 @@ def command(arguments):
     folder = Path(given["hydra.run.dir"].strip("'"))
     with open(folder.parent / "log.txt", "a") as log:
         print(" ".join(arguments), file=log)
+    (folder / "threads.txt").write_text(os.environ.get("OMP_NUM_THREADS", "not set"))
     try:
         with record_status(folder) as ending:
             if SLEEPS in arguments and "train.resume_from" not in given:

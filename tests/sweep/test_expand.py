@@ -48,9 +48,17 @@ def test_a_job_that_cannot_be_composed_keeps_its_place_with_the_reason():
 
 
 def test_the_configuration_of_a_job_leaves_out_what_changes_no_number():
-    one, two = (expand(["-m", "train.seed=1", *extra]).jobs[0] for extra in ([], ["logger=tensorboard", "n_jobs=2"]))
+    other = ["logger=tensorboard", "launcher=local", "n_jobs=2"]
+    one, two = (expand(["-m", "train.seed=1", *extra]).jobs[0] for extra in ([], other))
     assert one.config == two.config
     assert expand(["-m", "train.seed=1", "train.batch_size=3"]).jobs[0].config != one.config
+
+
+def test_a_job_has_as_many_threads_as_cores_if_only_these_are_given():
+    words = ["-m", "train.seed=1", "launcher=submitit", "launcher.cpus_per_task=4"]
+    assert expand(words).threads == 4
+    assert expand([*words, "sweep.threads=3"]).threads == 3
+    assert expand(["-m", "train.seed=1"]).threads is None
 
 
 def test_the_folder_of_a_job_follows_hydras_pattern():
@@ -80,6 +88,8 @@ def test_the_metric_is_the_monitor_or_needs_a_direction():
         (["sweep.direction=up", "train.lr=1,2"], r"sweep\.direction"),
         (["sweep.metrc=val_loss", "train.lr=1,2"], r"sweep\.metrc.*sweep\.metric"),
         (["n_jobs=0", "train.lr=1,2"], "n_jobs=0"),
+        (["n_jobs=2", "train.lr=1,2"], "launcher=serial runs one job at a time; add launcher=local"),
+        (["trainer.num_nodes=2", "train.lr=1,2"], r"trainer\.num_nodes=2: a job of a sweep runs on one machine"),
         (["sweep.threads=0", "train.lr=1,2"], r"sweep\.threads=0"),
         (["sweep=nothing", "train.lr=1,2"], "choose from"),
         (["--config-name", "other", "train.lr=1,2"], "--config-name with -m"),

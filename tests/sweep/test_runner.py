@@ -9,9 +9,10 @@ import time
 
 import pytest
 
+from partoken.sweep import runner
 from partoken.sweep.record import read_jobs
 from partoken.sweep.runner import run_sweep
-from partoken.system.run_status import read_status
+from partoken.system.run_status import RunStatus, read_status, write_status
 from tests.sweep.fake import command
 
 
@@ -95,14 +96,41 @@ def test_a_schedule_that_is_impossible_for_some_jobs_fails_these_before_the_firs
     assert started(tmp_path) == [0]
 
 
+def test_a_job_that_another_process_has_finished_meanwhile_is_not_run_again(tmp_path, monkeypatch, capfd):
+    def finish(sweep, record, *_):
+        record.jobs[1].folder.mkdir()
+        write_status(record.jobs[1].folder, RunStatus(status="finished"))
+
+    monkeypatch.setattr(runner, "_say_what_runs", finish)
+    assert run(tmp_path, "train.lr=0.1,0.2") == 0
+    assert started(tmp_path) == [0]
+    assert "job 1 was run in another process" in capfd.readouterr().out
+
+
 WHOLE = """
 import sys
 from partoken.sweep import local, runner
 from tests.sweep.fake import command
+
+def start_the_server(sweep):
+    process = local.job_server().Process(target=print)
+    process.start()
+    process.join()
+    return sweep
+
 local.PRELOADED = []  # without torch it starts sooner
 runner.check_jobs = lambda sweep: sweep
 sys.exit(runner.run_sweep(sys.argv[1:], command))
 """
+
+
+def test_the_jobs_have_the_threads_that_the_sweep_names(tmp_path):
+    words = ["-m", "launcher=local", "n_jobs=1", "sweep.threads=null", "train.seed=1,2", f"hydra.sweep.dir={tmp_path}"]
+    code = WHOLE.replace("lambda sweep: sweep", "start_the_server")
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
+    cores = len(os.sched_getaffinity(0))
+    assert f"1 at a time with {cores} thread" in done.stdout
+    assert [(tmp_path / name / "threads.txt").read_text() for name in "01"] == [str(cores)] * 2
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -9)])

@@ -1,6 +1,7 @@
 """The tables that a run writes: lr.csv and metrics.csv."""
 
 import pytest
+import pytorch_lightning as pl
 
 from partoken.system.tables import read_table
 from partoken.training.engine import carry_out
@@ -45,6 +46,30 @@ def test_a_resume_in_the_same_folder_drops_the_rows_of_steps_that_are_taken_agai
     assert rows[:28] == whole[:28]
     assert {row["lr"] for row in rows[28:]} == {"0.1"}
     assert [row["epoch"] for row in read_table(other / "metrics.csv")] == ["0", "1", "2"]
+
+
+def test_a_kill_before_the_first_epoch_of_a_resumed_run_ends_keeps_the_rows_before(tmp_path):
+    class Killed(Exception):
+        pass
+
+    class Kill(pl.Callback):
+        def on_train_epoch_start(self, *_):
+            found.append((tmp_path / "lr.csv").read_text())
+            raise Killed
+
+    found, constant = [], {"use_cosine_schedule": False, "warmup_steps": None}
+    carry_out(settings(epochs=2, **constant), tmp_path)
+    before = (tmp_path / "lr.csv").read_text()
+    with open(tmp_path / "lr.csv", "a") as file:
+        file.write("1")  # a part of step 14
+    resumed = {
+        "use_cosine_schedule": False,
+        "warmup_steps": None,
+        "resume_from": str(tmp_path / "checkpoints/last.ckpt"),
+    }
+    with pytest.raises(Killed):
+        carry_out(settings(epochs=3, **resumed), tmp_path, callbacks=[Kill()])
+    assert found == [before]
 
 
 def stage_part(name, steps, optimizers=("",), planned=None):
