@@ -159,7 +159,8 @@ def estimate(settings: Mapping[str, Any], measurement: Measurement) -> Cost:
     costs = []
     for stage, times in zip(stages, measurement.stages, strict=True):
         if not times.first_window[0]:  # it was only tested
-            costs.append(StageCost(times.name, 0, 0, 0.0, 0.0, 0.0, times.test.whole, 0.0))
+            validation = times.validation.whole
+            costs.append(StageCost(times.name, 0, 0, 0.0, 0.0, validation, validation + times.test.whole, 0.0))
             continue
         batches = None if times.batches_per_epoch == math.inf else int(times.batches_per_epoch)
         if stage.has_length:
@@ -186,7 +187,7 @@ def _of_steps(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the settings that decide what a step costs."""
     left_out = TRAINER_LENGTH_KEYS
     trainer = {key: value for key, value in settings["trainer"].items() if key not in left_out}
-    groups = {name: settings[name] for name in ("data", "model")}
+    groups = {name: settings.get(name) for name in ("data", "model", "callbacks", "fit", "test")}
     return {**groups, "train": _without_free_keys(settings["train"]), "trainer": trainer}
 
 

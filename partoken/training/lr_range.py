@@ -99,6 +99,7 @@ def range_test(
         weights = checkpoint["state_dict"]
     rising = RisingRate(test, weights, begins_stage=of_checkpoint != stages[number].name)
     with untraced(settings) as (own, folder):
+        own |= {"fit": True, "callbacks": {}}  # callbacks of the user may need the validation that is left out
         own["train"] = _only_stage(own["train"], number, test.steps)
         max_steps = -1 if train.stages is not None else test.steps
         own["trainer"] = {**own["trainer"], **_TRAINER, "max_steps": max_steps}

@@ -125,7 +125,6 @@ class Stopwatch(pl.Callback):
                 first_epoch=trainer.current_epoch,
             )
         )
-        self.stages[-1].validation.num_batches = _total(trainer.num_val_batches)
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._end_epoch()
@@ -153,7 +152,10 @@ class Stopwatch(pl.Callback):
         self._end_epoch()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._begin_evaluation()
+        if trainer.sanity_checking:
+            return
+        self._begin_evaluation(pl_module)
+        self.stages[-1].validation.num_batches = _total(trainer.num_val_batches)
 
     def on_validation_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -170,10 +172,8 @@ class Stopwatch(pl.Callback):
             self._inside += self._end_evaluation(self.stages[-1].validation)
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if not self.stages:  # a run that only tests
-            self.stages.append(StageTimes(scheduled_module(pl_module).stage.name, 0, 1, None))
+        self._begin_evaluation(pl_module)
         self.stages[-1].test.num_batches = _total(trainer.num_test_batches)
-        self._begin_evaluation()
 
     def on_test_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int, dataloader_idx: int = 0
@@ -196,7 +196,9 @@ class Stopwatch(pl.Callback):
         if times.epochs:
             times.epoch_end_seconds += _now() - self._mark - self._inside
 
-    def _begin_evaluation(self) -> None:
+    def _begin_evaluation(self, module: pl.LightningModule) -> None:
+        if not self.stages:  # a run that only tests
+            self.stages.append(StageTimes(scheduled_module(module).stage.name, 0, 1, None))
         self._evaluation_start = _now()
 
     def _count(self, times: EvaluationTimes) -> None:

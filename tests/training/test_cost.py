@@ -91,7 +91,17 @@ def test_a_limit_of_time_ends_the_training_but_not_the_test():
 
 def test_a_run_that_only_tests_costs_its_test():
     [part] = cost(stage(batches_per_epoch=0, steps_per_epoch=None, first_window=(0, 0.0), windows=[])).stages
-    assert (part.epochs, part.steps, part.repeated) == (0, 0, 6.0)
+    assert (part.epochs, part.steps, part.repeated) == (0, 0, 23.0 + 6.0)
+
+
+def test_a_run_that_only_tests_is_measured(clock, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    carry_out(settings(model=CLOCKED, epochs=1), run)
+    checkpoint = str(run / "checkpoints/best.ckpt")
+    given = {**settings(model=CLOCKED, data={"size": 40}, resume_from=checkpoint), "fit": False}
+    validation = clocked.VALIDATION_START + 20 * clocked.VALIDATION
+    assert estimate(given, measure(given)).seconds == validation + 20 * clocked.TEST
 
 
 def test_a_run_without_a_length_takes_its_limit_of_time_or_is_refused():
