@@ -204,6 +204,8 @@ def _cost_of_sweep(options: argparse.Namespace) -> None:
             continue
         groups = OmegaConf.masked_copy(job.composed, [str(key) for key in job.composed if key != "hydra"])
         jobs[label] = OmegaConf.to_container(groups, resolve=True)
+    if sweep.search is not None:
+        print(f"a search chooses its {sweep.search.trials} jobs while it runs; these are the two ends of its values:")
     for line in sweep_lines(jobs, present=present):
         print(line, flush=True)
 
