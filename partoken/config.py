@@ -124,9 +124,12 @@ def check_config(cfg: DictConfig) -> None:
     """Checks the config of the current Hydra job: every key is known, every value has the type of its default.
 
     Raises:
-        UserError: naming the key, what was found, and the closest known key.
+        UserError: naming the key, what was found, and the closest known key; or values for several jobs.
     """
-    chosen = HydraConfig.get().runtime.choices  # by the primary config, an experiment or the command line
+    job = HydraConfig.get()
+    chosen = job.runtime.choices  # by the primary config, an experiment or the command line
+    if chosen.get("sweep", "default") != "default" and OmegaConf.is_missing(job.job, "num"):
+        raise UserError(f"sweep={chosen['sweep']} is for several jobs: add -m, or leave it out for a single run")
     _check(cfg, [f"{group}={option}" for group, option in chosen.items() if option is not None])
 
 

@@ -355,3 +355,10 @@ def test_structures_refuse_what_belongs_to_radar(more, message, tmp_path, monkey
     torch.save({"state_dict": {}}, "a.ckpt")
     assert main(["predict", "a.ckpt", "x.pdb", *more]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["lr", "search"])
+def test_values_for_several_jobs_without_m_are_refused(option, tmp_path, capsys):
+    assert main(["train", f"sweep={option}", f"hydra.run.dir={tmp_path}"]) == 2
+    assert f"sweep={option} is for several jobs: add -m" in capsys.readouterr().err
+    assert not (tmp_path / "status.json").exists()

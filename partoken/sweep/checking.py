@@ -1,6 +1,7 @@
 """Checks the jobs of a sweep before the first one starts, in a process that may import torch."""
 
 import multiprocessing
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -8,7 +9,7 @@ from typing import Any
 
 from partoken.errors import UserError
 from partoken.sweep.expand import Sweep
-from partoken.sweep.local import job_server
+from partoken.sweep.local import end_with_sweep, job_server
 from partoken.training.objective import check_metric
 
 __all__ = ["check_jobs"]
@@ -40,6 +41,7 @@ def check_jobs(sweep: Sweep) -> Sweep:
 
 def _answer(connection: Connection, configs: Sequence[Mapping[str, Any]], metric: str) -> None:
     """Sends the error of each configuration, or None."""
+    threading.Thread(target=end_with_sweep, daemon=True).start()
     connection.send([_error(config, metric) for config in configs])
 
 

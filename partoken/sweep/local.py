@@ -13,7 +13,7 @@ from partoken.sweep.launcher import GOOD, Command, Task
 from partoken.system.process import die_with_parent, prepare_process, thread_variables
 from partoken.system.run_status import read_status
 
-__all__ = ["LocalLauncher", "job_server", "run_task", "use_threads"]
+__all__ = ["LocalLauncher", "end_with_sweep", "job_server", "run_task", "use_threads"]
 
 PRELOADED = ["partoken.training.engine", "partoken.report", "partoken.sweep.local"]
 """Modules that are imported once for all jobs; torch takes seconds."""
@@ -97,7 +97,7 @@ def run_task(task: Task, command: Command, program: str) -> None:
         command: carries out one run.
         program: the command that the user has typed, for messages.
     """
-    threading.Thread(target=_end_with_sweep, daemon=True).start()
+    threading.Thread(target=end_with_sweep, daemon=True).start()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the sweep asks its jobs to end
     if task.quiet:
         output = os.open(task.folder / "output.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -112,7 +112,7 @@ def run_task(task: Task, command: Command, program: str) -> None:
     sys.exit(command(task.arguments))
 
 
-def _end_with_sweep() -> None:
+def end_with_sweep() -> None:
     """Kills this process as soon as the process of the sweep has ended, also if it was killed.
 
     The system could only watch the server process, and that one lives until its last job has ended.

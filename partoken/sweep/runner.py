@@ -13,6 +13,7 @@ from typing import Protocol
 from partoken.config import instantiate
 from partoken.errors import UserError
 from partoken.sweep.checking import check_jobs
+from partoken.sweep.claims import Claims
 from partoken.sweep.expand import Sweep, expand
 from partoken.sweep.launcher import GOOD, Command, Handle, Launcher, Task, quote, resume_override
 from partoken.sweep.local import use_threads
@@ -45,7 +46,7 @@ class Queue(Protocol):
 
 
 class Listed:
-    """The jobs of a list, in their order.
+    """The jobs of a list, in their order, but those that another process of the sweep has claimed.
 
     Arguments:
         jobs: all jobs of the sweep.
@@ -53,20 +54,30 @@ class Listed:
     """
 
     def __init__(self, jobs: Sequence[Numbered], retry_failed: bool) -> None:
-        ended = GOOD if retry_failed else ENDED
-        self._waiting = [job for job in jobs if read_status(job.folder).status not in (*ended, "running")]
+        self._done = (*(GOOD if retry_failed else ENDED), "running")
+        self._waiting = [job for job in jobs if read_status(job.folder).status not in self._done]
+        self._claims = Claims()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
     def next(self) -> Numbered | None:
-        return self._waiting.pop(0) if self._waiting else None
+        while self._waiting:
+            job = self._waiting.pop(0)
+            if not self._claims.take(job):
+                _say(f"job {job.number} runs in another process")
+            elif (status := read_status(job.folder).status) in self._done:
+                self._claims.release(job)
+                _say(f"job {job.number} is {status} in another process")
+            else:
+                return job
+        return None
 
     def watch(self, job: Numbered) -> None:
         """A job of a list runs to its end."""
 
     def ended(self, job: Numbered, status: RunStatus) -> None:
-        """Nothing depends on the result of another job."""
+        self._claims.release(job)
 
 
 def run_sweep(arguments: Sequence[str], command: Command, present: Callable[[Path], None] | None = None) -> int:
@@ -175,21 +186,15 @@ def _find_running(launcher: Launcher, jobs: Sequence[Numbered]) -> dict[Handle, 
 
 
 def _start(launcher: Launcher, sweep: Sweep, job: Numbered) -> Handle | None:
-    """Starts a job; None if it cannot run, or if another process runs it."""
+    """Starts a job; None if it cannot run."""
     if job.error is not None:
-        job.folder.mkdir(parents=True, exist_ok=True)
         status = RunStatus(status="failed", reason=job.error, overrides=list(job.overrides))
         write_status(job.folder, status)
         _say_how_it_ended(job, status, "")
         return None
-    before = read_status(job.folder).status
-    if before in ("running", *GOOD):
-        _say(f"job {job.number} {'runs' if before == 'running' else 'was run'} in another process")
-        return None
     if (found := launcher.find(job.folder)) is not None:
         _say(f"job {job.number} waits since the sweep was started before")
         return found
-    job.folder.mkdir(parents=True, exist_ok=True)
     resumed = resume_override(job.folder)
     title = " ".join(word for word in job.overrides if word not in sweep.common)
     _say(f"job {job.number} {'goes on' if resumed else 'starts'}: {title}")

@@ -15,10 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from partoken.errors import UserError
+from partoken.sweep.claims import Claims
 from partoken.sweep.expand import Job, Sweep
 from partoken.sweep.record import LOCK, Numbered, add_job, open_search, read_jobs
 from partoken.sweep.study import Trials
-from partoken.system.locks import file_lock, is_locked, process_lock
+from partoken.system.locks import file_lock
 from partoken.system.run_status import ENDED, RunStatus, read_status, request_stop
 from partoken.system.tables import read_table
 from partoken.training.objective import metric_value
@@ -26,8 +27,6 @@ from partoken.training.objective import metric_value
 __all__ = ["DATABASE", "Search"]
 
 DATABASE = "search.db"
-CLAIM = ".claim"
-"""File in the folder of a job; the process of the sweep that runs the job holds its lock."""
 LOOK_AGAIN_SECONDS = 5.0
 """Time after which a search without work looks for some again, while its jobs run."""
 
@@ -48,7 +47,7 @@ class Search:
         assert sweep.search is not None
         self._sweep, self._settings = sweep, sweep.search
         self._taken: set[int] = set()
-        self._claims: dict[int, contextlib.ExitStack] = {}
+        self._claims = Claims()
         self._stamps: dict[int, tuple[int, int]] = {}
         self._idle_until = 0.0
         sweep.folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +93,7 @@ class Search:
         with self._lock():
             if status.status in ENDED:
                 self._tell(job, status)
-            self._release(job.number)
+            self._claims.release(job)
         self._idle_until = 0.0  # a free place, and perhaps a result
 
     def _lock(self) -> contextlib.AbstractContextManager[None]:
@@ -126,24 +125,16 @@ class Search:
 
     def _take(self, job: Numbered) -> bool:
         """Claims a job for this process, unless another one runs it or it has ended."""
-        job.folder.mkdir(parents=True, exist_ok=True)
-        status = read_status(job.folder)
-        if is_locked(job.folder / CLAIM) or status.status == "running":
+        if not self._claims.take(job):
             return False
+        status = read_status(job.folder)
         if status.status in ENDED:
             self._tell(job, status)
+        if status.status in (*ENDED, "running"):
+            self._claims.release(job)
             return False
-        claim = contextlib.ExitStack()
-        if not claim.enter_context(process_lock(job.folder / CLAIM)):
-            claim.close()
-            return False
-        self._claims[job.number] = claim
         self._taken.add(job.number)
         return True
-
-    def _release(self, number: int) -> None:
-        if number in self._claims:
-            self._claims.pop(number).close()
 
     def _judge(self, job: Numbered) -> None:
         """Reports the epochs that are new, and asks a hopeless job to stop after its current epoch."""

@@ -104,7 +104,7 @@ def test_a_job_that_another_process_has_finished_meanwhile_is_not_run_again(tmp_
     monkeypatch.setattr(runner, "_say_what_runs", finish)
     assert run(tmp_path, "train.lr=0.1,0.2") == 0
     assert started(tmp_path) == [0]
-    assert "job 1 was run in another process" in capfd.readouterr().out
+    assert "job 1 is finished in another process" in capfd.readouterr().out
 
 
 WHOLE = """

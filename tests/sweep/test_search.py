@@ -99,7 +99,7 @@ def test_a_kill_at_any_moment_loses_nothing(moment, tmp_path, monkeypatch):
     else:
         job = search.next()
         leave(job, [2.0, 1.5], status="interrupted" if moment == "running" else "finished")
-        search._release(job.number)  # as the system does for a killed process
+        search._claims.release(job)  # as the system does for a killed process
     before = read_jobs(tmp_path)
     again = ask_for(tmp_path, trials=2)
     assert len(again) == 2
@@ -114,7 +114,7 @@ def stop(*arguments):
 
 def test_a_job_that_another_process_runs_is_left_to_it_until_it_is_killed(tmp_path):
     search = ask_for(tmp_path, trials=1)
-    search._release(search.next().number)
+    search._claims.release(search.next())
     hold = "import sys, time; from partoken.system.locks import process_lock\n"
     hold += "with process_lock(sys.argv[1]): print(flush=True); time.sleep(60)"
     other = subprocess.Popen([sys.executable, "-c", hold, str(tmp_path / "0/.claim")], stdout=subprocess.PIPE)

@@ -27,5 +27,5 @@ def test_a_domain_has_every_method_of_the_contract_with_its_arguments(implementa
 
 @pytest.mark.parametrize("task", [ToyModule, ParTokenTask])
 def test_a_task_names_its_unit_and_the_metrics_of_its_epoch_line(task):
-    assert set(Task.__annotations__) == {"unit", "epoch_line", "loss_weights"}
+    assert set(Task.__annotations__) == {"unit", "epoch_line", "loss_weights", "metrics"}
     assert task.unit.endswith("s") and "val_loss" in task.epoch_line
