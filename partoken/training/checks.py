@@ -69,7 +69,9 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> Non
 
 
 def task_metrics(train: TrainSettings, groups: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns the metrics that the tasks of a run log, and those of every run; () if a task does not list its own.
+    """Returns the metrics that the tasks of a run log, and those of every run.
+
+    It returns () if they are not known: a task does not list its own, or a callback may log some.
 
     Arguments:
         train: the train settings.
@@ -77,7 +79,7 @@ def task_metrics(train: TrainSettings, groups: Mapping[str, Any]) -> tuple[str, 
     """
     kinds = [_task_class(stage.groups(groups)["model"]) for stage in train.run_stages()]
     listed = [kind.metrics if kind is not None else () for kind in kinds]
-    if not all(listed):
+    if not all(listed) or groups.get("callbacks"):
         return ()
     units = [f"{kind.unit}_per_second" for kind in kinds if kind is not None]
     return tuple(dict.fromkeys([*(name for names in listed for name in names), *units, "seconds"]))

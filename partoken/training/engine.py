@@ -42,6 +42,9 @@ __all__ = ["Outcome", "carry_out", "check_outcome", "run"]
 
 log = logging.getLogger(__name__)
 
+OF_A_STAGE = ("name", "first_epoch", "loss_weights")
+"""Keys of the summary of a stage that the summary of the run does not have."""
+
 Present = Callable[[Path], object]
 """Draws the pictures of a finished run folder."""
 
@@ -170,10 +173,10 @@ def _carry_out(
             if endings.is_stopped:
                 break
 
-        last = {key: value for key, value in parts[-1].items() if key not in ("name", "first_epoch", "loss_weights")}
         schedule = whole_run(parts)
         if schedule["errors"]:
             endings.status, endings.reason = "failed", "; ".join(schedule["errors"])
+        last = {key: value for key, value in parts[-1].items() if key not in OF_A_STAGE}
         content = {
             "status": endings.status or "finished",
             "reason": endings.reason,
