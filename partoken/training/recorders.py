@@ -14,6 +14,7 @@ import torch
 
 from partoken.system.distributed import total
 from partoken.system.tables import read_table, write_table
+from partoken.training.loggers import StageLogger
 from partoken.training.module import ScheduledModule, scheduled_module
 from partoken.training.optim import ScheduledOptimizer
 from partoken.training.stages import ONLY_STAGE, Position
@@ -34,8 +35,8 @@ class RateRecorder(pl.Callback):
     a gradient scaler skips has no row. If a resumed run continues in a folder with rows, the rows of steps that will
     be taken again are dropped first; a kill loses none of the others.
 
-    The loggers of the trainer receive the rates too, as `lr/GROUP` or `lr/OPTIMIZER/GROUP`, at every
-    `trainer.log_every_n_steps`-th step of an optimizer, the first included.
+    The loggers of the run receive the rates of every step too, as `lr/GROUP` or `lr/OPTIMIZER/GROUP`: those of
+    `trainer.log_every_n_steps` steps at a time, because a logger may need milliseconds for each message.
 
     Arguments:
         path: of the table, to which every stage of a run adds its rows.
@@ -52,6 +53,7 @@ class RateRecorder(pl.Callback):
         self.first_deviation: dict[str, str] = {}
         self._file: Any = None
         self._has_names = False
+        self._to_log: list[tuple[int, dict[str, float]]] = []
 
     @property
     def largest_deviation(self) -> float:
@@ -92,15 +94,23 @@ class RateRecorder(pl.Callback):
                 log.error("the applied learning rate left the plan at %s", self.first_deviation[name])
         self.steps_recorded[name] = self.steps_recorded.get(name, 0) + 1
         interval: int = getattr(trainer, "log_every_n_steps", 0)
-        if trainer.is_global_zero and interval and step % interval == 0:
+        if trainer.is_global_zero and interval and trainer.loggers:
             groups = scheduled.optimizer.param_groups
             prefix = f"lr/{name}" if name else "lr"
             rates = {f"{prefix}/{number}": float(group["lr"]) for number, group in enumerate(groups)}
-            for logger in trainer.loggers:
-                logger.log_metrics(rates, step)
+            self._to_log.append((step, rates))
+            if len(self._to_log) >= interval:
+                self._log_rates(trainer)
+
+    def _log_rates(self, trainer: pl.Trainer) -> None:
+        rates, self._to_log = self._to_log, []
+        for logger in trainer.loggers:
+            assert isinstance(logger, StageLogger), "the engine gives each stage its own"
+            logger.log_series(rates)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._file.flush()
+        self._log_rates(trainer)
 
     def summary(self, trainer: pl.Trainer, module: ScheduledModule) -> dict[str, Any]:
         """Returns the facts about the schedule of a finished fit: plan, steps, verdict, and deviations from the plan.
@@ -150,6 +160,7 @@ class RateRecorder(pl.Callback):
         }
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        self._log_rates(trainer)
         self._close()  # Lightning calls no teardown after an exception
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

@@ -3,7 +3,8 @@
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, W
 from partoken.system.locks import file_lock
 from partoken.training.loggers.label import RunLabel
 
-__all__ = ["Library", "library_of"]
+__all__ = ["Library", "Series", "library_of"]
+
+Series = Sequence[tuple[int, Mapping[str, float]]]
+"""Steps with the numbers at each."""
+METRICS_AT_ONCE = 1000
+"""MLflow takes no more metrics in one transaction."""
 
 SUCCESS = ("finished", "pruned")
 """Statuses of a run in which nothing went wrong."""
@@ -57,6 +63,11 @@ class Library:
             scores: names of the metrics that compare runs.
         """
         self.logger.log_hyperparams(dict(groups))
+
+    def log_series(self, series: Series) -> None:
+        """Logs numbers at several steps."""
+        for step, metrics in series:
+            self.logger.log_metrics(dict(metrics), step)
 
     def log_picture(self, path: Path, step: int) -> None:
         """Logs a PNG file."""
@@ -169,6 +180,16 @@ class MLflow(Library):
         """Logs a parameter for each key, which MLflow shortens, and everything as `config.yaml`."""
         self.logger.log_hyperparams(_flat(groups))
         self.logger.experiment.log_text(self.logger.run_id, _as_yaml(groups), "config.yaml")
+
+    def log_series(self, series: Series) -> None:
+        """Logs all numbers in few transactions; each one waits for the disk."""
+        from mlflow.entities import Metric
+
+        now = int(time.time() * 1000)
+        metrics = [Metric(name, value, now, step) for step, values in series for name, value in values.items()]
+        for first in range(0, len(metrics), METRICS_AT_ONCE):
+            some = metrics[first : first + METRICS_AT_ONCE]
+            self.logger.experiment.log_batch(self.logger.run_id, metrics=some)
 
     def log_picture(self, path: Path, step: int) -> None:
         self.logger.experiment.log_artifact(self.logger.run_id, str(path), "plots")

@@ -13,7 +13,7 @@ from partoken.config import instantiate
 from partoken.errors import UserError
 from partoken.training.loggers.guard import Guard
 from partoken.training.loggers.label import RunLabel
-from partoken.training.loggers.libraries import Library, library_of
+from partoken.training.loggers.libraries import Library, Series, library_of
 from partoken.training.loggers.targets import logger_class, logger_nodes
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import Position
@@ -44,6 +44,14 @@ class RunLogger:
         self.last_step = max(self.last_step, step or 0)
         with self.guard.during("log metrics"):
             self.logger.log_metrics(dict(metrics), step)
+
+    def log_series(self, series: Series) -> None:
+        """Logs numbers at several steps of the run."""
+        for step, metrics in series:
+            self.metrics.update(metrics)
+            self.last_step = max(self.last_step, step)
+        with self.guard.during("log metrics"):
+            self.library.log_series(series)
 
     def close(self, status: str) -> None:
         """Ends the run in the library, whatever fails."""
@@ -211,6 +219,10 @@ class StageLogger(Logger):
         if "epoch" in metrics:
             metrics = {**metrics, "epoch": metrics["epoch"] + self.position.first_epoch}
         self.run_logger.log_metrics(metrics, None if step is None else step + self.position.first_step)
+
+    def log_series(self, series: Series) -> None:
+        """Logs numbers at several steps of the stage."""
+        self.run_logger.log_series([(step + self.position.first_step, metrics) for step, metrics in series])
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Does nothing: the run has logged its whole configuration."""

@@ -48,11 +48,12 @@ def test_a_logger_receives_every_metric_of_every_epoch(single):
     assert logger.metric("test_loss") == {21: pytest.approx(summary["test"]["loss"])}
 
 
-def test_a_logger_receives_the_rate_of_each_group_at_each_interval(single):
+def test_a_logger_receives_the_rate_of_each_group_and_step(single):
     folder, logger, _, _ = single
     for group in ("0", "1"):
         rows = {int(r["step"]): float(r["lr"]) for r in read_table(folder / "lr.csv") if r["group"] == group}
-        assert logger.metric(f"lr/{group}") == {step: rows[step] for step in range(0, 21, 3)}
+        assert logger.metric(f"lr/{group}") == rows
+        assert len(rows) == 21
 
 
 def test_a_logger_receives_pictures_scores_checkpoint_and_status_before_it_is_closed(single):
@@ -88,7 +89,7 @@ def test_each_optimizer_has_rates_of_its_own(tmp_path):
     logger, _, _ = logged(tmp_path, model=model, optimizers=own, epochs=1, trainer={"log_every_n_steps": 2})
     for name in ("generator", "discriminator"):
         rows = [r for r in read_table(tmp_path / "lr.csv") if (r["optimizer"], r["group"]) == (name, "0")]
-        assert logger.metric(f"lr/{name}/0") == {int(r["step"]): float(r["lr"]) for r in rows[::2]}
+        assert logger.metric(f"lr/{name}/0") == {int(r["step"]): float(r["lr"]) for r in rows}
 
 
 ALL = ("log_metrics", "log_hyperparams", "log_image", "after_save_checkpoint", "save", "finalize")
@@ -182,3 +183,10 @@ def test_a_stage_shows_the_facts_of_the_logger(tmp_path):
         assert len(logger.told("log_hyperparams")) == 1, "the run has logged its configuration"
         assert logger.told("finalize") == []
     assert logger.told("log_metrics") == [[{"loss": 0.25}, None]]
+
+
+def test_a_run_that_fails_leaves_the_rates_up_to_its_last_step(tmp_path):
+    with pytest.raises(UserError, match="not a finite number"):
+        logged(tmp_path, lr=1e30, warmup_steps=0)
+    rows = [r for r in read_table(tmp_path / "lr.csv") if r["group"] == "0"]
+    assert list(Recorded.created[-1].metric("lr/0")) == [int(r["step"]) for r in rows]
