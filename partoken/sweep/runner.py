@@ -1,6 +1,7 @@
 """Carries out the jobs of a sweep that are missing, several at a time, and says what became of each."""
 
 import datetime
+import math
 import shlex
 import signal
 import sys
@@ -138,17 +139,17 @@ def _carry_out(sweep: Sweep, queue: Queue, record: Record, command: Command) -> 
         folder=sweep.folder.resolve(),
     )
     running = _find_running(launcher, record.jobs)
-    ended, total, began = 0, len(queue) + len(running), time.monotonic()
+    began = dict.fromkeys(running, time.monotonic())
+    seconds: list[float] = []
     previous = signal.signal(signal.SIGTERM, _exit_on_signal)
     try:
         while True:
             while len(running) < launcher.n_jobs and (job := queue.next()) is not None:
                 handle = _start(launcher, sweep, job)
                 if handle is None:
-                    ended += 1
                     queue.ended(job, read_status(job.folder))
                 else:
-                    running[handle] = job
+                    running[handle], began[handle] = job, time.monotonic()
             if not running:
                 return 0
             time.sleep(POLL_SECONDS)
@@ -158,10 +159,10 @@ def _carry_out(sweep: Sweep, queue: Queue, record: Record, command: Command) -> 
                 if code is None:
                     continue
                 del running[handle]
-                ended += 1
+                seconds.append(time.monotonic() - began[handle])
                 status = _conclude_job(job, code, handle.reason)
                 queue.ended(job, status)
-                _say_how_it_ended(job, status, _remaining(began, ended, total))
+                _say_how_it_ended(job, status, _remaining(seconds, len(queue) + len(running), launcher.n_jobs))
     except (KeyboardInterrupt, SystemExit) as stopped:
         again = f"start the same command with hydra.sweep.dir={sweep.folder} to go on"
         if isinstance(stopped, SystemExit):
@@ -271,12 +272,16 @@ def _say_how_it_ended(job: Numbered, status: RunStatus, remaining: str) -> None:
     _say(f"job {job.number} {status.status}{reason}{remaining}")
 
 
-def _remaining(began: float, ended: int, total: int) -> str:
-    """Returns how many jobs are left, and how long they may take."""
-    if ended >= total:
+def _remaining(seconds: Sequence[float], left: int, n_jobs: int) -> str:
+    """Returns how many jobs are left, and how long they may take at most, judged by those that have ended.
+
+    >>> _remaining([50.0, 70.0], 5, 2)
+    ' (5 left, about 0:03:00)'
+    """
+    if not left:
         return ""
-    seconds = (time.monotonic() - began) / ended * (total - ended)
-    return f" ({total - ended} left, about {datetime.timedelta(seconds=round(seconds))})"
+    rounds = math.ceil(left / n_jobs)
+    return f" ({left} left, about {datetime.timedelta(seconds=round(rounds * sum(seconds) / len(seconds)))})"
 
 
 def _conclude(sweep: Sweep, jobs: Sequence[Numbered], arguments: Sequence[str]) -> int:
