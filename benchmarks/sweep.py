@@ -26,7 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = ["data.limit=24", "model.max_clusters=5", "model.codebook_size=64", "train.batch_size=4", "sweep.threads=1"]
 SIX = ["train.lr=1e-3,1e-4", "train.seed=1,2,3", "train.epochs=2"]
-LONGER = ["train.lr=1e-3,1e-4", "train.seed=1,2,3", "train.epochs=10"]
+LONGER = ["train.lr=1e-3,1e-4", "train.seed=1,2,3", "train.epochs=12"]
 LIMIT = 1.2
 """Largest time of a parallel sweep over the ideal time."""
 VOLATILE = ("per_second", "seconds")
@@ -182,6 +182,7 @@ def measure_kills(out: Path, kills: int, seed: int, overrides: list[str]) -> boo
     whole = undisturbed.wait()
     total = epochs(undisturbed.folder)
     print(f"undisturbed: {whole:.0f} s for {total} epochs, of which {startup:.0f} s until the first one", flush=True)
+    an_epoch = (whole - startup) / total
     draw = random.Random(seed)
     finished: dict[Path, tuple[int, int, int]] = {}
     repeated: set[Path] = set()
@@ -190,7 +191,7 @@ def measure_kills(out: Path, kills: int, seed: int, overrides: list[str]) -> boo
     while True:
         sweep = start(out / "killed", overrides)
         if landed < kills:
-            wait_for_a_moment(sweep, draw, total / kills, startup)
+            wait_for_a_moment(sweep, draw, round(total / kills), startup, an_epoch)
             running = sum(_status(run) == "running" for run in jobs(sweep.folder))
             after = time.perf_counter() - sweep.began
             landed += sweep.kill()
@@ -217,16 +218,24 @@ def measure_kills(out: Path, kills: int, seed: int, overrides: list[str]) -> boo
     return landed == kills and not repeated and not different
 
 
-def wait_for_a_moment(sweep: Started, draw: random.Random, share: float, startup: float) -> None:
-    """Waits for a random moment: while the sweep starts, or after some epochs, on average a `share` of the whole."""
-    wanted = draw.randint(0, max(1, round(1.5 * share)))
+def wait_for_a_moment(sweep: Started, draw: random.Random, most: int, startup: float, an_epoch: float) -> None:
+    """Waits for a random moment: while the sweep starts, or within the next epochs.
+
+    Arguments:
+        sweep: just started.
+        draw: random numbers.
+        most: epochs that may end before the moment.
+        startup: seconds from the start of a sweep to its first epoch.
+        an_epoch: seconds between the ends of two epochs.
+    """
+    wanted = draw.randint(0, max(1, most))
     if wanted == 0:
         time.sleep(draw.uniform(0.2, 1.2) * startup)
         return
     before = epochs(sweep.folder)
     while epochs(sweep.folder) < before + wanted and sweep.process.poll() is None:
         time.sleep(0.02)
-    time.sleep(draw.uniform(0, 2))
+    time.sleep(draw.uniform(0, 2 * an_epoch))
 
 
 def epochs(folder: Path) -> int:
