@@ -274,6 +274,9 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
     options = get_args_parser().parse_args(arguments)
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=PRIMARY)(run_job)
     try:
+        modes = [name for name in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(options, name)]
+        if len(modes) > 1:
+            raise UserError(f"--{modes[0]} with --{modes[1].replace('_', '-')}: give one of them")
         _check_group_choices(options.overrides)
         _check_config_dir(options.config_dir)
         sys.argv[1:] = _open_stages(arguments, options.config_dir)  # Hydra takes its arguments from there
