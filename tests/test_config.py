@@ -94,7 +94,7 @@ def test_composing_imports_no_torch():
         ["data.min_class_size=0"],
         ["-m", "train.epoch=3,4"],
         ["data=nowhere"],
-        ["-m", "--cfg", "job"],
+        ["-m", "--cfg=job"],
     ],
 )
 def test_the_command_ends_with_one_message_and_no_traceback(arguments, tmp_path):
