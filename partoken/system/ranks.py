@@ -66,7 +66,7 @@ def start_of_run() -> tuple[float, str]:
     started = started_by()
     if started is None:
         return time.time(), secrets.token_hex(3)
-    return _from_slurm(os.environ) if started.program == "srun" else _from_store(started.rank)
+    return _from_slurm(os.environ) if started.program == "srun" else _from_store(started)
 
 
 def _from_slurm(environment: Mapping[str, str]) -> tuple[float, str]:
@@ -81,13 +81,17 @@ def _from_slurm(environment: Mapping[str, str]) -> tuple[float, str]:
 
 
 @cache
-def _from_store(rank: int) -> tuple[float, str]:
+def _from_store(started: Started) -> tuple[float, str]:
     from torch.distributed import rendezvous
 
     store, _, _ = next(rendezvous("env://"))
     _kept.append(store)
     key = f"{_KEY}/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}"
-    if rank == 0:
+    if started.rank == 0:
         store.set(key, f"{time.time()} {secrets.token_hex(3)}")
     seconds, name = store.get(key).decode().split()  # waits for the first process
+    if store.add(f"{key}/read", 1) == started.num_processes:
+        store.set(f"{key}/all", "")
+    if started.rank == 0:
+        store.wait([f"{key}/all"])  # the store may end with this process, so it must not end before all have read
     return float(seconds), name
