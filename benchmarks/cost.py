@@ -36,7 +36,7 @@ def child(overrides: list[str], processor: bool) -> dict[str, Any]:
     from partoken.config import compose
     from partoken.report import present
     from partoken.system.process import prepare_process, process_age
-    from partoken.training.cost import estimate, measure
+    from partoken.training.probes.cost import estimate, measure
 
     prepare_process()
     before = time.process_time() if processor else process_age()

@@ -175,8 +175,8 @@ def _cost_job(cfg: "DictConfig") -> None:
 
     check_config(cfg)
     from partoken.report import present
-    from partoken.training.cost import estimate, measure
-    from partoken.training.cost_report import run_lines
+    from partoken.training.probes.cost import estimate, measure
+    from partoken.training.probes.cost_report import run_lines
 
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     folder = str(HydraConfig.get().runtime.output_dir)
@@ -194,7 +194,7 @@ def _cost_of_sweep(options: argparse.Namespace) -> None:
     sweep = expand(options.arguments)
     use_threads(sweep.threads or max(1, len(os.sched_getaffinity(0)) // sweep.n_jobs))
     from partoken.report import present
-    from partoken.training.cost_report import sweep_lines
+    from partoken.training.probes.cost_report import sweep_lines
 
     jobs: dict[str, Any] = {}
     for number, job in enumerate(sweep.jobs):
@@ -217,8 +217,8 @@ def _lr_range(options: argparse.Namespace) -> None:
 
     cfg = compose(options.overrides, options.config_dir)
     from partoken.report.plots import plot_range
-    from partoken.training.lr_range import RangeTest, lines, range_test
-    from partoken.training.range_curve import write_curve
+    from partoken.training.probes.lr_range import RangeTest, lines, range_test
+    from partoken.training.probes.range_curve import write_curve
 
     test = RangeTest(low=options.min, high=options.max, steps=options.steps)
     settings: Any = OmegaConf.to_container(cfg, resolve=True)

@@ -16,10 +16,10 @@ from partoken.cli import main
 from partoken.config import CONF, compose
 from partoken.errors import UserError
 from partoken.protein.catalog import embedded
-from partoken.training.cost import Measurement
-from partoken.training.lr_range import RangeTest
-from partoken.training.range_curve import analyse
-from partoken.training.stopwatch import StageTimes
+from partoken.training.probes.cost import Measurement
+from partoken.training.probes.lr_range import RangeTest
+from partoken.training.probes.range_curve import analyse
+from partoken.training.probes.stopwatch import StageTimes
 from tests.commands import IN_CLONE, ROOT
 from tests.protein.structures import pdb_text
 from tests.sweep.made import write_sweep
@@ -102,7 +102,7 @@ def test_cost_measures_a_run_and_leaves_no_file(tmp_path, monkeypatch, capsys):
 def test_the_cost_of_a_sweep_has_a_line_for_each_job(tmp_path, monkeypatch, capsys):
     stage = StageTimes("", 5, 1, 5, first_window=(1, 2.0), windows=[(1, 1.0)])
     measured = Measurement(10.0, 20.0, [stage], 10**9, None)
-    monkeypatch.setattr("partoken.training.cost_report.measure_apart", lambda settings, present: measured)
+    monkeypatch.setattr("partoken.training.probes.cost_report.measure_apart", lambda settings, present: measured)
     monkeypatch.setattr("partoken.sweep.local.use_threads", lambda threads: None)
     monkeypatch.chdir(tmp_path)
     words = ["-m", "train.epochs=1,6", "train.warmup_epochs=0", "train.use_cosine_schedule=true,maybe"]
@@ -129,7 +129,7 @@ def test_a_range_test_leaves_a_table_and_a_picture(tmp_path, monkeypatch, capsys
         asked.append((settings["train"]["epochs"], test, stage))
         return curve, {"train.lr": 0.01}
 
-    monkeypatch.setattr("partoken.training.lr_range.range_test", answer)
+    monkeypatch.setattr("partoken.training.probes.lr_range.range_test", answer)
     monkeypatch.chdir(tmp_path)
     words = ["train.epochs=7", "--min", "1e-3", "train.lr=1", "--steps", "30", "--max", "0.1", "--stage", "first"]
     assert main(["lr-range", *words, "--out", "here"]) == 0

@@ -15,8 +15,8 @@ from partoken.training.continuing import CHECKPOINT_KEY
 from partoken.training.engine import carry_out
 from partoken.training.module import ScheduledModule, scheduled_module
 from partoken.training.optim import ScheduledOptimizer
-from partoken.training.probe import check_one_device, untraced
-from partoken.training.range_curve import RangeCurve, analyse, explosion
+from partoken.training.probes.range_curve import RangeCurve, analyse, explosion
+from partoken.training.probes.short_run import check_one_device, untraced
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import TrainStage, weights_source
 

@@ -19,9 +19,9 @@ from partoken.errors import UserError
 from partoken.schedule import RunLength
 from partoken.system.process import peak_memory, prepare_process, process_age
 from partoken.training.engine import Present, carry_out
-from partoken.training.probe import check_one_device, untraced
+from partoken.training.probes.short_run import check_one_device, untraced
+from partoken.training.probes.stopwatch import StageTimes, Stopwatch
 from partoken.training.settings import TrainSettings
-from partoken.training.stopwatch import StageTimes, Stopwatch
 
 __all__ = ["Cost", "Measurement", "StageCost", "estimate", "measure", "measure_apart", "same_cost"]
 

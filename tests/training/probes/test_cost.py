@@ -7,10 +7,10 @@ import pytest
 from partoken.errors import UserError
 from partoken.training import cost as cost_module
 from partoken.training import stopwatch
-from partoken.training.cost import Measurement, estimate, measure, measure_apart, same_cost
 from partoken.training.engine import carry_out
-from partoken.training.probe import untraced
-from partoken.training.stopwatch import EvaluationTimes, StageTimes
+from partoken.training.probes.cost import Measurement, estimate, measure, measure_apart, same_cost
+from partoken.training.probes.short_run import untraced
+from partoken.training.probes.stopwatch import EvaluationTimes, StageTimes
 from tests.training import clocked
 from tests.training.runs import settings
 

@@ -10,8 +10,8 @@ from partoken.config import compose, plain_group
 from partoken.errors import UserError
 from partoken.system.tables import read_table
 from partoken.training.engine import carry_out
-from partoken.training.lr_range import RangeTest, RisingRate, lines, range_test
-from partoken.training.range_curve import analyse
+from partoken.training.probes.lr_range import RangeTest, RisingRate, lines, range_test
+from partoken.training.probes.range_curve import analyse
 from tests.satellite.made_tiles import write_scenes
 from tests.training.quadratic import Quadratic
 from tests.training.runs import settings

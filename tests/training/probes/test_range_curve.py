@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from partoken.system.tables import read_table
-from partoken.training.range_curve import analyse, explosion, write_curve
+from partoken.training.probes.range_curve import analyse, explosion, write_curve
 
 RATES = np.geomspace(1e-6, 1.0, 100).tolist()
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from partoken.errors import UserError
-from partoken.training.cost import Cost, Measurement, estimate, measure_apart, same_cost
 from partoken.training.engine import Present
+from partoken.training.probes.cost import Cost, Measurement, estimate, measure_apart, same_cost
 from partoken.training.settings import TrainSettings
 
 __all__ = ["duration", "run_lines", "sweep_lines"]

@@ -3,9 +3,9 @@
 import datetime
 
 from partoken.errors import UserError
-from partoken.training.cost import Measurement, estimate
-from partoken.training.cost_report import run_lines, sweep_lines
-from partoken.training.stopwatch import StageTimes
+from partoken.training.probes.cost import Measurement, estimate
+from partoken.training.probes.cost_report import run_lines, sweep_lines
+from partoken.training.probes.stopwatch import StageTimes
 from tests.training.runs import settings
 
 MORNING = datetime.datetime(2026, 3, 1, 9, 30)
