@@ -5,9 +5,9 @@ import tempfile
 import pytest
 
 from partoken.errors import UserError
-from partoken.training import cost as cost_module
-from partoken.training import stopwatch
 from partoken.training.engine import carry_out
+from partoken.training.probes import cost as cost_module
+from partoken.training.probes import stopwatch
 from partoken.training.probes.cost import Measurement, estimate, measure, measure_apart, same_cost
 from partoken.training.probes.short_run import untraced
 from partoken.training.probes.stopwatch import EvaluationTimes, StageTimes
