@@ -108,7 +108,7 @@ def test_a_job_that_another_process_has_finished_meanwhile_is_not_run_again(tmp_
 
 
 WHOLE = """
-import sys
+import signal, sys
 from partoken.sweep import local, runner
 from tests.sweep.fake import command
 
@@ -118,6 +118,7 @@ def start_the_server(sweep):
     process.join()
     return sweep
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it in a background job
 local.PRELOADED = []  # without torch it starts sooner
 runner.check_jobs = lambda sweep: sweep
 sys.exit(runner.run_sweep(sys.argv[1:], command))
@@ -146,6 +147,7 @@ def test_the_jobs_end_with_the_sweep_and_go_on_when_it_is_started_again(number, 
         assert sweep.wait(60) == code
     finally:
         sweep.kill()
+        sweep.wait()
     until = time.monotonic() + 10
     while any(os.path.exists(f"/proc/{pid}") for pid in jobs) and time.monotonic() < until:
         time.sleep(0.1)
