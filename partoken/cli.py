@@ -186,7 +186,6 @@ def _cost_job(cfg: "DictConfig") -> None:
 
 def _cost_of_sweep(options: argparse.Namespace) -> None:
     """Prints what each job of a sweep would cost; the jobs are measured with the threads that they would have."""
-    from omegaconf import OmegaConf
 
     from partoken.sweep.expand import expand
     from partoken.sweep.local import use_threads
@@ -202,8 +201,7 @@ def _cost_of_sweep(options: argparse.Namespace) -> None:
         if job.composed is None:
             print(f"{label}  would fail: {job.error}")
             continue
-        groups = OmegaConf.masked_copy(job.composed, [str(key) for key in job.composed if key != "hydra"])
-        jobs[label] = OmegaConf.to_container(groups, resolve=True)
+        jobs[label] = job.groups
     if sweep.search is not None:
         print(f"a search chooses its {sweep.search.trials} jobs while it runs; these are the two ends of its values:")
     for line in sweep_lines(jobs, present=present):

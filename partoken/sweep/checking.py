@@ -23,7 +23,7 @@ def check_jobs(sweep: Sweep) -> Sweep:
     """
     able = [job for job in sweep.jobs if job.error is None]
     ours, theirs = multiprocessing.Pipe()
-    process = job_server().Process(target=_answer, args=(theirs, [job.config for job in able], sweep.metric))
+    process = job_server().Process(target=_answer, args=(theirs, [job.groups for job in able], sweep.metric))
     process.start()
     theirs.close()
     try:

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from partoken.config import compose, plain_group
+from partoken.config import compose, plain, plain_group
 from partoken.errors import UserError, check_choice, check_flag, check_number, check_text
 from partoken.sweep.space import Dimension, SearchSettings, dimension
 
@@ -51,6 +51,13 @@ class Job:
     def identity(self) -> str:
         """What tells it from other jobs, as text."""
         return json.dumps(self.config or list(self.overrides), sort_keys=True)
+
+    @property
+    def groups(self) -> dict[str, Any]:
+        """All groups of its configuration, plain; it must have been composed."""
+        assert self.composed is not None
+        own = OmegaConf.masked_copy(self.composed, [str(key) for key in self.composed if key != "hydra"])
+        return plain(own)
 
     def subfolder(self, number: int) -> str:
         """Returns the name of its folder in the folder of the sweep, as `hydra.sweep.subdir` has it."""

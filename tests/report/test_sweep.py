@@ -171,12 +171,18 @@ def test_curves_that_leave_the_picture_are_cut_off_and_dashed():
     [None, {"state": "failed", "reason": "x"}, {"best": 0.5}, {"state": "running", "curve": [0.5]}],
     ids=["waiting", "failed", "equal values", "killed"],
 )
-def test_a_sweep_without_a_spread_of_values_has_a_page(files, tmp_path):
-    Elements(page(read_sweep(write_sweep(tmp_path, [({"train.lr": i, "train.seed": i}, files) for i in (1, 2, 3)]))))
+def test_a_sweep_without_a_spread_of_values_has_a_page_with_all_jobs(files, tmp_path):
+    jobs = [({"train.lr": i, "train.seed": i}, files) for i in (1, 2, 3)]
+    text = page(read_sweep(write_sweep(tmp_path, jobs)))
+    assert Elements(text).open == []
+    assert "3 jobs" in text
+    assert "NaN" not in text and ">nan<" not in text
 
 
-def test_a_sweep_of_one_job_has_a_page(tmp_path):
-    Elements(page(read_sweep(write_sweep(tmp_path, [({"train.lr": 1}, {"best": 0.5, "curve": [0.5]})]))))
+def test_a_sweep_of_one_job_has_a_page_with_its_value(tmp_path):
+    text = page(read_sweep(write_sweep(tmp_path, [({"train.lr": 1}, {"best": 0.5, "curve": [0.5]})])))
+    assert Elements(text).open == []
+    assert "1 job " in text and "0.5" in text
 
 
 def test_shares_and_confounded_keys_are_stated(tmp_path):

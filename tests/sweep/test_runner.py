@@ -78,9 +78,11 @@ def test_a_job_that_is_killed_is_interrupted_and_is_run_by_the_next_start(tmp_pa
         (["train.lr=-1,-2"], r"train\.lr=-1"),
         (["train.use_cosine_schedule=true", "train.warmup_epochs=50", "train.seed=1,2"], r"train\.warmup_epochs=50"),
         (["sweep.metric=val_acuracy", "sweep.direction=max", "train.seed=1,2"], r"sweep\.metric=val_acuracy.*accuracy"),
+        (["logger=tensorboard", "logger.tensorboard.nme=x", "train.seed=1,2"], r"logger\.tensorboard"),
+        (["+logger.mine._target_=torch.nn.Linear", "train.seed=1,2"], r"logger\.mine"),
         (["train.monitor=val_los", "train.monitor_mode=min", "train.seed=1,2"], r"val_los: no such metric"),
     ],
-    ids=["value", "schedule", "metric", "monitor"],
+    ids=["value", "schedule", "metric", "key of a logger", "logger", "monitor"],
 )
 def test_a_mistake_of_all_jobs_is_refused_before_anything_is_written(words, message, tmp_path, capfd):
     folder = tmp_path / "sweep"
