@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from partoken.errors import UserError, check_flag, did_you_mean
+from partoken.system.nested import leaves
 from partoken.system.process import die_with_parent, discard_output, prepare_process
 from partoken.system.ranks import is_further_process, start_of_run, started_by
 
@@ -423,19 +424,10 @@ def _options(group: str, config_dir: str | os.PathLike[str] | None = None) -> li
     return sorted(file.stem for folder in folders for file in (folder / group).glob("*.yaml"))
 
 
-def _leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in node.items():
-        path = f"{prefix}{key}"
-        if isinstance(value, dict) and value:
-            yield from _leaves(value, f"{path}.")
-        else:
-            yield path, value
-
-
 def _group_leaves(cfg: DictConfig, group: str) -> dict[str, Any]:
     if cfg.get(group) is None:
         return {}
-    return dict(_leaves(plain_group(cfg, group), f"{group}."))
+    return dict(leaves(plain_group(cfg, group), f"{group}."))
 
 
 def _check(cfg: DictConfig, overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None) -> None:
@@ -497,4 +489,4 @@ def _default_keys(overrides: Sequence[str], config_dir: str | os.PathLike[str] |
     except (HydraException, OmegaConfBaseException):
         return []
     assert isinstance(defaults, dict)
-    return [path for path, _ in _leaves({str(name): value for name, value in defaults.items()})]
+    return [path for path, _ in leaves(defaults)]

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from partoken.sweep.expand import NO_EFFECT, NOT_PART
-from partoken.sweep.record import leaves
 from partoken.sweep.results import JobResult
+from partoken.system.nested import leaves
 
 __all__ = ["ABSENT", "SEED", "DifferingKeys", "brief", "differing_keys", "short_names", "shown"]
 

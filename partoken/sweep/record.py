@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from partoken.errors import UserError
 from partoken.sweep.expand import Job, Sweep
 from partoken.system.files import write_json
 from partoken.system.locks import file_lock
+from partoken.system.nested import changes, leaves
 
 __all__ = [
     "FILE",
@@ -18,9 +19,7 @@ __all__ = [
     "Numbered",
     "Record",
     "add_job",
-    "changes",
     "job_threads",
-    "leaves",
     "open_search",
     "read_content",
     "read_jobs",
@@ -179,30 +178,6 @@ def job_threads(sweep: Sweep) -> int:
         UserError: other threads are asked for than before.
     """
     return _threads(sweep, read_content(sweep.folder))
-
-
-def leaves(node: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Yields the values of a configuration with their full names.
-
-    >>> dict(leaves({"train": {"lr": 0.1, "stages": None}, "test": True}))
-    {'train.lr': 0.1, 'train.stages': None, 'test': True}
-    """
-    for key, value in node.items():
-        if isinstance(value, Mapping) and value:
-            yield from leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def changes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
-    """Returns a phrase for each value that differs between two configurations.
-
-    >>> changes({"train": {"lr": 0.1, "seed": 0}}, {"train": {"lr": 0.2, "seed": 0}})
-    ['train.lr was 0.1 and is 0.2']
-    """
-    before, now = dict(leaves(theirs)), dict(leaves(ours))
-    keys = dict.fromkeys([*before, *now])
-    return [f"{key} was {before.get(key)} and is {now.get(key)}" for key in keys if before.get(key) != now.get(key)]
 
 
 def _write(

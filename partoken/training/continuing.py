@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 from partoken.errors import UserError
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.files import link_or_copy, write_json
+from partoken.system.nested import changes
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import TrainStage
 
@@ -288,16 +289,6 @@ def _check_unchanged(path: str, name: str, theirs: Mapping[str, Any], ours: Mapp
             f"train.resume_from={path}: stage {name} is finished and is not trained again, but its settings changed: "
             f"{'; '.join(differing)}; ask for the same settings, or start a new run with train.resume_from=null"
         )
-
-
-def changes(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
-    """Returns a phrase for each setting that differs.
-
-    >>> changes({"train.lr": 0.1, "train.seed": 0}, {"train.lr": 0.2, "train.seed": 0})
-    ['train.lr was 0.1 and is 0.2']
-    """
-    keys = dict.fromkeys([*theirs, *ours])
-    return [f"{key} was {theirs.get(key)} and is {ours.get(key)}" for key in keys if theirs.get(key) != ours.get(key)]
 
 
 def _without(folder: Path, value: Any) -> Any:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from pytorch_lightning.loggers import Logger, MLFlowLogger, TensorBoardLogger, WandbLogger
 
 from partoken.system.locks import file_lock
+from partoken.system.nested import leaves
 from partoken.training.loggers.label import RunLabel
 
 __all__ = ["Library", "Series", "library_of"]
@@ -221,17 +222,12 @@ def _as_yaml(groups: Mapping[str, Any]) -> str:
     return OmegaConf.to_yaml(OmegaConf.create(dict(groups)))
 
 
-def _flat(groups: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flat(groups: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the keys of a configuration as they are typed on a command line, each with a number, a flag or a text.
 
     >>> _flat({"train": {"lr": 0.1, "stages": None, "freeze": ["encoder"]}})
     {'train.lr': 0.1, 'train.stages': 'null', 'train.freeze': '["encoder"]'}
     """
-    flat: dict[str, Any] = {}
-    for key, value in groups.items():
-        if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            is_plain = isinstance(value, bool | int | float | str)
-            flat[f"{prefix}{key}"] = value if is_plain else json.dumps(value, ensure_ascii=False)
-    return flat
+    flat = dict(leaves(groups))
+    plain = {key: isinstance(value, bool | int | float | str) for key, value in flat.items()}
+    return {key: value if plain[key] else json.dumps(value, ensure_ascii=False) for key, value in flat.items()}
