@@ -11,6 +11,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,11 +71,16 @@ def commands() -> Iterator[tuple[Path, str]]:
 
 
 def run(command: str) -> str:
-    """Runs a command of the manual with this Python, and returns all that it prints."""
+    """Runs a command of the manual with this Python, and returns all that it prints; a run leaves no folder here."""
     words = shlex.split(command)
+    is_run = "run_partoken.py" in words and not any(word.startswith(("hydra.run.dir=", "--cfg")) for word in words)
     words[:1] = {"python": [sys.executable], "partoken": [sys.executable, "-m", "partoken.cli"]}[words[0]]
     environment = {**os.environ, "COLUMNS": "120"}
-    done = subprocess.run(words, cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    with tempfile.TemporaryDirectory() as folder:
+        own = [f"hydra.run.dir={folder}"] if is_run else []
+        done = subprocess.run(
+            [*words, *own], cwd=ROOT, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        )
     return "\n".join(line.rstrip() for line in done.stdout.rstrip("\n").splitlines())
 
 
