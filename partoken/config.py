@@ -17,18 +17,25 @@ from hydra._internal.utils import create_config_search_path, get_args_parser
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob
 from hydra.errors import HydraException, InstantiationException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from partoken.errors import UserError, check_flag, did_you_mean
+from partoken.overrides import (
+    CONF,
+    check_config_dir,
+    check_group_choices,
+    choices_of_defaults,
+    name_fit,
+    options,
+)
 from partoken.system.nested import leaves
 from partoken.system.process import die_with_parent, discard_output, prepare_process
 from partoken.system.ranks import is_further_process, start_of_run, started_by
 
 __all__ = [
+    "CONF",
     "absolute_paths",
     "check_config",
     "check_phases",
@@ -42,22 +49,11 @@ __all__ = [
 ]
 
 
-def _find_conf() -> Path:
-    """Returns conf/: inside an installed package, beside the package in a clone."""
-    package = Path(__file__).resolve().parent
-    inside = package / "conf"
-    return inside if inside.is_dir() else package.parent / "conf"
-
-
-CONF = _find_conf()
 PRIMARY = "config_partoken"
 
 TYPED_GROUPS = ("data", "model")
 """Groups whose values must have the types of their defaults; `train` names a class that checks its own, and Lightning
 checks `trainer`."""
-
-TRAIN_SWITCH = re.compile(r"train=((?:true|false)(?:,(?:true|false))*)", re.IGNORECASE)
-"""`train=false`, where `train` is no group but says whether the run trains: the key `fit`."""
 
 STAGE_OVERRIDE = re.compile(r"train\.stages\.(\w+)\.")
 
@@ -109,9 +105,9 @@ def compose(
         UserError: an unknown key or option of a group, a value of another type than its default, or a `config_dir`
             that cannot be used.
     """
-    overrides = _name_fit(overrides)
-    _check_group_choices(overrides)
-    _check_config_dir(config_dir)
+    overrides = name_fit(overrides)
+    check_group_choices(overrides)
+    check_config_dir(config_dir)
     overrides = _open_stages(overrides, config_dir)
     try:
         cfg = _compose(overrides, config_dir, with_hydra=with_hydra)
@@ -253,7 +249,7 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
 
     Arguments:
         job: receives the configuration of the run.
-        arguments: overrides and Hydra's own options, such as `--cfg job`.
+        arguments: overrides and Hydra's own given, such as `--cfg job`.
 
     Returns:
         The exit status: 2 for a user error, after one message without a traceback.
@@ -271,19 +267,19 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
         except UserError as error:
             user_errors.append(error)  # Hydra would print a line of its own before the message
 
-    arguments = _name_fit(arguments)
-    options = get_args_parser().parse_args(arguments)
+    arguments = name_fit(arguments)
+    given = get_args_parser().parse_args(arguments)
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=PRIMARY)(run_job)
     try:
-        modes = [name for name in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(options, name)]
+        modes = [name for name in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(given, name)]
         if len(modes) > 1:
             raise UserError(f"--{modes[0]} with --{modes[1].replace('_', '-')}: give one of them")
-        _check_group_choices(options.overrides)
-        _check_config_dir(options.config_dir)
-        sys.argv[1:] = _open_stages(arguments, options.config_dir)  # Hydra takes its arguments from there
-        if options.config_path is not None and "://" not in options.config_path:
+        check_group_choices(given.overrides)
+        check_config_dir(given.config_dir)
+        sys.argv[1:] = _open_stages(arguments, given.config_dir)  # Hydra takes its arguments from there
+        if given.config_path is not None and "://" not in given.config_path:
             # Hydra would look beside this package; the last value wins
-            sys.argv.append(f"--config-path={Path(options.config_path).resolve()}")
+            sys.argv.append(f"--config-path={Path(given.config_path).resolve()}")
         if is_further_process():
             sys.argv.append("hydra.output_subdir=null")  # only the first process writes .hydra/
             if started_by() is None:
@@ -299,7 +295,7 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
     except InstantiationException:
         raise  # `instantiate` has turned the user's errors into UserErrors
     except (HydraException, OmegaConfBaseException) as error:
-        message = _explain(error, options.overrides, options.config_dir)
+        message = _explain(error, given.overrides, given.config_dir)
     except BrokenPipeError:
         return discard_output()
     except OSError as error:
@@ -330,18 +326,11 @@ def _compose(
         GlobalHydra.instance().clear()
 
 
-def _name_fit(words: Sequence[str]) -> list[str]:
-    """Returns overrides, and Hydra's options, with `fit=false` in place of `train=false`: `train` is also a group.
-
-    >>> _name_fit(["train=false", "train.lr=0.1", "train=default", "train=true,false"])
-    ['fit=false', 'train.lr=0.1', 'train=default', 'fit=true,false']
-    """
-    return [TRAIN_SWITCH.sub(r"fit=\1", word) if TRAIN_SWITCH.fullmatch(word) else word for word in words]
-
-
 def _defaults_of(overrides: Sequence[str], config_dir: str | os.PathLike[str] | None) -> DictConfig:
     """Returns the defaults of the options that overrides choose."""
-    return _compose_defaults(tuple(_defaults(overrides)), None if config_dir is None else os.fspath(config_dir))
+    return _compose_defaults(
+        tuple(choices_of_defaults(overrides)), None if config_dir is None else os.fspath(config_dir)
+    )
 
 
 @functools.cache
@@ -365,63 +354,6 @@ def _open_stages(words: Sequence[str], config_dir: str | os.PathLike[str] | None
         return list(words)  # the error is explained where the whole configuration is composed
     known = [match and match.group(1) in stages for match in map(STAGE_OVERRIDE.match, words)]
     return [f"++{word}" if is_known else word for word, is_known in zip(words, known, strict=True)]
-
-
-def _check_config_dir(config_dir: str | os.PathLike[str] | None) -> None:
-    """Rejects a folder that does not exist, and a file in it that Hydra would ignore without a word."""
-    if config_dir is None:
-        return
-    folder = Path(config_dir)
-    if not folder.is_dir():
-        raise UserError(f"--config-dir={config_dir}: no such folder")
-    for file in sorted(CONF.rglob("*.yaml")):
-        name = file.relative_to(CONF)
-        if (folder / name).exists():
-            raise UserError(
-                f"{folder / name}: {file} has the same name and would be used instead; rename your file, or use "
-                f"--config-path={folder.resolve()} if the folder is a complete conf/ of your own"
-            )
-
-
-def _group_choices(overrides: Sequence[str]) -> list[str]:
-    """Returns the overrides that choose an option of a config group."""
-    return [word for word in overrides if (CONF / word.lstrip("+").split("=")[0].split("@")[0]).is_dir()]
-
-
-def _defaults(overrides: Sequence[str]) -> list[str]:
-    """Returns the overrides that find the defaults: choices of options, and where to look for options.
-
-    A sweep over options counts as its first option.
-    """
-    choices = [_first_option(word) for word in _group_choices(overrides)]
-    return [*choices, *(word for word in overrides if word.startswith("hydra.searchpath="))]
-
-
-def _first_option(word: str) -> str:
-    """Returns the choice of a group's option that the first job of a sweep makes."""
-    try:
-        choice = OverridesParser.create().parse_override(word)
-    except HydraException:
-        return word  # the error is explained where the whole configuration is composed
-    if not choice.is_sweep_override():
-        return word
-    value = choice.value()
-    options = value.filter(_options(choice.key_or_group)) if isinstance(value, Glob) else choice.sweep_string_iterator()
-    return next((f"{choice.get_key_element()}={option}" for option in options), word)
-
-
-def _check_group_choices(overrides: Sequence[str]) -> None:
-    """Rejects a group without an option, for which Hydra raises an error of its own."""
-    for word in _group_choices(overrides):
-        group, _, option = word.lstrip("+").partition("=")
-        if option.strip() in ("", "null", "None") and not word.startswith("~"):
-            listed = ", ".join(_options(group))
-            raise UserError(f"{word}: choose an option of {group}: {listed}; or leave {group} out")
-
-
-def _options(group: str, config_dir: str | os.PathLike[str] | None = None) -> list[str]:
-    folders = [CONF] if config_dir is None else [CONF, Path(config_dir)]
-    return sorted(file.stem for folder in folders for file in (folder / group).glob("*.yaml"))
 
 
 def _group_leaves(cfg: DictConfig, group: str) -> dict[str, Any]:
@@ -477,8 +409,8 @@ def _explain(error: BaseException, overrides: Sequence[str], config_dir: str | o
         return f"{key} is not a key of the configuration.{did_you_mean(key, _default_keys(overrides, config_dir))}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and "/" in error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
-        options = error.options or _options(group, config_dir)  # Hydra lists none for an option in a list
-        return f"{group}={name}: no such option, choose from {', '.join(options)}.{did_you_mean(name, options)}"
+        known = error.options or options(group, config_dir)  # Hydra lists none for an option in a list
+        return f"{group}={name}: no such option, choose from {', '.join(known)}.{did_you_mean(name, known)}"
     return " ".join(f"{text} {error.__cause__ or ''}".split())
 
 
