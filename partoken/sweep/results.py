@@ -15,6 +15,7 @@ from partoken.errors import UserError
 from partoken.sweep.record import FILE, read_content
 from partoken.system.run_status import read_status
 from partoken.system.tables import read_table
+from partoken.training.objective import metric_of
 
 __all__ = ["JobResult", "SweepResults", "read_results"]
 
@@ -72,18 +73,13 @@ class JobResult:
         """Returns a metric of the job; None if it has none, diverged or failed.
 
         Arguments:
-            metric: the monitored metric, whose best value counts; a test metric such as `test_accuracy`; or a column of
-                `metrics.csv`, at the best epoch.
+            metric: see `metric_of`; of a run without a result, a column of `metrics.csv` at its best epoch so far.
             direction: `max` or `min`.
         """
         if self.is_worst:
             return None
-        monitor = self.summary.get("monitor")
-        if isinstance(monitor, Mapping) and monitor.get("name") == metric:
-            best = monitor.get("best")
-            return float(best) if _is_number(best) else None
-        if metric.startswith("test_"):
-            return self.tests.get(metric)
+        if self.summary:
+            return metric_of(self.summary, self.epochs, metric)
         row = self._best_row(metric, direction)
         return None if row is None else row.get(metric)
 
@@ -98,10 +94,7 @@ class JobResult:
         return int(row["epoch"]) if row is not None and "epoch" in row else None
 
     def _best_row(self, metric: str, direction: str) -> Mapping[str, float] | None:
-        """Returns the row of the tested epoch in `metrics.csv`; of a run without a result, of the best epoch so far."""
-        if self.summary:
-            tested = [row for row in self.epochs if row.get("epoch") == self.summary.get("best_epoch")]
-            return next(iter(tested or self.epochs[-1:]), None)
+        """Returns the row of the best epoch so far in `metrics.csv`, of a run without a result."""
         train = self.config.get("train")
         settings = train if isinstance(train, Mapping) else {}
         monitored = settings.get("monitor"), settings.get("monitor_mode")

@@ -2,26 +2,25 @@
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from partoken.errors import UserError, did_you_mean
 from partoken.system.tables import read_table
 
-__all__ = ["check_metric", "metric_value", "objective"]
+__all__ = ["check_metric", "metric_of", "metric_value", "objective"]
 
 WORST = 1e9
 """Objective, in size, of a run without a finite metric: a NaN would end a whole sweep."""
 
 
 def metric_value(folder: Path, metric: str) -> float | None:
-    """Returns a metric of a run that has ended.
+    """Returns a metric of a run that has ended; see `metric_of`.
 
     Arguments:
         folder: the run folder.
-        metric: the name of `train.monitor`, `test_NAME` for a score of the test, or a column of `metrics.csv`, of which
-            the value at the best epoch counts, or at the last epoch if the run has no best one.
+        metric: its name.
 
     Returns:
         None if the run has no such metric, has not ended, or has diverged.
@@ -30,15 +29,36 @@ def metric_value(folder: Path, metric: str) -> float | None:
         summary = json.loads((folder / "summary.json").read_text())
     except FileNotFoundError:
         return None
+    rows = read_table(folder / "metrics.csv") if "monitor" in summary else []
+    return metric_of(summary, rows, metric)
+
+
+def metric_of(summary: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], metric: str) -> float | None:
+    """Returns a metric of a run.
+
+    Arguments:
+        summary: the content of its `summary.json`.
+        rows: of its `metrics.csv`.
+        metric: the name of `train.monitor`, whose best value counts; `test_NAME` for a score of the test; or a column
+            of `metrics.csv`, of which the value at the best epoch counts, or at the last epoch if there is no best one.
+
+    Returns:
+        None if the run has no such metric, or has diverged.
+
+    >>> summary = {"monitor": {"name": "val_loss", "best": 0.25}, "test": {"accuracy": 0.5}, "best_epoch": 1}
+    >>> rows = [{"epoch": "0", "train_loss": "0.9"}, {"epoch": "1", "train_loss": "0.7"}]
+    >>> [metric_of(summary, rows, name) for name in ("val_loss", "test_accuracy", "train_loss", "val_los")]
+    [0.25, 0.5, 0.7, None]
+    """
     if summary.get("status") == "diverged":
         return None
-    if metric == summary["monitor"]["name"]:
-        return _finite(summary["monitor"]["best"])
+    monitor = summary.get("monitor") or {}
+    if metric == monitor.get("name"):
+        return _finite(monitor.get("best"))
     if metric.startswith("test_"):
-        return _finite(summary["test"].get(metric.removeprefix("test_")))
-    rows = read_table(folder / "metrics.csv")
-    best = [row for row in rows if int(row["epoch"]) == summary.get("best_epoch")]
-    return _finite((best or rows[-1:] or [{}])[0].get(metric))
+        return _finite((summary.get("test") or {}).get(metric.removeprefix("test_")))
+    best = [row for row in rows if "epoch" in row and int(row["epoch"]) == summary.get("best_epoch")]
+    return _finite((best or list(rows[-1:]) or [{}])[0].get(metric))
 
 
 def objective(folder: Path, metric: str, direction: str) -> float:
