@@ -110,7 +110,7 @@ class Predictor:
     def classify(self, chains: list[Backbone]) -> list[Prediction]:
         """Classifies chains in one batch."""
         batch = collate(chains).to(self.device)
-        output = self.network(batch.coords, batch.ptr, batch.sequence)
+        output = self.network(**batch.inputs())
         logits = output.logits.float()
         probabilities = (logits.sigmoid() if self.multi_label else logits.softmax(-1)).cpu()
         tokens, importance = output.tokens.cpu(), output.importance.float().cpu()

@@ -55,7 +55,7 @@ class CodebookStart(TrainStage[TrainSettings]):
             nonlocal count
             for batch in islice(batches, self.kmeans_batches):
                 count += 1
-                yield batch.coords, batch.ptr, batch.sequence
+                yield batch.inputs()
 
         with model.trainer.precision_plugin.forward_context():
             substructures = model.network.init_codebook(counted())

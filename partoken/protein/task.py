@@ -120,7 +120,7 @@ class ParTokenTask(ScheduledModule):
 
     def forward(self, batch: ChainBatch) -> ParTokenOutput:
         """Classifies a batch; see `ParToken.forward`."""
-        return self.network(batch.coords, batch.ptr, batch.sequence, batch.share)
+        return self.network(**batch.inputs())
 
     def loss(self, output: ParTokenOutput, label: Tensor, rows: Rows | None = None) -> tuple[Tensor, dict[str, Tensor]]:
         """Computes the loss, a scalar, and its terms before their weights.
@@ -261,7 +261,7 @@ class ParTokenTask(ScheduledModule):
         """Measures the running averages on the latest training batches, if there were any since the last call."""
         if self._latest:
             with self.trainer.precision_plugin.forward_context():
-                self.network.calibrate((batch.coords, batch.ptr, batch.sequence) for batch in self._latest)
+                self.network.calibrate(batch.inputs() for batch in self._latest)
             self._latest.clear()
 
     def _evaluate(self, batch: ChainBatch) -> None:

@@ -138,7 +138,8 @@ def test_k_means_reads_as_many_batches_as_asked(monkeypatch):
             return len(read)
 
     class Batch:
-        coords, ptr, sequence = 1, 2, 3
+        def inputs(self):
+            return {"coords": 1}
 
     class Model:
         network = Network()
@@ -148,4 +149,4 @@ def test_k_means_reads_as_many_batches_as_asked(monkeypatch):
                 forward_context = staticmethod(torch.no_grad)
 
     CodebookStart(None, "start", epochs=1, kmeans_batches=2).prepare(Model(), iter([Batch()] * 5))
-    assert read == [(1, 2, 3)] * 2
+    assert read == [{"coords": 1}] * 2

@@ -46,6 +46,10 @@ class ChainBatch:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def inputs(self) -> dict[str, Any]:
+        """Returns the arguments of a network's `forward`, by name."""
+        return {"coords": self.coords, "ptr": self.ptr, "sequence": self.sequence, "share": self.share}
+
     def to(self, device: Any, non_blocking: bool = True) -> "ChainBatch":
         """Returns the batch on another device."""
         return self._map(lambda t: t.to(device, non_blocking=non_blocking))

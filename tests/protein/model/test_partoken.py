@@ -30,6 +30,11 @@ def seed():
     torch.manual_seed(0)
 
 
+def named(coords, ptr, sequence=None):
+    """Returns a batch as `init_codebook` and `calibrate` take it."""
+    return {"coords": coords, "ptr": ptr, "sequence": sequence}
+
+
 def network(**settings):
     torch.manual_seed(0)
     return ParToken(3, NetworkSettings(**(SMALL | settings)))
@@ -220,7 +225,7 @@ def test_fault_8_the_codebook_starts_from_real_substructures(batch_of, settings)
     model = network(**settings)
     first, second = batch_of(50, 90), batch_of(40, 70, seed=1)
     batches = [(*batch, sequence_of(batch[0])) for batch in (first, second)]
-    model.init_codebook(batches if model.residue_type is not None else [batch[:2] for batch in batches])
+    model.init_codebook(named(*batch) for batch in batches)
     assert model.training and model.codebook.started
     model.eval()
     output = model(*batches[0])
@@ -239,7 +244,7 @@ def test_calibrating_measures_the_averages_with_the_present_weights(batch_of, se
     for _ in range(3):  # gives averages that no single batch has
         model(*batches[1])
     codes = None if model.codebook is None else model.codebook.codes.clone()
-    model.calibrate(iter(batches))
+    model.calibrate(named(*batch) for batch in batches)
     assert model.training
     model.eval()
     with torch.no_grad():
@@ -256,14 +261,14 @@ def test_calibrating_measures_the_averages_with_the_present_weights(batch_of, se
         torch.testing.assert_close(model.codebook.variance, substructures.var(0, unbiased=False))
         assert torch.equal(model.codebook.codes, codes)
         model.codebook.frozen = True
-        model.calibrate(batches[:1])
+        model.calibrate([named(*batches[0])])
         torch.testing.assert_close(model.codebook.mean, substructures.mean(0))
 
 
 def test_fault_11_substructures_differ_in_importance(batch_of):
     model = network()
     coords, ptr = batch_of(80, 120)
-    model.init_codebook([(coords, ptr)])
+    model.init_codebook([named(coords, ptr)])
     importance = model.eval()(coords, ptr).importance
     assert (importance.max(1).values - importance.min(1).values > 1e-3).all()
 
