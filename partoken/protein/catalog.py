@@ -1,12 +1,13 @@
 """Creates the data module of a source: one function for each protein file of `conf/data`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from partoken.errors import check_number
 from partoken.protein.chains.collection import Collection, from_columns
+from partoken.protein.chains.label_spec import LabelSpec
 from partoken.protein.chains.store import ChainStore
 from partoken.protein.chains.validation import MIN_LENGTH
 from partoken.protein.dataset.datamodule import ProteinDataModule
@@ -35,34 +36,24 @@ EMBEDDED_FIRST_LEVEL_NAMES = {"cath": CATH_CLASSES, "ec": ENZYME_CLASSES}
 """The same for the first level of a hierarchical column."""
 
 
-def embedded(
-    label_column: str = "cath_class",
-    label_depth: int | None = None,
-    multi_label: bool = False,
-    **options: Any,
-) -> ProteinDataModule:
+def embedded(label_column: str = "cath_class", label_depth: int | None = None, **options: Any) -> ProteinDataModule:
     """Creates the data module of the chains that ship with the package; NOTICE names their sources.
 
     Arguments:
         label_column: `cath_class`, `ec_top`, `ss_class` or another column of the table.
         label_depth: number of levels to keep of a hierarchical label; None keeps all.
-        multi_label: a chain may have several labels, separated by semicolons.
         options: fields of `DataOptions`, and `batch_size`, `num_workers` and `seed` of `ProteinDataModule`.
 
     Raises:
         UserError: an option is out of range.
     """
     path = Path(str(resources.files("partoken.protein.embedded") / "chains.npz"))
-    label_options = _label_options(label_column, label_depth, multi_label)
-    class_names = EMBEDDED_NAMES.get(label_column)
-    if label_depth == 1 and class_names is None:
-        class_names = EMBEDDED_FIRST_LEVEL_NAMES.get(label_column)
 
-    def read() -> Collection:
+    def read(labels: Sequence[LabelSpec]) -> Collection:
         store = ChainStore.of(read_arrays(path))
-        return from_columns(store, table_name=table_path(path), class_names=class_names, **label_options)
+        return from_columns(store, labels, table_name=table_path(path), known_names=_embedded_names)
 
-    return _create("embedded", read, label_options, {}, **options)
+    return _create("embedded", read, label_column, label_depth, **options)
 
 
 def arrays(
@@ -70,7 +61,6 @@ def arrays(
     table: str | None = None,
     label_column: str = "label",
     label_depth: int | None = None,
-    multi_label: bool = False,
     min_length: int = MIN_LENGTH,
     max_length: int | None = None,
     cache_dir: str | None = None,
@@ -83,7 +73,6 @@ def arrays(
         table: the CSV file; None takes the file of the same name beside the NPZ file.
         label_column: column of the table with the label.
         label_depth: number of levels to keep of a hierarchical label; None keeps all.
-        multi_label: a chain may have several labels, separated by semicolons.
         min_length: number of residues with N, CA and C that a chain must have.
         max_length: largest number of residues of a chain; None: no limit.
         cache_dir: cache folder; None takes the user's cache folder.
@@ -92,14 +81,13 @@ def arrays(
     Raises:
         UserError: an option is out of range.
     """
-    label_options = _label_options(label_column, label_depth, multi_label)
     limits = _limits(min_length, max_length)
 
-    def read() -> Collection:
+    def read(label_specs: Sequence[LabelSpec]) -> Collection:
         store = open_arrays(path, table, cache_dir=cache_dir, **limits)
-        return from_columns(store, table_name=table_path(path, table), **label_options)
+        return from_columns(store, label_specs, table_name=table_path(path, table))
 
-    return _create("arrays", read, label_options, limits, cache_dir=cache_dir, **options)
+    return _create("arrays", read, label_column, label_depth, limits, cache_dir=cache_dir, **options)
 
 
 def folder(
@@ -109,7 +97,6 @@ def folder(
     id_column: str = "id",
     chains: str = "longest",
     label_depth: int | None = None,
-    multi_label: bool = False,
     min_length: int = MIN_LENGTH,
     max_length: int | None = None,
     cache_dir: str | None = None,
@@ -124,7 +111,6 @@ def folder(
         id_column: its column with the name of the file, or of the chain: `1abc_A`.
         chains: which chains a file's label applies to: "longest" or "all".
         label_depth: number of levels to keep of a hierarchical label; None keeps all.
-        multi_label: a chain may have several labels, in one cell separated by semicolons or in several rows.
         min_length: number of residues with N, CA and C that a chain must have.
         max_length: largest number of residues of a chain; None: no limit.
         cache_dir: cache folder; None takes the user's cache folder.
@@ -133,14 +119,13 @@ def folder(
     Raises:
         UserError: an option is out of range.
     """
-    label_options = _label_options(label_column, label_depth, multi_label)
     limits = _limits(min_length, max_length)
 
-    def read() -> Collection:
+    def read(label_specs: Sequence[LabelSpec]) -> Collection:
         store = read_folder(root, cache_dir=cache_dir, **limits)
-        return label_chains(store, labels, id_column=id_column, chains=chains, **label_options)
+        return label_chains(store, labels, label_specs, id_column=id_column, chains=chains)
 
-    return _create("folder", read, label_options, limits, cache_dir=cache_dir, **options)
+    return _create("folder", read, label_column, label_depth, limits, cache_dir=cache_dir, **options)
 
 
 def proteinshake(
@@ -172,19 +157,21 @@ def proteinshake(
         UserError: no data set has this name, or an option is out of range.
     """
     release = release_of(dataset_name)
-    label_options = _label_options(label_column or release.label_column, release.label_depth, release.multi_label)
     limits = _limits(min_length, max_length)
+    is_single = options.get("label_columns") is None
 
-    def read() -> Collection:
+    def read(label_specs: Sequence[LabelSpec]) -> Collection:
         store = read_proteinshake(dataset_name, data_dir, cache_dir=cache_dir, **limits)
-        threshold = split_similarity_threshold
-        return label_proteins(store, release, split=split, threshold=threshold, label_column=label_column)
+        return label_proteins(store, release, split=split, threshold=split_similarity_threshold, labels=label_specs)
 
     return _create(
         f"proteinshake {dataset_name}",
         read,
-        label_options,
+        label_column or release.label_column,
+        release.label_depth if is_single else None,
         limits,
+        first=release.first_only,
+        multi_label=release.multi_label,
         download=lambda: download_release(dataset_name, data_dir),
         split="given",
         cache_dir=cache_dir,
@@ -220,22 +207,19 @@ def synthetic(
         UserError: an option is out of range.
     """
     recipe = Recipe(num_chains, num_classes, shortest, longest, recipe_seed)
-    label_options = _label_options("label", None, False)
 
-    def read() -> Collection:
+    def read(label_specs: Sequence[LabelSpec]) -> Collection:
         store = open_synthetic(recipe, cache_dir)
-        return from_columns(store, table_name="the recipe", **label_options)
+        return from_columns(store, label_specs, table_name="the recipe")
 
-    return _create("synthetic", read, label_options, {}, split=split, cache_dir=cache_dir, **options)
+    return _create("synthetic", read, "label", None, split=split, cache_dir=cache_dir, **options)
 
 
-def _label_options(label_column: str, label_depth: int | None, multi_label: bool) -> dict[str, Any]:
-    check_number("data.label_depth", label_depth, minimum=1, whole=True, optional=True)
-    return {
-        "label_column": label_column,
-        "label_depth": label_depth,
-        "multi_label": multi_label,
-    }
+def _embedded_names(spec: LabelSpec) -> Mapping[str, str]:
+    """Returns the readable names of the classes of a label of the embedded table; {} if there are none."""
+    if spec.depth == 1 and spec.column in EMBEDDED_FIRST_LEVEL_NAMES:
+        return EMBEDDED_FIRST_LEVEL_NAMES[spec.column]
+    return EMBEDDED_NAMES.get(spec.column, {})
 
 
 def _limits(min_length: int, max_length: int | None) -> dict[str, Any]:
@@ -246,29 +230,38 @@ def _limits(min_length: int, max_length: int | None) -> dict[str, Any]:
 
 def _create(
     name: str,
-    read_source: Callable[[], Collection],
-    label_options: Mapping[str, Any],
-    limits: Mapping[str, Any],
+    read: Callable[[Sequence[LabelSpec]], Collection],
+    label_column: str,
+    label_depth: int | None,
+    limits: Mapping[str, Any] | None = None,
     *,
+    first: bool = False,
     batch_size: int = 8,
     num_workers: int = 0,
     seed: int = 0,
     download: Callable[[], Any] | None = None,
     **options: Any,
 ) -> ProteinDataModule:
-    """Creates a data module; `options` are fields of `DataOptions`."""
-    provenance = {
-        "name": name,
-        "label_column": label_options["label_column"],
-        "label_depth": label_options["label_depth"],
-        "reading": {**_limits(MIN_LENGTH, None), **limits},
-    }
+    """Creates a data module; `read` gets the labels to read, and `options` are fields of `DataOptions`."""
+    data_options = DataOptions(**options)
+    labels = data_options.label_specs(label_column, label_depth, first)
     return ProteinDataModule(
-        read_source,
-        DataOptions(multi_label=label_options["multi_label"], **options),
-        provenance=provenance,
+        lambda: read(labels),
+        data_options,
+        provenance={
+            "name": name,
+            **_provenance(labels, label_column),
+            "reading": {**_limits(MIN_LENGTH, None), **(limits or {})},
+        },
         batch_size=batch_size,
         num_workers=num_workers,
         seed=seed,
         download=download,
     )
+
+
+def _provenance(labels: Sequence[LabelSpec], label_column: str) -> dict[str, Any]:
+    """Describes where the labels come from, in plain values."""
+    if not labels[0].name:
+        return {"label_column": label_column, "label_depth": labels[0].depth}
+    return {"label_columns": {spec.name: {"column": spec.column, "depth": spec.depth} for spec in labels}}

@@ -2,7 +2,7 @@
 
 import csv
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from tqdm import tqdm
 from partoken.errors import UserError
 from partoken.protein.chains.backbone import Backbone
 from partoken.protein.chains.batch import collate
+from partoken.protein.model.labels import LearnedLabel, split_logits
 from partoken.protein.model.saved import load_network
 from partoken.protein.sources.finding import list_structures
 from partoken.protein.sources.reading import read_file
@@ -20,10 +21,26 @@ from partoken.system.device import choose_device
 from partoken.system.files import atomic_write
 from partoken.system.skipped import Skipped, write_skipped
 
-__all__ = ["Prediction", "Predictor", "predict_files"]
+__all__ = ["LabelAnswer", "Prediction", "Predictor", "predict_files"]
 
 BATCH_RESIDUES = 8192
 """Largest number of residues in a batch, unless a single chain has more."""
+
+
+@dataclass(frozen=True)
+class LabelAnswer:
+    """The model's answer to one label of a chain."""
+
+    label: str
+    """Name of the class. If a chain may have several classes: all with a probability of at least one half, joined by
+    semicolons."""
+    probabilities: dict[str, float]
+    """Probability of each class, by name."""
+
+    @property
+    def confidence(self) -> float:
+        """The largest probability."""
+        return max(self.probabilities.values())
 
 
 @dataclass(frozen=True)
@@ -34,11 +51,8 @@ class Prediction:
     """Name of the chain: the name of its file, followed by the chain's own name if the file has more than one."""
     file: str
     """File that contains the chain."""
-    label: str
-    """Name of the class. If a chain may have several labels: all classes with a probability of at least one half,
-    joined by semicolons."""
-    probabilities: dict[str, float]
-    """Probability of each class, by name."""
+    answers: dict[str, LabelAnswer]
+    """The answer to each label of the network, by its name; "" is the name of a single one."""
     tokens: list[int]
     """Code of each substructure."""
     importance: list[float]
@@ -47,9 +61,31 @@ class Prediction:
     """Residues of each substructure, counted from 0 along the chain."""
 
     @property
+    def label(self) -> str:
+        """The class, if the network answers a single label; see `LabelAnswer.label`.
+
+        Raises:
+            UserError: it answers several.
+        """
+        return _only(self.answers, "answers").label
+
+    @property
+    def probabilities(self) -> dict[str, float]:
+        """The probability of each class by name, if the network answers a single label.
+
+        Raises:
+            UserError: it answers several.
+        """
+        return _only(self.answers, "answers").probabilities
+
+    @property
     def confidence(self) -> float:
-        """The largest probability."""
-        return max(self.probabilities.values())
+        """The largest probability, if the network answers a single label.
+
+        Raises:
+            UserError: it answers several.
+        """
+        return _only(self.answers, "answers").confidence
 
 
 class Predictor:
@@ -67,11 +103,20 @@ class Predictor:
         saved = load_network(checkpoint)
         self.device = choose_device(device)
         self.network = saved.network.to(self.device)
-        self.class_names = saved.class_names
-        self.multi_label = saved.multi_label
+        self.labels = {label.name: label for label in saved.labels}
+        """The labels that the network answers, by name; "" is the name of a single one."""
         self.reading = saved.reading
         self.skipped: list[Skipped] = []
         """Files and chains that the latest prediction could not read, with the reasons."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the classes, if the network answers a single label.
+
+        Raises:
+            UserError: it answers several.
+        """
+        return _only(self.labels, "labels").class_names
 
     def predict(self, *paths: str | os.PathLike[str]) -> list[Prediction]:
         """Classifies the chains of files, folders and globs; see `skipped` for the files that it could not read.
@@ -111,8 +156,9 @@ class Predictor:
         """Classifies chains in one batch."""
         batch = collate(chains).to(self.device)
         output = self.network(**batch.inputs())
-        logits = output.logits.float()
-        probabilities = (logits.sigmoid() if self.multi_label else logits.softmax(-1)).cpu()
+        labels = list(self.labels.values())
+        parts = split_logits(output.logits.float(), labels)
+        answers = [_answer(label, parts[label.name]) for label in labels]
         tokens, importance = output.tokens.cpu(), output.importance.float().cpu()
         cluster_mask = output.cluster_mask.cpu()
         assignments = output.assignment.cpu().split(batch.ptr.diff().tolist())
@@ -124,8 +170,7 @@ class Predictor:
                 Prediction(
                     id=chain.id,
                     file=chain.fields.get("file", ""),
-                    label=self._label(probabilities[i]),
-                    probabilities=dict(zip(self.class_names, probabilities[i].tolist(), strict=True)),
+                    answers={label.name: of_label[i] for label, of_label in zip(labels, answers, strict=True)},
                     tokens=tokens[i, present].tolist(),
                     importance=importance[i, present].tolist(),
                     residues=residues,
@@ -143,8 +188,9 @@ class Predictor:
         """Writes a CSV file with one row per chain, completely or not at all.
 
         The columns are `id, file, class, confidence`, `p_NAME` for each class, and, with one value per substructure,
-        `tokens`, `importance` and `residues` (ranges joined by commas, counted from 1 along the chain). Skipped files
-        are listed in a second file, see `skipped_beside`.
+        `tokens`, `importance` and `residues` (ranges joined by commas, counted from 1 along the chain). If the network
+        answers several labels, each has its own `class_LABEL`, `confidence_LABEL` and `p_LABEL_NAME`. Skipped files are
+        listed in a second file, see `skipped_beside`.
 
         Arguments:
             paths: Files, folders and globs.
@@ -175,14 +221,11 @@ class Predictor:
         return rows
 
     def _header(self) -> list[str]:
-        columns = [f"p_{name}" for name in self.class_names]
-        return ["id", "file", "class", "confidence", *columns, "tokens", "importance", "residues"]
-
-    def _label(self, probabilities: torch.Tensor) -> str:
-        if self.multi_label:
-            pairs = zip(self.class_names, probabilities.tolist(), strict=True)
-            return ";".join(name for name, probability in pairs if probability >= 0.5)
-        return self.class_names[int(probabilities.argmax())]
+        columns = []
+        for name, label in self.labels.items():
+            of_label = f"_{name}" if name else ""
+            columns += [f"class{of_label}", f"confidence{of_label}", *(f"p{of_label}_{c}" for c in label.class_names)]
+        return ["id", "file", *columns, "tokens", "importance", "residues"]
 
 
 def predict_files(
@@ -239,13 +282,41 @@ def ranges(numbers: list[int]) -> str:
     return ",".join(f"{a + 1}-{b + 1}" if b > a else f"{a + 1}" for a, b in runs)
 
 
+def _only(values: Mapping[str, Any], attribute: str) -> Any:
+    """Returns the value for the only label.
+
+    Raises:
+        UserError: there are several labels.
+    """
+    if len(values) > 1:
+        names = list(values)
+        raise UserError(f"this network answers several labels ({', '.join(names)}): use .{attribute}[{names[0]!r}]")
+    return next(iter(values.values()))
+
+
+def _answer(label: LearnedLabel, logits: torch.Tensor) -> list[LabelAnswer]:
+    """Returns the answers to a label for each chain, from the logits of its classes `[B, C]`."""
+    probabilities = (logits.sigmoid() if label.multi_label else logits.softmax(-1)).cpu()
+    answers = []
+    for of_chain in probabilities.tolist():
+        by_name = dict(zip(label.class_names, of_chain, strict=True))
+        if label.multi_label:
+            chosen = ";".join(name for name, probability in by_name.items() if probability >= 0.5)
+        else:
+            chosen = max(by_name, key=by_name.__getitem__)
+        answers.append(LabelAnswer(chosen, by_name))
+    return answers
+
+
 def _row(p: Prediction) -> list[str]:
+    columns = []
+    for answer in p.answers.values():
+        probabilities = [f"{probability:.6f}" for probability in answer.probabilities.values()]
+        columns += [answer.label, f"{answer.confidence:.6f}", *probabilities]
     return [
         p.id,
         p.file,
-        p.label,
-        f"{p.confidence:.6f}",
-        *(f"{probability:.6f}" for probability in p.probabilities.values()),
+        *columns,
         " ".join(map(str, p.tokens)),
         " ".join(f"{weight:.4f}" for weight in p.importance),
         " ".join(map(ranges, p.residues)),

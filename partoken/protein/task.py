@@ -1,7 +1,7 @@
 """ParToken as a Lightning module: losses, evaluation, and the model's part of a run's summary."""
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -10,19 +10,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from partoken.errors import UserError
-from partoken.protein.chains.batch import ChainBatch
-from partoken.protein.metrics import (
-    codebook_usage,
-    constant_answer,
-    multi_class_scores,
-    multi_label_scores,
-    partition_statistics,
-)
+from partoken.protein.chains.batch import ChainBatch, is_labelled
+from partoken.protein.chains.label_spec import SCORES, label_names
+from partoken.protein.evaluation import MEAN_SCORES, evaluate, join_scores, summarise
+from partoken.protein.metrics import codebook_usage, partition_statistics
 from partoken.protein.model.codebook import Codebook
 from partoken.protein.model.head import Standardise
+from partoken.protein.model.labels import LearnedLabel, learned_labels, shares, split_logits
 from partoken.protein.model.partoken import ParToken, ParTokenOutput
 from partoken.protein.model.settings import split_settings
-from partoken.system.distributed import Rows, draw, num_processes, part_of_mean, total
+from partoken.system.distributed import Rows, draw, num_processes, total
 from partoken.training.module import ScheduledModule, metric_names
 from partoken.training.stages import is_under
 
@@ -30,6 +27,7 @@ __all__ = ["CALIBRATION_CHAINS", "ParTokenTask"]
 
 CALIBRATION_CHAINS = 64
 """Latest training chains, on all devices, on which the running averages for evaluation are measured."""
+_TERMS = ("loss", "task", "summary", "vq", "entropy", "coverage")
 
 
 class ParTokenTask(ScheduledModule):
@@ -41,25 +39,20 @@ class ParTokenTask(ScheduledModule):
 
     Arguments:
         train: The train config as a plain dictionary.
-        data: The result of the data module's `settings()`: `class_names`, `class_counts`, `train_chains`,
-            `multi_label`, and `source` with the limits for reading structures. Checkpoints contain it, so they suffice
-            for prediction.
+        data: The result of the data module's `settings()`: `class_names`, `class_counts`, `train_chains` and
+            `multi_label` of a single label, or `labels`, a mapping from names to these keys and `weight`; and `source`
+            with the limits for reading structures. Checkpoints contain it, so they suffice for prediction.
         model: The flat keys of `conf/model/partoken.yaml`; a missing key takes its default.
 
     Raises:
         UserError: a key of `model` is unknown, or its value is not allowed.
     """
 
+    class_weights: Tensor
     predict_module = "partoken.protein.predict"
     unit = "residues"
     epoch_line = ("train_loss", "val_loss", "val_accuracy", "val_macro_f1")
-    metrics = (
-        *metric_names(
-            ["accuracy", "balanced_accuracy", "fmax", "loss", "macro_f1"],
-            ["loss", "task", "summary", "vq", "entropy", "coverage"],
-        ),
-        "val_used_codes",
-    )
+    metrics = (*metric_names(SCORES, _TERMS), "val_used_codes")
 
     def __init__(
         self,
@@ -71,15 +64,9 @@ class ParTokenTask(ScheduledModule):
         super().__init__(train)
         self.save_hyperparameters()
         settings, loss = split_settings(model)
-        self.class_names = list(data["class_names"])
-        self.multi_label = bool(data["multi_label"])
-        self.class_counts = data["class_counts"]
-        self.train_chains = data["train_chains"]
-        if loss.class_balance and self.multi_label:
-            raise UserError(
-                f"model.class_balance={loss.class_balance}: must be 0 with data.multi_label=true, "
-                "because a chain then has no single class to weight it by"
-            )
+        self.labels = learned_labels(data)
+        for label in self.labels:
+            _check_balance(loss.class_balance, label)
         self.coordinate_noise = loss.coordinate_noise
         self.loss_weights = {
             "vq": loss.lambda_vq,
@@ -87,7 +74,7 @@ class ParTokenTask(ScheduledModule):
             "coverage": loss.lambda_psc,
             "summary": loss.lambda_summary,
         }
-        self.network = ParToken(len(self.class_names), settings)
+        self.network = ParToken(sum(len(label.class_names) for label in self.labels), settings)
         self._set_class_prior(loss.class_balance)
         self._evaluated: list[dict[str, Tensor]] = []
         self._latest: deque[ChainBatch] = deque()
@@ -100,19 +87,20 @@ class ParTokenTask(ScheduledModule):
         with torch.device("meta"):
             return cls(train=train, data=data, **model)
 
+    @classmethod
+    def metrics_of(cls, groups: Mapping[str, Any]) -> tuple[str, ...]:
+        """Returns the metrics of a run: of several labels, the mean scores and those of each."""
+        names = label_names(groups.get("data", {}).get("label_columns"))
+        if not names:
+            return cls.metrics
+        scores = [*MEAN_SCORES, "loss", *(f"{name}_{score}" for name in names for score in SCORES)]
+        return (*metric_names(scores, [*_TERMS, *(f"{name}_loss" for name in names)]), "val_used_codes")
+
     def _set_class_prior(self, balance: float) -> None:
         """Weights the classes, and starts the network at their weighted frequencies in the training chains."""
-        counts = torch.tensor(self.class_counts["train"], dtype=torch.float32) + 1
-        if self.multi_label:
-            absent = (self.train_chains + 2 - counts).clamp(min=1)
-            self.network.head.set_prior(torch.log(counts / absent))
-            return
-        fractions = (counts / counts.sum()) ** (1 - balance)
-        self.network.head.set_prior((fractions / fractions.sum()).log())
-        weights = fractions / counts
-        # The mean weight of the training chains is one.
-        weights = weights * counts.sum() / (weights * counts).sum()
-        self.register_buffer("class_weights", weights, persistent=False)
+        weights, priors = zip(*(_class_weights(label, balance) for label in self.labels), strict=True)
+        self.network.head.set_prior(torch.cat(priors))
+        self.register_buffer("class_weights", torch.cat(weights), persistent=False)
 
     def batch_units(self, batch: ChainBatch) -> int:
         """Counts the residues of a batch."""
@@ -122,31 +110,56 @@ class ParTokenTask(ScheduledModule):
         """Classifies a batch; see `ParToken.forward`."""
         return self.network(**batch.inputs())
 
-    def loss(self, output: ParTokenOutput, label: Tensor, rows: Rows | None = None) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(
+        self, output: ParTokenOutput, labels: Mapping[str, Tensor], rows: Rows | None = None
+    ) -> tuple[Tensor, dict[str, Tensor]]:
         """Computes the loss, a scalar, and its terms before their weights.
 
-        On several devices their mean over the devices is the loss of the batch of all devices.
+        The term `task` is the weighted mean over the labels of `NAME_loss`, the mean over the chains that have the
+        label; a label that no chain of the batch has adds 0. On several devices the mean over the devices is the loss
+        of the batch of all devices.
 
         Arguments:
-            output: Output for a batch of B chains and C classes.
-            label: Class numbers, `[B]` int64; or zeros and ones, `[B, C]` float32, if a chain may have several labels.
+            output: Output for a batch of B chains.
+            labels: Labels by name, see `ChainBatch.labels`.
             rows: The place of the chains in the batch of all devices; None: there is one device.
         """
-        part = part_of_mean(len(label), rows)
-        terms = {"task": self._cross_entropy(output.logits, label) * part, **output.losses}
+        counts = torch.stack([is_labelled(labels[label.name]).sum() for label in self.labels])
+        counts = total(counts.to(output.logits.dtype)).clamp(min=1)
+        losses = self._label_losses(output.logits, labels, counts)
+        terms = {"task": self._mean_loss(losses), **output.losses}
         if self.loss_weights["summary"] and self.network.partitioner is not None:
             second_answer = self.network.head.logits(output.summary, rows)
-            terms["summary"] = self._cross_entropy(second_answer, label) * part
+            terms["summary"] = self._mean_loss(self._label_losses(second_answer, labels, counts))
         weights = {"task": 1.0, **self.loss_weights}
-        weighted = (weights[name] * term for name, term in terms.items() if weights[name])
+        weighted = [weights[name] * term for name, term in terms.items() if weights[name]]
+        if len(self.labels) > 1:
+            terms |= {f"{label.name}_loss": term for label, term in zip(self.labels, losses, strict=True)}
         return sum(weighted), terms
 
-    def _cross_entropy(self, logits: Tensor, label: Tensor) -> Tensor:
-        if self.multi_label:
-            return F.binary_cross_entropy_with_logits(logits, label)
-        # The mean is over chains, not over weights, so a batch of rare classes has a larger gradient.
-        losses = F.cross_entropy(logits, label, reduction="none")
-        return (losses * self.class_weights[label]).mean()
+    def _label_losses(self, logits: Tensor, labels: Mapping[str, Tensor], counts: Tensor) -> list[Tensor]:
+        """Computes the loss of each label, whose mean over the devices is the mean over its chains on all devices.
+
+        Arguments:
+            logits: Scores of all classes.
+            labels: Labels by name.
+            counts: Chains on all devices that have each label, `[labels]`.
+        """
+        sums = self._sum_losses(logits, labels)
+        return [loss * num_processes() / count for loss, count in zip(sums, counts, strict=True)]
+
+    def _sum_losses(self, logits: Tensor, labels: Mapping[str, Tensor]) -> list[Tensor]:
+        """Computes for each label the sum of the losses of the chains that have it."""
+        parts = split_logits(logits, self.labels)
+        weights = split_logits(self.class_weights.to(logits.device), self.labels)
+        return [
+            _sum_loss(parts[label.name], labels[label.name], None if label.multi_label else weights[label.name])
+            for label in self.labels
+        ]
+
+    def _mean_loss(self, losses: Sequence[Tensor]) -> Tensor:
+        weighted = [share * loss for share, loss in zip(shares(self.labels), losses, strict=True) if share]
+        return torch.stack(weighted).sum()
 
     def freeze_parts(self, parts: tuple[str, ...]) -> None:
         """Freezes the named modules with their codes and running averages, and unfreezes all others.
@@ -168,7 +181,7 @@ class ParTokenTask(ScheduledModule):
             noise = self.coordinate_noise * draw(batch.coords, Tensor.normal_, batch.share and batch.share.residues)
             batch = replace(batch, coords=batch.coords + noise)
         output = self(batch)
-        loss, terms = self.loss(output, batch.label, _rows(batch))
+        loss, terms = self.loss(output, batch.labels, _rows(batch))
         self.log_training({"loss": loss, **terms}, _num_chains(batch))
         return loss
 
@@ -199,28 +212,18 @@ class ParTokenTask(ScheduledModule):
 
         Beside the keys of the contract: `majority`, the baseline with its class, and `majority_accuracy`; `codebook`
         and `partition`, the numbers in `facts`; `classes`, their names; `class_counts`, chains of each class in each
-        split; `confusion_matrix`, `[true class][predicted class]`, or None if a chain may have several labels.
+        split; `confusion_matrix`, `[true class][predicted class]`, or None if a chain may have several classes. With
+        several labels, `majority`, `majority_accuracy`, `classes`, `class_counts` and `confusion_matrix` have these
+        for each label, by its name.
         """
         results = self.test_results
-        majority = results["majority"]
         return {
             "test": results["scores"],
-            "baselines": self._baselines(majority),
             "facts": self._facts(results["codebook"], results["partition"]),
-            "matrices": self._matrices(results["confusion_matrix"]),
-            "majority_accuracy": majority["accuracy"],
-            "majority": majority,
             "codebook": results["codebook"],
             "partition": results["partition"],
-            "classes": self.class_names,
-            "class_counts": self.class_counts,
-            "confusion_matrix": results["confusion_matrix"],
+            **summarise(self.labels, results["labels"]),
         }
-
-    def _baselines(self, majority: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-        answer = majority["class"]
-        name = answer if self.multi_label else f"always '{answer}'"
-        return {name: {key: value for key, value in majority.items() if key != "class"}}
 
     def _facts(self, codebook: Mapping[str, Any], partition: Mapping[str, float]) -> dict[str, str]:
         """Describes codes and substructures in one sentence each; a network without a partition has neither."""
@@ -236,19 +239,6 @@ class ParTokenTask(ScheduledModule):
                 f"{partition['coverage']:.0%} of the residues in {partition['mean_count']:.1f} substructures "
                 f"of {partition['mean_size']:.1f} residues"
             ),
-        }
-
-    def _matrices(self, confusion: list[list[int]] | None) -> dict[str, dict[str, Any]]:
-        if confusion is None:
-            return {}
-        return {
-            "confusion_matrix": {
-                "title": "Test chains",
-                "rows": "true",
-                "columns": "predicted",
-                "labels": self.class_names,
-                "values": confusion,
-            }
         }
 
     def _remember(self, batch: ChainBatch) -> None:
@@ -267,13 +257,13 @@ class ParTokenTask(ScheduledModule):
     def _evaluate(self, batch: ChainBatch) -> None:
         """Stores the outputs for a batch until the end of the evaluation."""
         output = self(batch)
-        loss, _ = self.loss(output, batch.label, _rows(batch))
-        loss = total(loss.detach()) / num_processes()
+        loss, terms = self.loss(output, batch.labels, _rows(batch))
+        other_terms = total((loss - terms["task"]).detach()) / num_processes()
         self._evaluated.append(
             {
+                **{f"label {name}": label for name, label in batch.labels.items()},
                 "logits": output.logits.float(),
-                "label": batch.label,
-                "loss": loss.float().expand(len(batch)),
+                "other_terms": other_terms.float().expand(len(batch)),
                 "tokens": output.tokens,
                 "sizes": _substructure_sizes(output, batch.ptr),
                 "lengths": batch.ptr.diff(),
@@ -294,23 +284,58 @@ class ParTokenTask(ScheduledModule):
     def _compute_results(self) -> dict[str, Any]:
         """Scores an evaluation on all devices, beside the best answer that ignores the structure."""
         outputs = self._collect_outputs()
-        logits, label = outputs["logits"], outputs["label"]
-        constant = constant_answer(self.class_counts["train"], self.train_chains, self.multi_label)
-        scores, confusion = self._score(logits, label)
-        majority, _ = self._score(constant.to(logits).expand_as(logits), label)
-        answer = "their frequencies" if self.multi_label else self.class_names[int(constant.argmax())]
+        truth = {label.name: outputs[f"label {label.name}"] for label in self.labels}
+        sums = self._sum_losses(outputs["logits"], truth)
+        results = evaluate(self.labels, split_logits(outputs["logits"], self.labels), truth, sums)
+        task_loss = sum(
+            share * result.loss for share, result in zip(shares(self.labels), results.values(), strict=True)
+        )
         return {
-            "scores": {**scores, "loss": float(outputs["loss"].mean())},
-            "majority": {"class": answer, **majority},
-            "confusion_matrix": confusion,
+            "scores": {**join_scores(self.labels, results), "loss": task_loss + float(outputs["other_terms"].mean())},
+            "labels": results,
             "codebook": codebook_usage(outputs["tokens"], self.network.settings.codebook_size),
             "partition": partition_statistics(outputs["sizes"], outputs["lengths"]),
         }
 
-    def _score(self, logits: Tensor, label: Tensor) -> tuple[dict[str, float], list[list[int]] | None]:
-        if self.multi_label:
-            return multi_label_scores(logits, label), None
-        return multi_class_scores(logits, label)
+
+def _check_balance(balance: float, label: LearnedLabel) -> None:
+    if balance and label.multi_label:
+        where = f"data.label_columns.{label.name}" if label.name else "data"
+        raise UserError(
+            f"model.class_balance={balance}: must be 0 with {where}.multi_label=true, "
+            "because a chain then has no single class to weight it by"
+        )
+
+
+def _class_weights(label: LearnedLabel, balance: float) -> tuple[Tensor, Tensor]:
+    """Returns the weights of the classes in the loss, and the scores at which the network starts, both `[C]`."""
+    counts = torch.tensor(label.class_counts["train"], dtype=torch.float32) + 1
+    if label.multi_label:
+        absent = (label.train_chains + 2 - counts).clamp(min=1)
+        return torch.ones_like(counts), torch.log(counts / absent)
+    fractions = (counts / counts.sum()) ** (1 - balance)
+    weights = fractions / counts
+    # The mean weight of the training chains is one.
+    weights = weights * counts.sum() / (weights * counts).sum()
+    return weights, (fractions / fractions.sum()).log()
+
+
+def _sum_loss(logits: Tensor, label: Tensor, class_weights: Tensor | None) -> Tensor:
+    """Computes the sum of the losses of the chains that have a label, 0 without any.
+
+    Arguments:
+        logits: Scores of its classes, `[B, C]`.
+        label: See `ChainBatch.labels`.
+        class_weights: Weights of the classes, `[C]`; None if a chain may have several classes.
+    """
+    known = is_labelled(label)
+    if class_weights is None:
+        losses = F.binary_cross_entropy_with_logits(logits, label.nan_to_num(), reduction="none").mean(1)
+    else:
+        number = label.clamp(min=0)
+        # Divided by chains and not by weights, so a batch of rare classes has a larger gradient.
+        losses = F.cross_entropy(logits, number, reduction="none") * class_weights[number]
+    return (losses * known).sum()
 
 
 def _rows(batch: ChainBatch) -> Rows | None:

@@ -76,16 +76,43 @@ def format_summary(summary: Mapping[str, Any]) -> list[str]:
     width = max(16, *map(len, facts))
     lines = [f"{name:<{width}}  {fact}" for name, fact in facts.items() if fact]
     tested = summary.get("tested", True)
-    scores = _score_table(summary["test"], summary.get("baselines", {})) if tested else ["test              not run"]
-    return _stage_table(summary.get("stages", [])) + scores + lines
+    tables = summary.get("tables", {})
+    scores = ["test              not run"]
+    if tested:
+        scores = _score_table(_without_rows(summary["test"], tables), summary.get("baselines", {}))
+        for title, rows in tables.items():
+            scores += _table_of_parts(title, rows)
+    return _stage_table(summary.get("stages", []), tables) + scores + lines
 
 
-def _stage_table(stages: Sequence[Mapping[str, Any]]) -> list[str]:
+def _without_rows(scores: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Returns the scores that do not belong to a row of a table."""
+    prefixes = tuple(f"{row}_" for rows in tables.values() for row in rows)
+    return {name: value for name, value in scores.items() if not name.startswith(prefixes)}
+
+
+def _table_of_parts(title: str, rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Returns a line for each part of an answer; a part without a column has an empty cell there.
+
+    >>> for line in _table_of_parts("label", {"fold": {"accuracy": 0.5, "chains": 80}, "site": {"chains": 7}}):
+    ...     print(line)
+    label   accuracy   chains
+    fold       0.500       80
+    site                    7
+    """
+    columns = list(dict.fromkeys(column for row in rows.values() for column in row))
+    cells = [[title, *columns]]
+    for name, row in rows.items():
+        cells.append([name, *(_number(row[column]) if column in row else "" for column in columns)])
+    return _aligned(cells)
+
+
+def _stage_table(stages: Sequence[Mapping[str, Any]], tables: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """Returns a line for each stage: epochs, best monitored value, test of its best checkpoint, time."""
     if not stages:
         return []
     monitor = stages[-1]["monitor"]["name"]
-    scores = [name for name in stages[-1]["test"] if name != "loss"]
+    scores = [name for name in _without_rows(stages[-1]["test"], tables) if name != "loss"]
     rows = [["stage", "epochs", f"best {monitor}", *(f"test {name.replace('_', ' ')}" for name in scores), "seconds"]]
     for stage in stages:
         first = stage["first_epoch"] + 1
@@ -93,12 +120,17 @@ def _stage_table(stages: Sequence[Mapping[str, Any]]) -> list[str]:
         values = [stage["monitor"]["best"] if stage["monitor"]["name"] == monitor else None]
         values += [stage["test"].get(name) for name in scores]
         rows.append([stage["name"], epochs, *map(_number, values), f"{stage['seconds']:.0f}"])
+    return _aligned(rows)
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns rows of equally many cells as lines: the first column to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        f"{row[0]:<{widths[0]}}   "
-        + "   ".join(f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
-        for row in rows
-    ]
+    lines = []
+    for row in rows:
+        numbers = (f"{cell:>{width}}" for cell, width in zip(row[1:], widths[1:], strict=True))
+        lines.append("   ".join([f"{row[0]:<{widths[0]}}", *numbers]).rstrip())
+    return lines
 
 
 def _score_table(scores: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]) -> list[str]:

@@ -60,10 +60,11 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> Non
     if groups.get("fit", True):
         check_plans(train, trainer, batches=None)
     for stage in train.run_stages():
-        group = stage.groups(groups)["model"]
+        of_stage = stage.groups(groups)
+        group = of_stage["model"]
         kind = _task_class(group)
         if kind is not None:
-            known = kind.metrics if not groups.get("callbacks") else ()  # a callback may log a metric
+            known = kind.metrics_of(of_stage) if not groups.get("callbacks") else ()  # a callback may log a metric
             check_metric(stage.settings.key("monitor"), stage.settings.monitor, known)
             _check_model(stage, train, group, kind)
 
@@ -77,8 +78,11 @@ def task_metrics(train: TrainSettings, groups: Mapping[str, Any]) -> tuple[str, 
         train: the train settings.
         groups: of the configuration, plain.
     """
-    kinds = [_task_class(stage.groups(groups)["model"]) for stage in train.run_stages()]
-    listed = [kind.metrics if kind is not None else () for kind in kinds]
+    of_stages = [stage.groups(groups) for stage in train.run_stages()]
+    kinds = [_task_class(of_stage["model"]) for of_stage in of_stages]
+    listed = [
+        () if kind is None else kind.metrics_of(of_stage) for kind, of_stage in zip(kinds, of_stages, strict=True)
+    ]
     if not all(listed) or groups.get("callbacks"):
         return ()
     units = [f"{kind.unit}_per_second" for kind in kinds if kind is not None]

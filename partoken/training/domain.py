@@ -79,6 +79,10 @@ class Task(Protocol):
     loss_weights: dict[str, float]
     """Weights of the terms of the loss, by name; a stage may move them from batch to batch (`ramp_epochs`)."""
 
+    @classmethod
+    def metrics_of(cls, groups: Mapping[str, Any]) -> tuple[str, ...]:
+        """Returns `metrics`, and further ones that depend on the configuration, whose plain groups are given."""
+
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         """Returns the loss of a batch and logs what `metrics.csv` shall hold."""
 
@@ -104,6 +108,8 @@ class Task(Protocol):
 
         - `test`: scores of the tested checkpoint, `{metric: value}`.
         - `baselines`, optional: what simple answers score, `{name: {metric: value}}`; shown beside `test`.
+        - `tables`, optional: scores of the parts of an answer, such as several labels, one line each,
+          `{title: {row: {column: number}}}`. A score `ROW_...` in `test` is then shown in the line of its row only.
         - `facts`, optional: lines about the model for a person, `{name: text}`.
         - `matrices`, optional: pictures of counts, `{file name without suffix: matrix}`, a matrix being
           `{"title", "rows", "columns": axis names, "labels": names, "values": [label][label] counts}`.

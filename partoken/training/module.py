@@ -96,6 +96,18 @@ class ScheduledModule(pl.LightningModule):
         """
         return None
 
+    @classmethod
+    def metrics_of(cls, groups: Mapping[str, Any]) -> tuple[str, ...]:
+        """Returns `metrics`. A task whose metrics depend on the configuration overrides this method.
+
+        Arguments:
+            groups: of the configuration, plain.
+
+        Raises:
+            UserError: a setting that cannot be used.
+        """
+        return cls.metrics
+
     @property
     def stage(self) -> TrainStage[TrainSettings]:
         """The stage that is trained."""

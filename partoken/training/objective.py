@@ -81,7 +81,7 @@ def check_metric(key: str, metric: str, names: Sequence[str]) -> None:
     Arguments:
         key: of the configuration, for the message.
         metric: its value.
-        names: metrics of the task; see `partoken.training.module.ScheduledModule.metrics`. None: anything is allowed.
+        names: metrics of the task; see `ScheduledModule.metrics_of`. (): anything is allowed.
 
     Raises:
         UserError: naming the known metrics and the closest one.

@@ -58,8 +58,8 @@ NAMED_COLUMNS = [*((c, None) for c in EMBEDDED_NAMES), *((c, 1) for c in EMBEDDE
 @pytest.mark.parametrize("column, depth", NAMED_COLUMNS)
 def test_every_label_of_a_named_embedded_column_has_a_name(column, depth):
     collection = embedded(column, label_depth=depth, multi_label=True).collection
-    labels = {label for labels_of_chain in collection.labels for label in labels_of_chain}
-    assert labels <= collection.class_names.keys()
+    labels = {label for labels_of_chain in collection.labels[""] for label in labels_of_chain}
+    assert labels <= collection.class_names[""].keys()
 
 
 @pytest.mark.parametrize(

@@ -64,3 +64,11 @@ def test_stages_with_k_means_and_frozen_parts_are_those_of_one_device(tmp_path):
     train(tmp_path / "one", WHOLE, *options)
     train(tmp_path / "two", HALVES, *options)
     assert_same_run(tmp_path / "one", tmp_path / "two")
+
+
+def test_several_labels_with_gaps_have_the_loss_of_one_device(tmp_path):
+    labels = "data.label_columns=[ec_top,{column: cath, depth: 1, multi_label: true, weight: 2}]"
+    options = [*PLAIN, labels, "data.min_class_size=100", "data.limit=40"]
+    train(tmp_path / "one", WHOLE, *options)
+    train(tmp_path / "two", HALVES, *options)
+    assert_same_run(tmp_path / "one", tmp_path / "two")

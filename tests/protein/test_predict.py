@@ -136,3 +136,46 @@ def test_a_prediction_imports_no_lightning(checkpoint, folder, tmp_path):
         "sys.exit(status or any(name in sys.modules for name in ('pytorch_lightning', 'lightning', 'torchmetrics')))"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.fixture(scope="module")
+def several(tmp_path_factory):
+    """A checkpoint that answers whether a chain is an enzyme, and the levels of CATH, of which it may have several."""
+    torch.manual_seed(0)
+    labels = {"enzyme": None, "fold": {"column": "cath", "depth": 1, "multi_label": True}}
+    data = embedded(limit=60, min_class_size=20, batch_size=4, label_columns=labels)
+    task = ParTokenTask(train=TRAIN, data=data.settings(), **SMALL)
+    path = tmp_path_factory.mktemp("model") / "best.ckpt"
+    torch.save({"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams), "epoch": 0}, path)
+    return path
+
+
+def test_every_label_has_its_own_answer(several, folder):
+    model = partoken.load(several, device="cpu")
+    chain = model.predict(folder)[0]
+    assert list(chain.answers) == list(model.labels) == ["enzyme", "fold"]
+    enzyme, fold = chain.answers.values()
+    assert enzyme.label in ("no enzyme", "enzyme") and enzyme.confidence == enzyme.probabilities[enzyme.label]
+    assert sum(enzyme.probabilities.values()) == pytest.approx(1, abs=1e-5)
+    assert fold.label == ";".join(name for name, p in fold.probabilities.items() if p >= 0.5)
+    assert tuple(fold.probabilities) == model.labels["fold"].class_names
+    for attribute in ("label", "probabilities", "confidence"):
+        with pytest.raises(UserError, match=r"several labels \(enzyme, fold\): use \.answers\['enzyme'\]"):
+            getattr(chain, attribute)
+    with pytest.raises(UserError, match=r"use \.labels\['enzyme'\]"):
+        _ = model.class_names
+
+
+def test_the_table_has_columns_for_every_label(several, folder, tmp_path):
+    model = partoken.load(several, device="cpu")
+    model.write([folder], tmp_path / "p.csv")
+    with open(tmp_path / "p.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == [
+        *("id", "file", "class_enzyme", "confidence_enzyme", "p_enzyme_no enzyme", "p_enzyme_enzyme"),
+        *("class_fold", "confidence_fold", *(f"p_fold_{name}" for name in model.labels["fold"].class_names)),
+        *("tokens", "importance", "residues"),
+    ]
+    answers = model.predict(folder)[0].answers
+    assert rows[0]["class_enzyme"] == answers["enzyme"].label
+    assert float(rows[0]["confidence_fold"]) == pytest.approx(answers["fold"].confidence, abs=1e-5)

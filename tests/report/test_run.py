@@ -163,3 +163,17 @@ def test_panels_in_the_summary_become_a_plot_from_the_file_that_they_name(folder
     column = {"name": "rain", "array": "rain", "limits": [0, 2], "colors": "grey", "label": "mm"}
     panels = {"title": "Maps", "file": "maps.npz", "rows": ["today"], "columns": [column]}
     assert drawn(folder, panels={"maps": panels}) == {"learning_rate.png", "losses.png", "maps.png"}
+
+
+def test_the_scores_of_a_part_are_in_its_line_only():
+    scores = {"accuracy": 0.5, "fold_accuracy": 0.6, "site_fmax": 0.25, "loss": 1.5}
+    tables = {"label": {"fold": {"accuracy": 0.6, "chains": 30}, "site": {"chains": 7}}}
+    lines = format_summary({"test": scores, "tables": tables})
+    assert [line.split() for line in lines] == [
+        ["test", "model"],
+        ["accuracy", "0.500"],
+        ["loss", "1.500"],
+        ["label", "accuracy", "chains"],
+        ["fold", "0.600", "30"],
+        ["site", "7"],
+    ]

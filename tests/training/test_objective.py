@@ -70,3 +70,14 @@ def test_the_metrics_of_a_run_are_those_of_all_its_stages():
     groups = {group: plain_group(cfg, group) for group in ("data", "model", "train")}
     known = task_metrics(TrainSettings.read(groups["train"]), groups)
     assert {"val_psnr", "train_discriminator", "train_edges", "test_mae", "tiles_per_second", "seconds"} <= set(known)
+
+
+def test_the_metrics_of_several_labels_are_those_that_the_configuration_names():
+    cfg = compose(["data.label_columns=[enzyme,{column: cath, depth: 1}]", "train.monitor=val_cath_1_macro_f1"])
+    groups = {group: plain_group(cfg, group) for group in ("data", "model", "train", "trainer")}
+    train = TrainSettings.read(groups["train"])
+    check_before_reading(train, groups)
+    assert {"val_enzyme_accuracy", "test_cath_1_loss", "val_macro_f1"} <= set(task_metrics(train, groups))
+    groups["train"]["monitor"] = "val_cath_2_macro_f1"
+    with pytest.raises(UserError, match=r"train\.monitor=val_cath_2_macro_f1.*Did you mean val_cath_1_macro_f1\?"):
+        check_before_reading(TrainSettings.read(groups["train"]), groups)

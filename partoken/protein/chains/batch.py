@@ -1,6 +1,6 @@
 """Batches of chains as the network takes them: flat, without padding."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from partoken.protein.chains.backbone import Backbone
 from partoken.system.distributed import Rows
 
-__all__ = ["Backbone", "ChainBatch", "ChainShare", "collate"]
+__all__ = ["Backbone", "ChainBatch", "ChainShare", "collate", "is_labelled"]
 
 
 class ChainShare(NamedTuple):
@@ -34,8 +34,9 @@ class ChainBatch:
     """int64 [N]: amino acid codes 0 to 19, 20 for unknown."""
     ptr: Tensor
     """int64 [B + 1]: chain i has the residues `ptr[i]` to `ptr[i + 1]`."""
-    label: Tensor | None
-    """int64 [B]: class numbers; float32 [B, C]: zeros and ones for multi-label data; None: unknown."""
+    labels: dict[str, Tensor]
+    """Labels to learn by name, "" if there is only one; {}: unknown. int64 [B]: class numbers, -1 for an unlabelled
+    chain. float32 [B, C] for multi-label data: zeros and ones, NaN in the row of an unlabelled chain."""
     index: Tensor
     """int64 [B]: the row of each chain in its data set."""
     ids: tuple[str, ...]
@@ -59,14 +60,14 @@ class ChainBatch:
         return self._map(Tensor.pin_memory)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> "ChainBatch":
-        label = None if self.label is None else function(self.label)
+        labels = {name: function(label) for name, label in self.labels.items()}
         coords, sequence, ptr, index = map(function, (self.coords, self.sequence, self.ptr, self.index))
-        return ChainBatch(coords, sequence, ptr, label, index, self.ids, self.share)
+        return ChainBatch(coords, sequence, ptr, labels, index, self.ids, self.share)
 
 
 def collate(
     chains: Sequence[Backbone],
-    label: Tensor | None = None,
+    labels: Mapping[str, Tensor] | None = None,
     index: Sequence[int] | None = None,
     share: ChainShare | None = None,
 ) -> ChainBatch:
@@ -74,7 +75,7 @@ def collate(
 
     Arguments:
         chains: B chains, at least one.
-        label: int64 [B] class numbers or float32 [B, C] zeros and ones; None if unknown.
+        labels: the labels to learn by name, see `ChainBatch.labels`; None if they are unknown.
         index: B rows of the chains in their data set; None takes 0 to B - 1.
         share: the place of these chains in the batch of all devices; None: there is one device.
 
@@ -92,8 +93,17 @@ def collate(
         coords=torch.from_numpy(np.concatenate([c.coords for c in chains])),
         sequence=torch.from_numpy(sequence),
         ptr=torch.from_numpy(np.concatenate([[0], np.cumsum(lengths)])),
-        label=label,
+        labels=dict(labels or {}),
         index=torch.as_tensor(rows, dtype=torch.int64),
         ids=tuple(c.id for c in chains),
         share=share,
     )
+
+
+def is_labelled(label: Tensor) -> Tensor:
+    """Marks the chains that have a label, bool [B]; see `ChainBatch.labels`.
+
+    >>> is_labelled(torch.tensor([2, -1])).tolist(), is_labelled(torch.tensor([[1.0, 0.0], [torch.nan] * 2])).tolist()
+    ([True, False], [True, False])
+    """
+    return label >= 0 if label.ndim == 1 else ~label.isnan().any(1)

@@ -1,13 +1,14 @@
 """The chains of one source with their labels, and the reading of labels from table columns."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from partoken.errors import UserError, did_you_mean
+from partoken.protein.chains.label_spec import LabelSpec
 from partoken.protein.chains.store import ChainStore
 from partoken.system.skipped import Skipped
 
-__all__ = ["SPLITS", "Collection", "find_column", "from_columns", "parse_label", "split_name"]
+__all__ = ["SPLITS", "Collection", "find_column", "from_columns", "split_name"]
 
 SPLITS = ("train", "val", "test")
 _ALIASES = {
@@ -26,14 +27,15 @@ class Collection:
     store: ChainStore
     rows: list[int]
     """[n]: rows of the store with the usable chains."""
-    labels: list[tuple[str, ...]]
-    """[n]: labels of each chain; empty if it has none."""
+    labels: dict[str, list[tuple[str, ...]]]
+    """[n] for each label that a run learns, by its name, "" if it is the only one: labels of each chain; () if it has
+    none."""
     splits: list[str] | None = None
     """[n]: train, val, test, or empty for a chain in no split. None: the source has no splits."""
     clusters: list[str] | None = None
     """[n]: cluster of similar chains, empty for a chain in none. None: the source has no clusters."""
-    class_names: Mapping[str, str] = field(default_factory=dict)
-    """Readable names that the source knows for labels; a label without one is its own name."""
+    class_names: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Readable names that the source knows for the classes of a label, by its name; a class without one is its own."""
     skipped: list[Skipped] = field(default_factory=list)
     """Inputs that are not used, with the reason for each."""
     num_inputs: int = 0
@@ -49,12 +51,10 @@ class Collection:
 
 def from_columns(
     store: ChainStore,
-    label_column: str,
+    labels: Sequence[LabelSpec],
     *,
     table_name: str,
-    label_depth: int | None = None,
-    multi_label: bool = False,
-    class_names: Mapping[str, str] | None = None,
+    known_names: Callable[[LabelSpec], Mapping[str, str]] | None = None,
 ) -> Collection:
     """Labels the chains of a store from the columns of its own table.
 
@@ -62,26 +62,24 @@ def from_columns(
 
     Arguments:
         store: chains with a table.
-        label_column: column with the labels; semicolons separate several labels of a chain.
+        labels: the labels to read; semicolons separate several labels of a chain.
         table_name: name of the table in error messages.
-        label_depth: number of levels to keep of a hierarchical label: 1 makes `3` of `3.4.21.5`. None: all.
-        multi_label: a chain may have several labels. If False, a chain with several labels counts as unlabelled.
-        class_names: readable names of labels; None if the source knows none.
+        known_names: returns the readable names of the classes of a label; None if the source knows none.
 
     Raises:
         UserError: the table has no such column.
     """
-    find_column(label_column, store.columns, "data.label_column", table_name)
-    cells = store.columns[label_column]
+    for spec in labels:
+        find_column(spec.column, store.columns, spec.key("column"), table_name)
     splits = store.columns.get("split")
     clusters = store.columns.get("cluster")
     return Collection(
         store,
         rows=list(range(len(store))),
-        labels=[parse_label(cell, label_depth, multi_label) for cell in cells],
+        labels={spec.name: [spec.parse(cell) for cell in store.columns[spec.column]] for spec in labels},
         splits=None if splits is None else [split_name(s) for s in splits],
         clusters=None if clusters is None else list(clusters),
-        class_names=class_names or {},
+        class_names={spec.name: known_names(spec) for spec in labels} if known_names else {},
         skipped=store.skipped,
         num_inputs=len(store) + len(store.skipped),
     )
@@ -105,23 +103,6 @@ def find_column(name: str, columns: Iterable[str], key: str, table_name: str) ->
             f"{key}={name}: no such column in {table_name}, which has {', '.join(columns)}."
             f"{did_you_mean(name, columns)}"
         )
-
-
-def parse_label(cell: str, depth: int | None = None, multi_label: bool = False) -> tuple[str, ...]:
-    """Returns the labels in a table cell, sorted.
-
-    Arguments:
-        cell: labels separated by semicolons; an empty label and `-` count as none.
-        depth: number of levels to keep of a hierarchical label; None keeps all.
-        multi_label: several labels are allowed. If False, several different labels give none.
-
-    >>> parse_label("3.4.21.5; 3.4.21.1", depth=1), parse_label("1.1; 2.2"), parse_label("b;a", multi_label=True)
-    (('3',), (), ('a', 'b'))
-    """
-    labels = {label.strip() for label in cell.split(";")} - {"", "-"}
-    if depth is not None:
-        labels = {".".join(label.split(".")[:depth]) for label in labels}
-    return tuple(sorted(labels)) if multi_label or len(labels) == 1 else ()
 
 
 def split_name(cell: str) -> str:

@@ -1,17 +1,19 @@
 """From the labelled chains of a source to a data set for each split."""
 
 import hashlib
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
 from partoken.errors import UserError
-from partoken.protein.chains.batch import ChainBatch, collate
+from partoken.protein.chains.batch import ChainBatch, collate, is_labelled
 from partoken.protein.chains.cache import cached_numbers
 from partoken.protein.chains.collection import SPLITS, Collection
+from partoken.protein.chains.label_spec import LabelSpec
 from partoken.protein.chains.store import ChainStore
 from partoken.protein.dataset.labels import (
     choose_classes,
@@ -26,7 +28,7 @@ from partoken.protein.dataset.splits import split_groups
 from partoken.system.skipped import Skipped
 from partoken.training.limit import limit_rows
 
-__all__ = ["ChainDataset", "Selection", "build_datasets", "select_chains"]
+__all__ = ["ChainDataset", "SelectedLabel", "Selection", "build_datasets", "select_chains"]
 
 
 class ChainDataset(Dataset):
@@ -35,13 +37,13 @@ class ChainDataset(Dataset):
     Arguments:
         store: chains of all splits.
         rows: rows of the store that belong to the split, int64 [n].
-        labels: class numbers, int64 [n], or zeros and ones, float32 [n, C].
+        labels: labels of the n chains by name, in the form of `encode_labels`.
     """
 
-    def __init__(self, store: ChainStore, rows: np.ndarray, labels: np.ndarray) -> None:
+    def __init__(self, store: ChainStore, rows: np.ndarray, labels: Mapping[str, np.ndarray]) -> None:
         self.store = store
         self.rows = rows
-        self.labels = torch.from_numpy(labels)
+        self.labels = {name: torch.from_numpy(encoded) for name, encoded in labels.items()}
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -57,7 +59,24 @@ class ChainDataset(Dataset):
         return [self.store.ids[row] for row in self.rows]
 
     def __getitem__(self, batch: Sequence[int]) -> ChainBatch:
-        return collate(self.store.read(self.rows[batch]), self.labels[batch], batch, getattr(batch, "share", None))
+        labels = {name: encoded[batch] for name, encoded in self.labels.items()}
+        return collate(self.store.read(self.rows[batch]), labels, batch, getattr(batch, "share", None))
+
+
+@dataclass(frozen=True)
+class SelectedLabel:
+    """The classes of one label that a run learns, and the labels of its n chains."""
+
+    spec: LabelSpec
+    """Where the label stands and how it is learned."""
+    of_chains: list[tuple[str, ...]]
+    """[n]: labels of each chain, learned classes only; () for an unlabelled chain."""
+    class_labels: list[str]
+    """[C]: labels of the learned classes, sorted; a class number is a place here."""
+    class_names: list[str]
+    """[C]: names of the learned classes."""
+    dropped: dict[str, int]
+    """Number of chains by the name of each class that is not learned."""
 
 
 @dataclass(frozen=True)
@@ -66,24 +85,25 @@ class Selection:
 
     rows: list[int]
     """[n]: rows of the store."""
-    labels: list[tuple[str, ...]]
-    """[n]: labels of each chain, learned classes only."""
     splits: np.ndarray
     """int64 [n]: 0 for train, 1 for val, 2 for test."""
-    class_labels: list[str]
-    """[C]: labels of the learned classes, sorted; a class number is a place here."""
-    class_names: list[str]
-    """[C]: names of the learned classes."""
-    dropped: dict[str, int]
-    """Number of chains by the name of each class that is not learned."""
+    labels: dict[str, SelectedLabel]
+    """The labels to learn by name, "" if there is only one."""
     skipped: list[Skipped]
-    """Chains whose class has no training chain."""
+    """Chains with a label whose class has no training chain."""
+
+    @property
+    def only(self) -> SelectedLabel:
+        """The label of a run that learns a single one."""
+        assert list(self.labels) == [""], "the run learns several labels: take one of `labels`"
+        return self.labels[""]
 
 
 def select_chains(collection: Collection, options: DataOptions, seed: int) -> Selection:
     """Chooses classes, deals their chains to the splits, and applies `data.limit`.
 
-    A class without a training chain cannot be learned: its labels are removed from the other splits.
+    A chain is used if it has a learned class of any label. A class without a training chain cannot be learned: its
+    labels are removed from the other splits.
 
     Arguments:
         collection: labelled chains.
@@ -91,40 +111,86 @@ def select_chains(collection: Collection, options: DataOptions, seed: int) -> Se
         seed: seed of the splits and of the limit.
 
     Raises:
-        UserError: the options name a class or a split that the collection does not have, or fewer than two classes are
-            left.
+        UserError: the options name a class or a split that the collection does not have, or fewer than two classes of
+            a label are left.
     """
-    names = name_classes(collection.labels, collection.class_names, options.class_names)
-    classes, dropped = choose_classes(collection.labels, names, options.classes, options.min_class_size)
-    labels = keep_classes(collection.labels, classes)
-    kept = [i for i, labels_of_chain in enumerate(labels) if labels_of_chain]
-    splits = _assign_splits(collection, kept, [labels[i][0] for i in kept], options, seed)
+    chosen = [_choose(collection, spec) for spec in options.label_specs()]
+    kept = [i for i in range(len(collection.rows)) if any(label.of_chains[i] for label in chosen)]
+    splits = _assign_splits(collection, kept, _kinds(chosen, kept), options, seed)
 
-    pairs = list(zip(kept, splits, strict=True))
-    in_training = {label for i, split in pairs if split == 0 for label in labels[i]}
-    untrained = [(i, label) for i, split in pairs if split > 0 for label in labels[i] if label not in in_training]
-    dropped.update(label for _, label in untrained)
-    classes = [label for label in classes if label in in_training]
-    labels = keep_classes(labels, classes)
-    used = [k for k, (i, split) in enumerate(pairs) if split >= 0 and labels[i]]
+    split_of_chain = np.full(len(collection.rows), -1)
+    split_of_chain[kept] = splits
+    trained, skipped = [], []
+    for label in chosen:
+        label, without = _keep_trained(collection, label, split_of_chain)
+        trained.append(label)
+        skipped += without
+    used = [k for k, i in enumerate(kept) if splits[k] >= 0 and any(label.of_chains[i] for label in trained)]
     if options.limit is not None:
-        chosen = limit_rows(splits[used], [labels[kept[k]][0] for k in used], options.limit, seed=seed)
-        used = [used[c] for c in chosen]
+        kinds = _kinds(trained, [kept[k] for k in used])
+        used = [used[c] for c in limit_rows(splits[used], kinds, options.limit, seed=seed)]
     return Selection(
         rows=[collection.rows[kept[k]] for k in used],
-        labels=[labels[kept[k]] for k in used],
         splits=splits[used],
-        class_labels=classes,
-        class_names=[names[label] for label in classes],
-        dropped={names[label]: count for label, count in dropped.items()},
-        skipped=[_skip_untrained(collection, i, names[label]) for i, label in untrained],
+        labels={
+            label.spec.name: replace(label, of_chains=[label.of_chains[kept[k]] for k in used]) for label in trained
+        },
+        skipped=skipped,
     )
 
 
-def _skip_untrained(collection: Collection, i: int, class_name: str) -> Skipped:
-    """Returns why a label of chain `i` is not used."""
-    chain_id = collection.store.ids[collection.rows[i]]
-    return Skipped(chain_id, "", f"no training chain has its class {class_name}", unusable=False)
+def _choose(collection: Collection, spec: LabelSpec) -> SelectedLabel:
+    """Chooses the classes of a label, and keeps their labels of all chains of the collection."""
+    of_chains = collection.labels[spec.name]
+    names = name_classes(of_chains, collection.class_names.get(spec.name, {}), spec.class_names, spec.path)
+    classes, dropped = choose_classes(of_chains, names, spec.classes, spec.min_class_size, spec.path)
+    return SelectedLabel(
+        spec,
+        of_chains=keep_classes(of_chains, classes),
+        class_labels=classes,
+        class_names=[names[label] for label in classes],
+        dropped={names[label]: count for label, count in dropped.items()},
+    )
+
+
+def _kinds(labels: Sequence[SelectedLabel], chains: Sequence[int]) -> list[Hashable]:
+    """Returns the class of each chain by which splits are balanced: of the first label that it has."""
+    kinds: list[Hashable] = []
+    for i in chains:
+        number, of_chain = next((n, label.of_chains[i]) for n, label in enumerate(labels) if label.of_chains[i])
+        kinds.append(of_chain[0] if number == 0 else (number, of_chain[0]))
+    return kinds
+
+
+def _keep_trained(
+    collection: Collection, label: SelectedLabel, splits: np.ndarray
+) -> tuple[SelectedLabel, list[Skipped]]:
+    """Removes the classes without a training chain, and lists the chains of other splits that have them.
+
+    Arguments:
+        collection: labelled chains.
+        label: classes and labels of all chains.
+        splits: split of each chain, int64, -1 for none.
+    """
+    names = dict(zip(label.class_labels, label.class_names, strict=True))
+    in_training = {name for i in np.flatnonzero(splits == 0) for name in label.of_chains[i]}
+    untrained = [
+        (i, name) for i in np.flatnonzero(splits > 0) for name in label.of_chains[i] if name not in in_training
+    ]
+    classes = [name for name in label.class_labels if name in in_training]
+    trained = replace(
+        label,
+        of_chains=keep_classes(label.of_chains, classes),
+        class_labels=classes,
+        class_names=[names[name] for name in classes],
+        dropped={**label.dropped, **Counter(names[name] for _, name in untrained)},
+    )
+    what = f"{label.spec.name} not used: " if label.spec.name else ""
+    ids = collection.store.ids
+    return trained, [
+        Skipped(ids[collection.rows[i]], "", f"{what}no training chain has its class {names[name]}", unusable=False)
+        for i, name in untrained
+    ]
 
 
 def build_datasets(store: ChainStore, selection: Selection, options: DataOptions) -> dict[str, ChainDataset]:
@@ -139,28 +205,34 @@ def build_datasets(store: ChainStore, selection: Selection, options: DataOptions
         Data sets by split: train, val, test.
 
     Raises:
-        UserError: a split is empty, a class has no training chain, or there are fewer than two classes.
+        UserError: a split is empty or has no chain with one of the labels, a class has no training chain, or there are
+            fewer than two classes of a label.
     """
-    if len(selection.class_labels) == 1:
-        raise UserError(
-            f"all training chains have the class {selection.class_names[0]}, at least two classes are needed: "
-            "change data.split"
-        )
+    for label in selection.labels.values():
+        if len(label.class_labels) == 1:
+            raise UserError(
+                f"all training chains have the class {label.class_names[0]}{_of(label)}, at least two classes are "
+                "needed: change data.split"
+            )
     datasets = {}
     for number, split in enumerate(SPLITS):
         members = np.flatnonzero(selection.splits == number)
-        labels = [selection.labels[i] for i in members]
-        encoded = encode_labels(labels, selection.class_labels, options.multi_label)
+        encoded = {
+            name: encode_labels([label.of_chains[i] for i in members], label.class_labels, label.spec.multi_label)
+            for name, label in selection.labels.items()
+        }
         rows = np.array([selection.rows[i] for i in members], np.int64)
         datasets[split] = ChainDataset(store, rows, encoded)
-    _check_splits(datasets, selection.class_names, options.limit)
+    _check_splits(datasets, options.limit)
+    for label in selection.labels.values():
+        _check_label(datasets, label, options.limit)
     return datasets
 
 
 def _assign_splits(
     collection: Collection,
     kept: Sequence[int],
-    classes: Sequence[str],
+    classes: Sequence[Hashable],
     options: DataOptions,
     seed: int,
 ) -> np.ndarray:
@@ -193,19 +265,39 @@ def _clusters(collection: Collection, kept: Sequence[int], options: DataOptions)
     return clusters.tolist()
 
 
-def _check_splits(datasets: Mapping[str, ChainDataset], class_names: Sequence[str], limit: int | None) -> None:
-    """Raises a UserError if a split is empty or a class has no training chain."""
-    hint = "" if limit is None else f" data.limit={limit} may be too small."
+def _check_splits(datasets: Mapping[str, ChainDataset], limit: int | None) -> None:
+    """Raises a UserError if a split is empty."""
     empty = [split for split, dataset in datasets.items() if not len(dataset)]
     if empty:
         sizes = ", ".join(f"{split} {len(dataset)}" for split, dataset in datasets.items())
-        raise UserError(
-            f"the split {' and '.join(empty)} has no chain (chains: {sizes}).{hint or ' Change data.split.'}"
-        )
-    counts = count_classes(datasets["train"].labels, len(class_names))
-    missing = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
+        hint = _limit_hint(limit) or " Change data.split."
+        raise UserError(f"the split {' and '.join(empty)} has no chain (chains: {sizes}).{hint}")
+
+
+def _check_label(datasets: Mapping[str, ChainDataset], label: SelectedLabel, limit: int | None) -> None:
+    """Raises a UserError if a split has no chain with a label, or a class of it has no training chain."""
+    encoded = {split: dataset.labels[label.spec.name] for split, dataset in datasets.items()}
+    counts = count_classes(encoded["train"], len(label.class_names))
+    missing = [name for name, count in zip(label.class_names, counts, strict=True) if count == 0]
     if missing:
+        path, hint = label.spec.path, _limit_hint(limit)
         raise UserError(
-            f"no training chain has the class {', '.join(missing)}: leave it out with data.classes or "
-            f"data.min_class_size, or change data.split.{hint}"
+            f"no training chain has the class {', '.join(missing)}: leave it out with {path}.classes or "
+            f"{path}.min_class_size, or change data.split.{hint}"
         )
+    sizes = {split: int(is_labelled(labels).sum()) for split, labels in encoded.items()}
+    empty = [split for split, size in sizes.items() if not size]
+    if empty:
+        listed = ", ".join(f"{split} {size}" for split, size in sizes.items())
+        raise UserError(
+            f"{label.spec.path}: the split {' and '.join(empty)} has no chain with this label (chains: {listed}); "
+            f"change data.split, or leave the label out.{_limit_hint(limit)}"
+        )
+
+
+def _of(label: SelectedLabel) -> str:
+    return f" of {label.spec.name}" if label.spec.name else ""
+
+
+def _limit_hint(limit: int | None) -> str:
+    return "" if limit is None else f" data.limit={limit} may be too small."

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from torch.utils.data import DataLoader
 
+from partoken.protein.chains.batch import is_labelled
 from partoken.protein.chains.collection import Collection
 from partoken.protein.dataset.assembly import (
     ChainDataset,
@@ -104,26 +105,38 @@ class ProteinDataModule(ResumableDataModule):
 
     @property
     def class_names(self) -> list[str]:
-        """Names of the classes by class number, in the order of their labels."""
+        """Names of the classes of a single label by class number, in the order of their labels."""
         self.setup("fit")
-        return self.selection.class_names
+        return self.selection.only.class_names
 
     @property
     def num_classes(self) -> int:
-        """Number of classes."""
+        """Number of classes of a single label."""
         return len(self.class_names)
 
     @property
     def class_counts(self) -> dict[str, list[int]]:
-        """Number of chains of each class, by split."""
-        return {split: count_classes(data.labels, self.num_classes) for split, data in self._datasets.items()}
+        """Number of chains of each class of a single label, by split."""
+        return self.count_label("")
+
+    def count_label(self, name: str) -> dict[str, list[int]]:
+        """Returns the number of chains of each class of a label, by split."""
+        number = len(self.selection.labels[name].class_names)
+        return {split: count_classes(data.labels[name], number) for split, data in self._datasets.items()}
 
     @property
     def majority_accuracy(self) -> float:
-        """Fraction of the test chains in the most frequent training class."""
-        counts = self.class_counts
+        """Fraction of the test chains in the most frequent training class of a single label."""
+        return self._majority_accuracy("")
+
+    def _majority_accuracy(self, name: str) -> float:
+        counts = self.count_label(name)
         majority = int(np.argmax(counts["train"]))
-        return counts["test"][majority] / len(self._datasets["test"])
+        return counts["test"][majority] / self._num_labelled("test", name)
+
+    def _num_labelled(self, split: str, name: str) -> int:
+        """Counts the chains of a split that have a label."""
+        return int(is_labelled(self._datasets[split].labels[name]).sum())
 
     @property
     def skipped(self) -> list[Skipped]:
@@ -131,13 +144,26 @@ class ProteinDataModule(ResumableDataModule):
         return [*self.collection.skipped, *self.selection.skipped]
 
     def settings(self) -> dict[str, Any]:
-        """Returns plain values that the checkpoint keeps, so that predictions read and name chains in the same way."""
+        """Returns plain values that the checkpoint keeps, so that predictions read and name chains in the same way.
+
+        They are those of a single label; or `labels`, those of each of several by its name, with its weight.
+        """
+        self.setup("fit")
+        if "" in self.selection.labels:
+            return {**self._label_settings(""), "source": self.provenance}
+        labels = {
+            name: {**self._label_settings(name), "weight": float(label.spec.weight)}
+            for name, label in self.selection.labels.items()
+        }
+        return {"labels": labels, "source": self.provenance}
+
+    def _label_settings(self, name: str) -> dict[str, Any]:
+        label = self.selection.labels[name]
         return {
-            "class_names": self.class_names,
-            "class_counts": self.class_counts,
-            "train_chains": len(self._datasets["train"]),
-            "multi_label": self.options.multi_label,
-            "source": self.provenance,
+            "class_names": label.class_names,
+            "class_counts": self.count_label(name),
+            "train_chains": self._num_labelled("train", name),
+            "multi_label": label.spec.multi_label,
         }
 
     @cached_property
@@ -145,17 +171,26 @@ class ProteinDataModule(ResumableDataModule):
         return data_report(self.collection, self.selection, self._datasets)
 
     def report(self) -> dict[str, Any]:
-        """Returns the numbers of chains read, used and left out, and how similar the splits are, as plain values."""
+        """Returns the numbers of chains read, used and left out, and how similar the splits are, as plain values.
+
+        What concerns a single label is given for each, by its name, if there are several.
+        """
+        names = list(self.selection.labels)
+        counts = {name: self.count_label(name) for name in names}
+        majority = {name: self._majority_accuracy(name) for name in names}
+        is_single = "" in counts
         return {
             "source": self.provenance,
             **self._data_report,
-            "class_counts": self.class_counts,
-            "majority_accuracy": self.majority_accuracy,
+            "class_counts": counts[""] if is_single else counts,
+            "majority_accuracy": majority[""] if is_single else majority,
         }
 
     def describe(self) -> list[str]:
         """Returns the report as a few lines for the log."""
         lines = describe_report(self.report())
+        if self.options.label_columns is not None:
+            lines.append("several labels are learned, data.label_columns; data.label_column is not used")
         max_residues = self.options.max_residues_per_batch
         if max_residues is not None:
             lines.append(f"batches of up to {max_residues:,} residues; train.batch_size={self.batch_size} is not used")

@@ -3,10 +3,11 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from partoken.errors import UserError, check_choice, check_flag, check_number
+from partoken.errors import UserError, check_choice, check_number
+from partoken.protein.chains.label_spec import LabelSpec, read_label_columns
 
 __all__ = ["SPLIT_KINDS", "DataOptions"]
 
@@ -33,6 +34,9 @@ class DataOptions:
     class_names: Mapping[Any, str] | None = None
     """Readable names by label. They override the names that the source knows. None: the source's names only. A label
     without a name is its own name."""
+    label_columns: Any = None
+    """Columns of several labels to learn at once, each with its own answer: a list of columns or of mappings with the
+    fields of `LabelSpec`, or a mapping by name. None: a single label."""
     min_class_size: int = 1
     """Classes with fewer chains, over all splits, are left out. The default keeps all."""
     limit: int | None = None
@@ -52,10 +56,7 @@ class DataOptions:
     def __post_init__(self) -> None:
         check_choice("data.split", self.split, SPLIT_KINDS, optional=True)
         _check_fractions(self.fractions)
-        check_flag("data.multi_label", self.multi_label)
-        _check_classes(self.classes)
-        _check_class_names(self.class_names)
-        check_number("data.min_class_size", self.min_class_size, minimum=1, whole=True)
+        self.label_specs()
         check_number("data.limit", self.limit, minimum=1, whole=True, optional=True)
         check_number(
             "data.max_residues_per_batch",
@@ -67,6 +68,31 @@ class DataOptions:
         check_number("data.epochs_per_pass", self.epochs_per_pass, minimum=1, whole=True)
         check_number("data.cluster_identity", self.cluster_identity, minimum=0, maximum=1)
         check_number("data.max_skipped", self.max_skipped, minimum=0, maximum=1)
+
+    def label_specs(
+        self, column: str = "label", depth: int | None = None, first: bool = False
+    ) -> tuple[LabelSpec, ...]:
+        """Returns the labels to learn: those of `label_columns`, or a single one with the name "".
+
+        Arguments:
+            column: `data.label_column`, the column of a single label.
+            depth: `data.label_depth`, the levels to keep of a single label.
+            first: of several labels in the cell of a single label the first one counts.
+
+        Raises:
+            UserError: a value cannot be used, or there are options of a single label beside `label_columns`.
+        """
+        if self.label_columns is None:
+            single = LabelSpec("", column, depth, 1.0, first, self.multi_label, self.min_class_size)
+            return (replace(single, classes=self.classes, class_names=self.class_names),)
+        for name, value in {"label_depth": depth, "classes": self.classes, "class_names": self.class_names}.items():
+            if value is not None:
+                key = name.removeprefix("label_")
+                raise UserError(
+                    f"data.{name}={value}: is for a single label, but data.label_columns is set; set it to null, and "
+                    f"give an entry of data.label_columns its own, as in {{column: COLUMN, {key}: ...}}"
+                )
+        return read_label_columns(self.label_columns, multi_label=self.multi_label, min_class_size=self.min_class_size)
 
 
 def _check_fractions(fractions: Any) -> None:
@@ -82,28 +108,6 @@ def _check_fractions(fractions: Any) -> None:
         raise UserError(
             f"data.fractions={shown}: must be three numbers of at least 0 for train, val and test that sum to 1"
         )
-
-
-def _check_classes(classes: Any) -> None:
-    if classes is None:
-        return
-    if not isinstance(classes, Sequence) or isinstance(classes, str):
-        raise UserError(f"data.classes={classes}: must be a list such as [{classes}, ...], or null")
-
-
-def _check_class_names(class_names: Any) -> None:
-    """Checks the form of the names; whether the labels exist is known only after the data are read."""
-    if class_names is None:
-        return
-    if not isinstance(class_names, Mapping):
-        raise UserError(
-            f"data.class_names={class_names}: must map labels to names, or be null; "
-            "in a shell: 'data.class_names={1: alpha, 2: beta}'"
-        )
-    for label, name in class_names.items():
-        # Predictions of several classes are joined by semicolons.
-        if not isinstance(name, str) or not name.strip() or ";" in name or not name.isprintable():
-            raise UserError(f"data.class_names.{label}={name!r}: must be a text on one line without a semicolon")
 
 
 def _is_number(value: Any) -> bool:

@@ -1,7 +1,7 @@
 """Facts about the data that a person should know before believing a result."""
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,8 @@ SHOWN_REASONS = 4
 def data_report(collection: Collection, selection: Selection, datasets: Mapping[str, ChainDataset]) -> dict[str, Any]:
     """Returns the numbers of chains read, used and left out, and how similar the splits are, as plain values.
 
+    If a run learns several labels, what concerns a single one is given for each, by its name.
+
     Arguments:
         collection: the chains of the source.
         selection: the chains in use.
@@ -45,12 +47,12 @@ def data_report(collection: Collection, selection: Selection, datasets: Mapping[
         },
         "cleaned": dict(collection.store.notes),
         "left_out": {
-            "without_label": sum(not labels for labels in collection.labels),
+            "without_label": sum(not any(of_chain) for of_chain in zip(*collection.labels.values(), strict=True)),
             "without_split": sum(not split for split in collection.splits or []),
-            "other_classes": selection.dropped,
+            "other_classes": _by_name({name: label.dropped for name, label in selection.labels.items()}),
             "skipped": dict(reasons.most_common()),
         },
-        "classes": selection.class_names,
+        "classes": _by_name({name: label.class_names for name, label in selection.labels.items()}),
         "chains": {split: len(data) for split, data in datasets.items()},
         "leakage": measure_leakage(datasets),
     }
@@ -92,12 +94,19 @@ def describe_report(report: Mapping[str, Any]) -> list[str]:
     Arguments:
         report: the result of `data_report`, with the `class_counts` of the splits.
     """
-    lines = [_describe_size(report), _describe_classes(report)]
-    left_out = report["left_out"]
+    left_out, names, counts = report["left_out"], report["classes"], report["class_counts"]
+    lines = [_describe_size(report)]
+    if isinstance(names, Mapping):
+        for label, of_label in names.items():
+            others = sum(left_out["other_classes"][label].values())
+            more = f"; chains of classes not learned {others:,}" if others else ""
+            lines.append(f"{label}, {_describe_classes(of_label, counts[label])}{more}")
+    else:
+        lines.append(_describe_classes(names, counts))
     reasons = {
         "without a label": left_out["without_label"],
         "without a split": left_out["without_split"],
-        "of classes not learned": sum(left_out["other_classes"].values()),
+        "of classes not learned": 0 if isinstance(names, Mapping) else sum(left_out["other_classes"].values()),
         "of files labelled by another chain": report.get("chains_not_chosen", 0),
     }
     if any(reasons.values()):
@@ -119,8 +128,7 @@ def _describe_size(report: Mapping[str, Any]) -> str:
     return f"data: {files}{used}, {report['residues_used']:,} residues ({splits})"
 
 
-def _describe_classes(report: Mapping[str, Any]) -> str:
-    names, counts = report["classes"], report["class_counts"]
+def _describe_classes(names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> str:
     parts = []
     for i, name in enumerate(names[:SHOWN_CLASSES]):
         parts.append(f"{name} ({' / '.join(str(counts[split][i]) for split in SPLITS)})")
@@ -143,6 +151,11 @@ def _describe_leakage(leakage: Mapping[str, Any]) -> str:
         count, compared = values[f"at_least_{level:g}"], values["compared"]
         parts.append(f"{split} {count} of {compared} (largest {values['largest_identity']:.2f})")
     return f"chains at {level:.0%} sequence identity or more to a training chain: {', '.join(parts)}"
+
+
+def _by_name(values: Mapping[str, Any]) -> Any:
+    """Returns the value for each label by its name, or the value itself if there is a single label without a name."""
+    return values[""] if "" in values else dict(values)
 
 
 def _kind(reason: str) -> str:

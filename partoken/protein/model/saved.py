@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from partoken.errors import UserError
+from partoken.protein.model.labels import LearnedLabel, learned_labels
 from partoken.protein.model.partoken import ParToken
 from partoken.protein.model.settings import split_settings
 from partoken.system.checkpoint import read_checkpoint
@@ -22,10 +23,8 @@ class SavedNetwork:
 
     network: ParToken
     """The network on the CPU, in evaluation mode."""
-    class_names: tuple[str, ...]
-    """Names of the classes, in the order of the network's logits."""
-    multi_label: bool
-    """True if a chain may have several labels."""
+    labels: tuple[LearnedLabel, ...]
+    """The labels that it answers, in the order of its logits."""
     reading: Mapping[str, Any]
     """Limits for reading structures, as keyword arguments of `partoken.protein.sources.reading.read_file`."""
 
@@ -42,7 +41,7 @@ def load_network(checkpoint: str | os.PathLike[str]) -> SavedNetwork:
     content = read_checkpoint(checkpoint)
     settings = content.get("hyper_parameters", {})
     data = settings.get("data")
-    if not isinstance(data, Mapping) or not {"class_names", "multi_label", "source"} <= set(data):
+    if not isinstance(data, Mapping) or not _has_labels(data):
         raise UserError(
             f"{checkpoint} contains no ParToken network: its hyper-parameters are {sorted(settings)}; "
             "choose checkpoints/best.ckpt of a run with model=partoken"
@@ -50,17 +49,22 @@ def load_network(checkpoint: str | os.PathLike[str]) -> SavedNetwork:
     model = {key: value for key, value in settings.items() if key not in ("train", "data")}
     try:
         network_settings, _ = split_settings(model)
-        network = ParToken(len(data["class_names"]), network_settings)
+        labels = learned_labels(data)
+        network = ParToken(sum(len(label.class_names) for label in labels), network_settings)
         network.load_state_dict(_network_weights(content["state_dict"]))
     except (UserError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{checkpoint} contains no ParToken network of this version: {reason}") from error
     return SavedNetwork(
         network=network.eval(),
-        class_names=tuple(data["class_names"]),
-        multi_label=bool(data["multi_label"]),
+        labels=labels,
         reading=data["source"]["reading"],
     )
+
+
+def _has_labels(data: Mapping[str, Any]) -> bool:
+    """Checks that settings of data are those of labelled chains: of a single label, or of several."""
+    return "source" in data and ("labels" in data or {"class_names", "multi_label"} <= set(data))
 
 
 def _network_weights(state: Mapping[str, Any]) -> dict[str, Any]:

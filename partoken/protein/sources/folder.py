@@ -1,8 +1,8 @@
 """A folder of structure files with a table that labels files or single chains."""
 
 import os
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 from partoken.errors import UserError, check_choice
 from partoken.protein.chains.backbone import Backbone
 from partoken.protein.chains.cache import cached
-from partoken.protein.chains.collection import Collection, find_column, parse_label, split_name
+from partoken.protein.chains.collection import Collection, find_column, split_name
+from partoken.protein.chains.label_spec import LabelSpec
 from partoken.protein.chains.store import ChainStore
 from partoken.protein.chains.validation import READER_VERSION
 from partoken.protein.sources.chain_names import ChainNames
@@ -65,12 +66,10 @@ def read_folder(
 def label_chains(
     store: ChainStore,
     table: str | os.PathLike[str],
+    labels: Sequence[LabelSpec] = (LabelSpec(),),
     *,
-    label_column: str = "label",
     id_column: str = "id",
     chains: str = "longest",
-    label_depth: int | None = None,
-    multi_label: bool = False,
 ) -> Collection:
     """Labels the chains of a folder.
 
@@ -81,11 +80,9 @@ def label_chains(
     Arguments:
         store: the result of `read_folder`.
         table: the CSV file; its column `split` (train, val, test) is used if it has one.
-        label_column: column with the label.
+        labels: the labels to read; a chain has several in one cell separated by semicolons or in several rows.
         id_column: column with the name of the file or chain.
         chains: which chains a file's label applies to: "longest" or "all".
-        label_depth: number of levels to keep of a hierarchical label; None keeps all.
-        multi_label: a chain may have several labels, in one cell separated by semicolons or in several rows.
 
     Raises:
         UserError: the table is missing or lacks a column, or `chains` is neither "longest" nor "all".
@@ -94,21 +91,22 @@ def label_chains(
     rows = read_label_table(table)
     columns = list(rows[0]) if rows else []
     find_column(id_column, columns, "data.id_column", str(table))
-    find_column(label_column, columns, "data.label_column", str(table))
+    for spec in labels:
+        find_column(spec.column, columns, spec.key("column"), str(table))
 
     names = ChainNames(store)
-    given, unmatched = _match_rows(rows, names, id_column, label_column, chains)
-    labels = {row: parse_label(";".join(cells.used), label_depth, multi_label) for row, cells in given.items()}
-    contradictory = {row: given[row].used for row in given if len(given[row].used) > 1 and not labels[row]}
+    label_columns = {spec.column for spec in labels}
+    given, unmatched = _match_rows(rows, names, id_column, label_columns, chains)
+    kept = sorted(given)
+    found = {spec.name: [spec.parse(*given[row].used(spec.column)) for row in kept] for spec in labels}
     lost = [Skipped(name, str(table), reason) for name, reason in unmatched]
-    for row, cells in contradictory.items():
-        lost.append(Skipped(store.ids[row], str(table), f"labelled more than once: {', '.join(cells)}"))
-    kept = sorted(labels)
+    for spec in labels:
+        lost += _contradictions(spec, {row: given[row].used(spec.column) for row in given}, store, str(table))
     num_files = names.num_files + sum(not s.id for s in store.skipped)
     return Collection(
         store,
         rows=kept,
-        labels=[labels[row] for row in kept],
+        labels=found,
         splits=[given[row].split for row in kept] if "split" in columns else None,
         skipped=[*store.skipped, *lost, *_unlabelled_files(store, kept, table)],
         num_inputs=num_files + len(lost),
@@ -120,18 +118,17 @@ class _Cells:
     """The cells of a table that label one chain, by its own name and by the name of its file."""
 
     def __init__(self) -> None:
-        self.by_chain: set[str] = set()
-        self.by_file: set[str] = set()
+        self.by_chain: defaultdict[str, set[str]] = defaultdict(set)
+        self.by_file: defaultdict[str, set[str]] = defaultdict(set)
         self.split = ""
 
-    @property
-    def used(self) -> list[str]:
-        """The cells that count, sorted: those with the chain's own name, or else those with the name of its file."""
-        return sorted(self.by_chain or self.by_file)
+    def used(self, column: str) -> list[str]:
+        """Returns the cells of a column that count, sorted: those with the chain's own name, or else its file's."""
+        return sorted(self.by_chain[column] or self.by_file[column])
 
 
 def _match_rows(
-    rows: Iterable[Mapping[str, str]], names: ChainNames, id_column: str, label_column: str, chains: str
+    rows: Iterable[Mapping[str, str]], names: ChainNames, id_column: str, label_columns: Iterable[str], chains: str
 ) -> tuple[dict[int, _Cells], list[tuple[str, str]]]:
     """Finds the chains of each row of a table.
 
@@ -141,16 +138,29 @@ def _match_rows(
     given: dict[int, _Cells] = {}
     unmatched = []
     for line in rows:
-        name, label = line[id_column], line[label_column]
+        name = line[id_column]
         match = names.find(name, chains)
         if not match.rows and (reason := names.why_missing(name)):
             unmatched.append((name, reason))
         for row in match.rows:
             cells = given.setdefault(row, _Cells())
             cells.split = split_name(line.get("split", ""))
-            if label:
-                (cells.by_chain if match.is_chain else cells.by_file).add(label)
+            for column in label_columns:
+                if line[column]:
+                    (cells.by_chain if match.is_chain else cells.by_file)[column].add(line[column])
     return given, unmatched
+
+
+def _contradictions(
+    spec: LabelSpec, cells: Mapping[int, Sequence[str]], store: ChainStore, table: str
+) -> list[Skipped]:
+    """Lists the chains that several rows label with different classes, by their cells for each row of the store."""
+    what = f"{spec.name} labelled" if spec.name else "labelled"
+    return [
+        Skipped(store.ids[row], table, f"{what} more than once: {', '.join(of_chain)}")
+        for row, of_chain in cells.items()
+        if len(of_chain) > 1 and not spec.parse(*of_chain)
+    ]
 
 
 def _unlabelled_files(store: ChainStore, kept: list[int], table: str | os.PathLike[str]) -> list[Skipped]:

@@ -7,7 +7,7 @@ length. `{Dataset}.residue.avro` holds only the CA atoms, which are not enough f
 import gzip
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -19,7 +19,8 @@ from tqdm import tqdm
 from partoken.errors import UserError, check_choice
 from partoken.protein.chains.backbone import ATOMS, Backbone, encode
 from partoken.protein.chains.cache import cached
-from partoken.protein.chains.collection import Collection, find_column, parse_label, split_name
+from partoken.protein.chains.collection import Collection, find_column, split_name
+from partoken.protein.chains.label_spec import LabelSpec
 from partoken.protein.chains.store import ChainStore
 from partoken.protein.chains.validation import READER_VERSION, UnusableChain, validate
 from partoken.protein.sources.class_names import ENZYME_CLASSES
@@ -51,6 +52,17 @@ class Release:
     """The class is the first of a list of labels."""
     class_names: Mapping[str, str] = field(default_factory=dict)
     """Readable names of the labels in `label_column`."""
+
+    @property
+    def usual_label(self) -> LabelSpec:
+        """The label that is learned unless the user names another."""
+        return LabelSpec(
+            column=self.label_column, depth=self.label_depth, first=self.first_only, multi_label=self.multi_label
+        )
+
+    def known_names(self, spec: LabelSpec) -> Mapping[str, str]:
+        """Returns the readable names of the classes of a label; {} if there are none."""
+        return self.class_names if (spec.column, spec.depth) == (self.label_column, self.label_depth) else {}
 
 
 RELEASES = {
@@ -141,7 +153,7 @@ def label_proteins(
     *,
     split: str = "random",
     threshold: float = 0.7,
-    label_column: str | None = None,
+    labels: Sequence[LabelSpec] | None = None,
 ) -> Collection:
     """Labels the chains of a release file and takes one of its own splits.
 
@@ -150,14 +162,13 @@ def label_proteins(
         release: the release that the store was read from.
         split: "random", "sequence" or "structure".
         threshold: largest similarity between training and test proteins, for the splits by sequence and structure.
-        label_column: another field than the usual one, such as `SCOP-CL` or `cellular_component`; None: the usual one.
+        labels: the labels to read, from fields such as `SCOP-CL` or `cellular_component`; None: the usual one.
 
     Raises:
         UserError: the file has no such label or split.
     """
     check_choice("data.split", split, SPLIT_KINDS)
     split_column = "random_split" if split == "random" else f"{split}_split_{threshold:g}"
-    label_column = label_column or release.label_column
     if split_column not in store.columns:
         known = ", ".join(c for c in store.columns if "_split" in c) or "none"
         raise UserError(
@@ -165,16 +176,15 @@ def label_proteins(
             f"no such split in the file, which has {known}"
         )
     label_columns = [c for c in store.columns if "_split" not in c]
-    find_column(label_column, label_columns, "data.label_column", "the release file")
-    cells = store.columns[label_column]
-    if release.first_only:
-        cells = [cell.split(";")[0] for cell in cells]
+    labels = labels or [release.usual_label]
+    for spec in labels:
+        find_column(spec.column, label_columns, spec.key("column"), "the release file")
     return Collection(
         store,
         rows=list(range(len(store))),
-        labels=[parse_label(cell, release.label_depth, release.multi_label) for cell in cells],
+        labels={spec.name: [spec.parse(cell) for cell in store.columns[spec.column]] for spec in labels},
         splits=[split_name(cell) for cell in store.columns[split_column]],
-        class_names=release.class_names if label_column == release.label_column else {},
+        class_names={spec.name: release.known_names(spec) for spec in labels},
         skipped=store.skipped,
         num_inputs=len(store) + len(store.skipped),
     )

@@ -20,8 +20,8 @@ def chain(name: str, length: int, seed: int = 0) -> Backbone:
 
 def test_collate_joins_chains_in_order():
     chains = [chain("a", 3, 1), chain("b", 1, 2), chain("c", 5, 3)]
-    batch = collate(chains, torch.tensor([0, 2, 1]), [7, 8, 9])
-    assert batch.ids == ("a", "b", "c") and batch.index.tolist() == [7, 8, 9] and batch.label.tolist() == [0, 2, 1]
+    batch = collate(chains, {"": torch.tensor([0, 2, 1])}, [7, 8, 9])
+    assert batch.ids == ("a", "b", "c") and batch.index.tolist() == [7, 8, 9] and batch.labels[""].tolist() == [0, 2, 1]
     for i, expected in enumerate(chains):
         part = slice(batch.ptr[i], batch.ptr[i + 1])
         assert torch.equal(batch.coords[part], torch.from_numpy(expected.coords))
@@ -30,14 +30,22 @@ def test_collate_joins_chains_in_order():
 
 
 def test_lightning_moves_every_tensor_of_a_batch():
-    batch = move_data_to_device(collate([chain("a", 3)], torch.tensor([1])), torch.device("meta"))
-    tensors = [getattr(batch, f.name) for f in dataclasses.fields(batch) if f.name not in ("ids", "share")]
-    assert len(tensors) == 5 and all(t.device.type == "meta" for t in tensors) and batch.ids == ("a",)
+    labels = {"one": torch.tensor([1]), "two": torch.tensor([[0.0, torch.nan]])}
+    batch = move_data_to_device(collate([chain("a", 3)], labels), torch.device("meta"))
+    fields = [getattr(batch, f.name) for f in dataclasses.fields(batch) if f.name not in ("ids", "share", "labels")]
+    tensors = [*fields, *batch.labels.values()]
+    assert (
+        list(batch.labels) == ["one", "two"]
+        and len(tensors) == 6
+        and all(t.device.type == "meta" for t in tensors)
+        and batch.ids == ("a",)
+    )
 
 
 def test_lightning_converts_a_batch_to_another_precision():
     """As trainer.precision=64-true does."""
-    batch = collate([chain("a", 3)], torch.tensor([1]))
+    batch = collate([chain("a", 3)], {"one": torch.tensor([1]), "two": torch.tensor([[0.0, 1.0]])})
     converted = apply_to_collection(batch, torch.Tensor, lambda t: t.double() if t.is_floating_point() else t)
     assert converted.coords.dtype == torch.float64 and batch.coords.dtype == torch.float32
-    assert converted.ptr.dtype == torch.int64
+    assert converted.ptr.dtype == converted.labels["one"].dtype == torch.int64
+    assert converted.labels["two"].dtype == torch.float64

@@ -5,7 +5,8 @@ import pytest
 
 from partoken.errors import UserError
 from partoken.protein.chains.backbone import Backbone
-from partoken.protein.chains.collection import find_column, from_columns, parse_label
+from partoken.protein.chains.collection import find_column, from_columns
+from partoken.protein.chains.label_spec import LabelSpec
 from partoken.protein.chains.store import ChainStore
 from partoken.system.skipped import Skipped
 
@@ -22,20 +23,15 @@ def test_columns_become_labels_splits_and_clusters():
         {"kind": "3.4.21", "split": "Training", "cluster": "7"},
         {"kind": "", "split": "none", "cluster": ""},
     )
-    collection = from_columns(store, "kind", table_name="t.csv", label_depth=1)
-    assert collection.labels == [("3",), ()]
+    collection = from_columns(store, [LabelSpec(column="kind", depth=1)], table_name="t.csv")
+    assert collection.labels == {"": [("3",), ()]}
     assert collection.splits == ["train", ""] and collection.clusters == ["7", ""]
     assert collection.num_inputs == 3 and collection.num_unusable == 1
 
 
 def test_splits_and_clusters_are_none_if_the_table_has_no_such_column():
-    collection = from_columns(store_of({"label": "x"}), "label", table_name="t.csv")
+    collection = from_columns(store_of({"label": "x"}), [LabelSpec()], table_name="t.csv")
     assert collection.splits is None and collection.clusters is None
-
-
-def test_a_chain_with_two_labels_counts_as_unlabelled_unless_the_data_are_multi_label():
-    assert parse_label("b;a") == ()
-    assert parse_label("b;a;-", multi_label=True) == ("a", "b")
 
 
 def test_a_missing_column_is_an_error_that_suggests_the_closest_one():

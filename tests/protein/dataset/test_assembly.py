@@ -19,7 +19,7 @@ def collection():
     """Twelve chains in given splits; labels a and b occur in all splits, c has no training chain."""
     coords = np.zeros((3, 4, 3), np.float32)
     chains = [Backbone(f"c{i}", coords, np.full(3, i, np.uint8)) for i in range(12)]
-    labels = [("a",), ("b",)] * 5 + [("c",), ()]
+    labels = {"": [("a",), ("b",)] * 5 + [("c",), ()]}
     splits = ["train"] * 6 + ["val", "val", "test", "test", "test", "train"]
     return Collection(ChainStore.of(chains), list(range(12)), labels, splits)
 
@@ -40,9 +40,10 @@ def test_given_splits_are_kept(collection):
 
 
 def test_a_class_without_a_training_chain_is_dropped_with_the_reason(collection):
-    collection.class_names = {"c": "third"}
+    collection.class_names = {"": {"c": "third"}}
     selection = select_chains(collection, DataOptions(), seed=0)
-    assert selection.class_names == ["a", "b"] and selection.dropped == {"third": 1}
+    label = selection.only
+    assert label.class_names == ["a", "b"] and label.dropped == {"third": 1}
     (skipped,) = selection.skipped
     assert (skipped.id, skipped.reason) == ("c10", "no training chain has its class third")
     assert not skipped.unusable
@@ -55,7 +56,7 @@ def test_a_chain_without_a_split_is_not_used(collection):
 
 def test_chains_of_one_cluster_stay_in_one_split(collection):
     collection.clusters = ["x", "x", "y", "y"] + [""] * 8
-    collection.labels = [("a",), ("b",)] * 6
+    collection.labels = {"": [("a",), ("b",)] * 6}
     ids = ids_by_split(collection, DataOptions(split="cluster"))
     split_of = {name: split for split, names in ids.items() for name in names}
     assert len(split_of) == 12
@@ -73,7 +74,7 @@ def test_the_collection_stays_unchanged(collection):
     [
         ({"splits": None}, "data.split=given: the table has no column split"),
         ({"splits": ["train"] * 8 + ["val"] * 4}, r"the split test has no chain \(chains: train 8, val 2, test 0\)"),
-        ({"labels": [("a",)] * 6 + [("b",)] * 6}, "all training chains have the class a, at least two classes"),
+        ({"labels": {"": [("a",)] * 6 + [("b",)] * 6}}, "all training chains have the class a, at least two classes"),
     ],
     ids=["no given splits", "empty split", "one class in training"],
 )
@@ -82,3 +83,56 @@ def test_unusable_splits_are_an_error(collection, changes, message):
         changes = {**changes, "splits": ["train"] * 6 + ["val"] * 3 + ["test"] * 3}
     with pytest.raises(UserError, match=message):
         ids_by_split(dataclasses.replace(collection, **changes), DataOptions(split="given"))
+
+
+SEVERAL = DataOptions(label_columns=["kind", {"column": "fold", "min_class_size": 2}])
+
+
+@pytest.fixture
+def doubly(collection):
+    """The twelve chains with a second label: a fold, which c0 does not have, and c11 has nothing else."""
+    folds = [()] + [("x",), ("y",)] * 5 + [("x",)]
+    return dataclasses.replace(collection, labels={"kind": collection.labels[""], "fold": folds})
+
+
+def test_a_chain_is_used_if_it_has_one_of_several_labels(doubly):
+    assert ids_by_split(doubly, SEVERAL) == {
+        "train": ["c0", "c1", "c2", "c3", "c4", "c5", "c11"],
+        "val": ["c6", "c7"],
+        "test": ["c8", "c9", "c10"],
+    }
+    datasets = build_datasets(doubly.store, select_chains(doubly, SEVERAL, 0), SEVERAL)
+    batch = datasets["train"][[0, 1, 6]]
+    assert {name: label.tolist() for name, label in batch.labels.items()} == {"kind": [0, 1, -1], "fold": [-1, 0, 0]}
+
+
+def test_a_class_without_a_training_chain_is_left_out_of_its_own_label_only(doubly):
+    selection = select_chains(doubly, SEVERAL, 0)
+    assert selection.labels["kind"].class_names == ["a", "b"] and selection.labels["kind"].dropped == {"c": 1}
+    assert selection.labels["fold"].class_names == ["x", "y"] and not selection.labels["fold"].dropped
+    (skipped,) = selection.skipped
+    assert (skipped.id, skipped.reason) == ("c10", "kind not used: no training chain has its class c")
+
+
+def test_splits_are_balanced_by_the_first_label_that_a_chain_has(doubly):
+    doubly.labels["kind"] = [("a",)] * 4 + [("b",)] * 4 + [()] * 4
+    doubly.labels["fold"] = [()] * 8 + [("x",), ("y",)] * 2
+    options = dataclasses.replace(SEVERAL, split="random", fractions=(0.5, 0.25, 0.25))
+    selection = select_chains(doubly, options, 0)
+    for name, label in (("kind", "a"), ("kind", "b")):
+        of_class = np.array([of_chain == (label,) for of_chain in selection.labels[name].of_chains])
+        assert np.bincount(selection.splits[of_class], minlength=3).tolist() == [2, 1, 1]
+
+
+def test_a_split_without_a_chain_of_one_label_is_an_error_that_names_it(doubly):
+    doubly.labels["fold"] = [of_chain if i < 6 else () for i, of_chain in enumerate(doubly.labels["fold"])]
+    with pytest.raises(
+        UserError, match=r"data\.label_columns\.fold: the split val and test has no chain with this label"
+    ):
+        ids_by_split(doubly, SEVERAL)
+
+
+def test_one_class_among_the_training_chains_of_a_label_is_an_error_that_names_it(doubly):
+    doubly.labels["fold"] = [("x",)] * 6 + [("y",)] * 5 + [()]
+    with pytest.raises(UserError, match="all training chains have the class x of fold"):
+        ids_by_split(doubly, dataclasses.replace(SEVERAL, limit=None, split="given"))

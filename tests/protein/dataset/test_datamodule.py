@@ -51,7 +51,7 @@ def test_the_loaders_give_every_chain_with_its_label(data):
         seen = []
         for batch in loader:
             seen += batch.index.tolist()
-            assert torch.equal(batch.label, dataset.labels[batch.index])
+            assert torch.equal(batch.labels[""], dataset.labels[""][batch.index])
             assert batch.ids == tuple(dataset.ids[i] for i in batch.index)
             assert batch.ptr[-1] == len(batch.coords) == len(batch.sequence)
         assert sorted(seen) == list(range(len(dataset)))
@@ -89,9 +89,9 @@ def test_multi_label_targets_are_zeros_and_ones():
     data = embedded("cath", label_depth=1, multi_label=True, min_class_size=20)
     assert data.class_names == CATH_NAMES
     batch = next(iter(data.val_dataloader()))
-    assert batch.label.dtype == torch.float32 and batch.label.shape == (8, 3)
-    assert set(batch.label.unique().tolist()) <= {0.0, 1.0} and (batch.label.sum(1) >= 1).all()
-    assert sum(data.class_counts["val"]) == int(data.dataset("val").labels.sum())
+    assert batch.labels[""].dtype == torch.float32 and batch.labels[""].shape == (8, 3)
+    assert set(batch.labels[""].unique().tolist()) <= {0.0, 1.0} and (batch.labels[""].sum(1) >= 1).all()
+    assert sum(data.class_counts["val"]) == int(data.dataset("val").labels[""].sum())
 
 
 def test_enzyme_classes_have_names():
@@ -103,7 +103,7 @@ def test_enzyme_classes_have_names():
 def test_classes_are_chosen_by_label_or_name_and_keep_the_order_of_the_labels():
     by_label, by_name = embedded(classes=[1, 2]), embedded(classes=["mainly beta", "mainly alpha"])
     assert by_label.class_names == by_name.class_names == CATH_NAMES[:2]
-    assert torch.equal(by_label.dataset("train").labels, by_name.dataset("train").labels)
+    assert torch.equal(by_label.dataset("train").labels[""], by_name.dataset("train").labels[""])
 
 
 def test_names_of_the_user_appear_everywhere(tmp_path):
@@ -121,7 +121,7 @@ def test_names_do_not_change_class_numbers(data):
     renamed = embedded(class_names={1: "z", 2: "y", 3: "x"}, min_class_size=20)
     assert renamed.class_names == ["z", "y", "x"]
     for split in ("train", "val", "test"):
-        assert torch.equal(renamed.dataset(split).labels, data.dataset(split).labels)
+        assert torch.equal(renamed.dataset(split).labels[""], data.dataset(split).labels[""])
 
 
 def test_the_batches_of_an_epoch_are_counted_for_each_device():
@@ -142,3 +142,28 @@ def test_prepare_data_downloads_what_the_source_needs():
     data = ProteinDataModule(lambda: None, provenance={}, download=lambda: calls.append("download"))
     data.prepare_data()
     assert calls == ["download"]
+
+
+def test_several_labels_are_in_the_settings_the_report_and_the_log(tmp_path):
+    labels = {"enzyme": None, "fold": {"column": "cath", "depth": 1, "weight": 3}}
+    data = embedded(label_columns=labels, min_class_size=20, limit=90)
+    settings = data.settings()
+    assert list(settings) == ["labels", "source"]
+    assert settings["source"]["label_columns"]["fold"] == {"column": "cath", "depth": 1}
+    fold = settings["labels"]["fold"]
+    assert fold["class_names"] == CATH_NAMES and fold["weight"] == 3.0 and not fold["multi_label"]
+    assert fold["train_chains"] == sum(fold["class_counts"]["train"]) < len(data.dataset("train"))
+    data.write_report(tmp_path)
+    report = json.loads((tmp_path / "data_report.json").read_text())
+    assert report["classes"]["enzyme"] == ["no enzyme", "enzyme"]
+    assert report["class_counts"] == {name: label["class_counts"] for name, label in settings["labels"].items()}
+    lines = data.describe()
+    assert lines[1].startswith("enzyme, classes") and lines[2].startswith("fold, classes")
+    assert lines[-1] == "several labels are learned, data.label_columns; data.label_column is not used"
+
+
+def test_a_missing_column_of_several_is_an_error_that_names_its_label():
+    with pytest.raises(
+        UserError, match=r"data\.label_columns\.enzym\.column=enzym: no such column .*Did you mean enzyme\?"
+    ):
+        embedded(label_columns=["ec_top", "enzym"]).setup("fit")

@@ -92,3 +92,17 @@ def test_multi_label_data_are_encoded_as_zeros_and_ones():
     np.testing.assert_array_equal(encoded, [[1, 0, 0], [0, 1, 1]])
     assert encoded.dtype == np.float32
     assert count_classes(torch.from_numpy(encoded), 3) == [1, 1, 1]
+
+
+def test_an_unlabelled_chain_is_marked_and_counts_for_no_class():
+    numbers = torch.from_numpy(encode_labels([("2",), (), ("1",)], ["1", "2"], multi_label=False))
+    assert numbers.tolist() == [1, -1, 0] and count_classes(numbers, 2) == [1, 1]
+    several = torch.from_numpy(encode_labels([("1", "2"), ()], ["1", "2"], multi_label=True))
+    assert several[0].tolist() == [1, 1] and several[1].isnan().all() and count_classes(several, 2) == [1, 1]
+
+
+def test_messages_name_the_label_of_several():
+    with pytest.raises(UserError, match=r"at least two classes of data\.label_columns\.ec\.min_class_size=5 or more"):
+        choose_classes(LABELS, NAMES, None, 5, "data.label_columns.ec")
+    with pytest.raises(UserError, match=r"data\.label_columns\.ec\.classes: no chain has the class 9"):
+        choose_classes(LABELS, NAMES, [9], path="data.label_columns.ec")

@@ -3,6 +3,7 @@
 import pytest
 
 from partoken.errors import UserError
+from partoken.protein.chains.label_spec import LabelSpec
 from partoken.protein.dataset.options import DataOptions
 
 
@@ -44,3 +45,23 @@ def test_an_invalid_option_is_an_error_that_names_its_key(options, message):
 def test_lists_and_mappings_of_a_yaml_file_are_valid():
     options = DataOptions(fractions=[0.7, 0.15, 0.15], classes=[1, "mainly beta"], class_names={1: "alpha"})
     assert options.limit is None
+
+
+@pytest.mark.parametrize(
+    ("options", "depth", "message"),
+    [
+        ({"classes": ["a", "b"]}, None, "data.classes=['a', 'b']: is for a single label"),
+        ({"class_names": {1: "a"}}, None, "data.class_names={1: 'a'}: is for a single label"),
+        ({}, 2, "data.label_depth=2: is for a single label"),
+    ],
+    ids=["classes", "class_names", "label_depth"],
+)
+def test_options_of_a_single_label_are_rejected_beside_several(options, depth, message):
+    with pytest.raises(UserError) as caught:
+        DataOptions(label_columns=["x", "y"], **options).label_specs("label", depth)
+    assert message in str(caught.value) and "set it to null" in str(caught.value)
+
+
+def test_a_single_label_has_the_options_of_the_data_and_no_name():
+    (single,) = DataOptions(min_class_size=3, classes=["a", "b"]).label_specs("kind", 2)
+    assert single == LabelSpec("", "kind", 2, min_class_size=3, classes=["a", "b"])

@@ -42,6 +42,23 @@ def test_the_lines_name_sizes_classes_losses_and_leakage():
     ]
 
 
+def test_several_labels_have_a_line_each():
+    lines = describe_report(
+        REPORT
+        | {
+            "classes": {"cath": ["alpha", "beta"], "enzyme": ["no", "yes"]},
+            "class_counts": {"cath": REPORT["class_counts"], "enzyme": {s: [1, 2] for s in ("train", "val", "test")}},
+            "left_out": REPORT["left_out"] | {"other_classes": {"cath": {"special": 4}, "enzyme": {}}},
+        }
+    )
+    assert lines[1:4] == [
+        "cath, classes (train / val / test): alpha (500 / 100 / 90), beta (300 / 50 / 60); "
+        "chains of classes not learned 4",
+        "enzyme, classes (train / val / test): no (1 / 1 / 1), yes (2 / 2 / 2)",
+        "left out: chains without a label 3",
+    ]
+
+
 def test_a_long_list_of_classes_is_shortened():
     names = [f"class {i}" for i in range(20)]
     counts = {split: [1] * 20 for split in ("train", "val", "test")}
@@ -57,7 +74,7 @@ def datasets(chains):
     stranger = Backbone("stranger", chains[7].coords, shuffled)
     store = ChainStore.of([*chains[:6], copy, stranger])
     rows = {"train": range(6), "val": [6], "test": [7]}
-    return {split: ChainDataset(store, np.array(r), np.zeros(len(r), np.int64)) for split, r in rows.items()}
+    return {split: ChainDataset(store, np.array(r), {"": np.zeros(len(r), np.int64)}) for split, r in rows.items()}
 
 
 def test_a_copy_of_a_training_chain_is_reported_as_leakage(datasets, chains):

@@ -45,8 +45,8 @@ def test_the_loaded_network_gives_the_same_answer(network, tmp_path, batch_of):
 
 def test_classes_and_reading_limits_come_from_the_checkpoint(network, tmp_path):
     saved = load_network(write(tmp_path / "x.ckpt", network))
-    assert saved.class_names == ("mainly alpha", "mainly beta")
-    assert saved.multi_label is True
+    assert saved.labels[0].class_names == ("mainly alpha", "mainly beta")
+    assert saved.labels[0].multi_label is True
     assert saved.reading == READING
 
 

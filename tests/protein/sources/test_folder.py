@@ -8,6 +8,7 @@ import pytest
 from partoken.errors import UserError
 from partoken.protein import catalog
 from partoken.protein.chains.backbone import Backbone
+from partoken.protein.chains.label_spec import LabelSpec
 from partoken.protein.sources.folder import label_chains, read_folder
 from tests.protein.structures import cif_text, pdb_text
 
@@ -30,11 +31,13 @@ def folder(tmp_path, chains):
     return root
 
 
-def labelled(folder, tmp_path, *rows, **options):
+def labelled(folder, tmp_path, *rows, id_column="id", chains="longest", **label):
     store = read_folder(folder, min_length=10, cache_dir=tmp_path / "cache")
-    collection = label_chains(store, write_table(tmp_path / "labels.csv", *rows), **options)
+    collection = label_chains(
+        store, write_table(tmp_path / "labels.csv", *rows), [LabelSpec(**label)], id_column=id_column, chains=chains
+    )
     ids = [collection.store.ids[row] for row in collection.rows]
-    return collection, dict(zip(ids, collection.labels, strict=True))
+    return collection, dict(zip(ids, collection.labels[""], strict=True))
 
 
 def test_labels_apply_by_file_by_chain_and_whatever_the_case_of_the_name(folder, tmp_path):
@@ -145,3 +148,22 @@ def test_too_many_unusable_files_are_an_error_that_lists_them(many, tmp_path):
     data.write_report(tmp_path)  # the engine calls it also after an error
     assert (tmp_path / "skipped.csv").read_text().count("empty file") == 8
     catalog.folder(str(root), str(labels), cache_dir=str(tmp_path / "cache"), max_skipped=0.2).setup("fit")
+
+
+def test_several_labels_are_read_from_their_columns(folder, tmp_path):
+    store = read_folder(folder, min_length=10, cache_dir=tmp_path / "cache")
+    rows = [
+        ("id", "kind", "ec"),
+        ("1aaa_A", "x", "3.4;3.5"),
+        ("2bbb", "", "1.2;2.1"),
+        ("3ccc", "y", ""),
+        ("3ccc", "z", ""),
+    ]
+    labels = [LabelSpec("kind", "kind"), LabelSpec("ec_1", "ec", 1), LabelSpec("main", "ec", first=True)]
+    collection = label_chains(store, write_table(tmp_path / "labels.csv", *rows), labels)
+    assert collection.labels == {
+        "kind": [("x",), (), ()],
+        "ec_1": [("3",), (), ()],
+        "main": [("3.4",), ("1.2",), ()],
+    }
+    assert [s.reason for s in collection.skipped if s.id == "3ccc"] == ["kind labelled more than once: y, z"]

@@ -85,7 +85,7 @@ def test_gene_ontology_data_are_multi_label(release):
     data.setup("fit")
     assert data.options.multi_label and data.class_names == ["GO:1", "GO:2", "GO:3"]
     batch = next(iter(data.test_dataloader()))
-    assert batch.label.dtype == torch.float32 and batch.label.shape[1] == 3
+    assert batch.labels[""].dtype == torch.float32 and batch.labels[""].shape[1] == 3
     assert data.class_counts["train"] == [12, 12, 6]
 
 

@@ -1,0 +1,144 @@
+"""The evaluation of a network's answers to one label or several, and their part of a run's summary."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from partoken.protein.chains.batch import is_labelled
+from partoken.protein.metrics import constant_answer, multi_class_scores, multi_label_scores
+from partoken.protein.model.labels import LearnedLabel, shares
+
+__all__ = ["MEAN_SCORES", "LabelResult", "evaluate", "join_scores", "summarise"]
+
+MEAN_SCORES = ("accuracy", "macro_f1")
+"""Scores that every label has; those of several labels are averaged."""
+
+
+@dataclass(frozen=True)
+class LabelResult:
+    """The scores of one label, over the chains that have it."""
+
+    scores: Mapping[str, float]
+    """Of the network."""
+    majority: Mapping[str, float]
+    """Of the best answer that ignores the structure."""
+    majority_class: str
+    """That answer."""
+    confusion: list[list[int]] | None
+    """`[true class][predicted class]`; None if a chain may have several classes."""
+    loss: float
+    """Mean over the chains, without any other term."""
+    num_chains: int
+
+
+def evaluate(
+    labels: Sequence[LearnedLabel],
+    logits: Mapping[str, Tensor],
+    truth: Mapping[str, Tensor],
+    losses: Sequence[Tensor],
+) -> dict[str, LabelResult]:
+    """Scores the answers to each label, over the chains that have it.
+
+    Arguments:
+        labels: The labels.
+        logits: Scores of the classes of each label, `[chains, C]`.
+        truth: Each label of all chains, see `ChainBatch.labels`.
+        losses: Sum of the losses of the chains that have the label, for each label.
+    """
+    return {
+        label.name: _evaluate(label, logits[label.name], truth[label.name], float(loss))
+        for label, loss in zip(labels, losses, strict=True)
+    }
+
+
+def join_scores(labels: Sequence[LearnedLabel], results: Mapping[str, LabelResult]) -> dict[str, float]:
+    """Returns the scores of a single label; or of several, weighted means and `NAME_SCORE` of each, its loss too."""
+    if "" in results:
+        return dict(results[""].scores)
+    return _join(labels, {name: {**result.scores, "loss": result.loss} for name, result in results.items()})
+
+
+def summarise(labels: Sequence[LearnedLabel], results: Mapping[str, LabelResult]) -> dict[str, Any]:
+    """Returns what `ParTokenTask.summary` says of the labels."""
+    majority = {name: {"class": result.majority_class, **result.majority} for name, result in results.items()}
+    return {
+        "baselines": _baselines(labels, results),
+        "matrices": _matrices(labels, results),
+        **({} if "" in results else {"tables": {"label": _table(labels, results)}}),
+        "majority_accuracy": _by_name({name: result.majority["accuracy"] for name, result in results.items()}),
+        "majority": _by_name(majority),
+        "classes": _by_name({label.name: list(label.class_names) for label in labels}),
+        "class_counts": _by_name({label.name: label.class_counts for label in labels}),
+        "confusion_matrix": _by_name({name: result.confusion for name, result in results.items()}),
+    }
+
+
+def _evaluate(label: LearnedLabel, logits: Tensor, truth: Tensor, loss: float) -> LabelResult:
+    known = is_labelled(truth)
+    logits, truth = logits[known], truth[known]
+    constant = constant_answer(label.class_counts["train"], label.train_chains, label.multi_label)
+    scores, confusion = _score(label, logits, truth)
+    majority, _ = _score(label, constant.to(logits).expand_as(logits), truth)
+    answer = "their frequencies" if label.multi_label else label.class_names[int(constant.argmax())]
+    return LabelResult(scores, majority, answer, confusion, loss / max(1, len(truth)), len(truth))
+
+
+def _score(label: LearnedLabel, logits: Tensor, truth: Tensor) -> tuple[dict[str, float], list[list[int]] | None]:
+    if label.multi_label:
+        return multi_label_scores(logits, truth), None
+    return multi_class_scores(logits, truth)
+
+
+def _join(labels: Sequence[LearnedLabel], scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
+    """Returns the weighted means of the scores of several labels, and the scores of each."""
+    parts = list(zip(shares(labels), scores.values(), strict=True))
+    means = {score: sum(share * of_label[score] for share, of_label in parts) for score in MEAN_SCORES}
+    own = {f"{name}_{score}": value for name, of_label in scores.items() for score, value in of_label.items()}
+    return {**means, **own}
+
+
+def _baselines(labels: Sequence[LearnedLabel], results: Mapping[str, LabelResult]) -> dict[str, dict[str, float]]:
+    """Returns the scores of the best answer that ignores the structure, by what it is."""
+    if "" not in results:
+        return {_simple_answer(labels): _join(labels, {name: result.majority for name, result in results.items()})}
+    answer = results[""].majority_class
+    return {answer if labels[0].multi_label else f"always '{answer}'": dict(results[""].majority)}
+
+
+def _simple_answer(labels: Sequence[LearnedLabel]) -> str:
+    return "class frequencies" if any(label.multi_label for label in labels) else "most frequent"
+
+
+def _table(labels: Sequence[LearnedLabel], results: Mapping[str, LabelResult]) -> dict[str, dict[str, float]]:
+    """Returns the main scores of several labels, by name."""
+    return {
+        name: {
+            "accuracy": result.scores["accuracy"],
+            _simple_answer(labels): result.majority["accuracy"],
+            "macro F1": result.scores["macro_f1"],
+            **({"Fmax": result.scores["fmax"]} if "fmax" in result.scores else {}),
+            "chains": result.num_chains,
+        }
+        for name, result in results.items()
+    }
+
+
+def _matrices(labels: Sequence[LearnedLabel], results: Mapping[str, LabelResult]) -> dict[str, dict[str, Any]]:
+    return {
+        f"confusion_matrix_{label.name}" if label.name else "confusion_matrix": {
+            "title": f"Test chains: {label.name}" if label.name else "Test chains",
+            "rows": "true",
+            "columns": "predicted",
+            "labels": list(label.class_names),
+            "values": results[label.name].confusion,
+        }
+        for label in labels
+        if results[label.name].confusion is not None
+    }
+
+
+def _by_name(values: Mapping[str, Any]) -> Any:
+    """Returns the value for each label by its name, or the value itself if there is a single label without a name."""
+    return values[""] if "" in values else dict(values)
