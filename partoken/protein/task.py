@@ -1,5 +1,6 @@
 """ParToken as a Lightning module: losses, evaluation, and the model's part of a run's summary."""
 
+import logging
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
@@ -27,6 +28,8 @@ from partoken.training.module import ScheduledModule, metric_names
 from partoken.training.stages import is_under
 
 __all__ = ["CALIBRATION_CHAINS", "ParTokenTask"]
+
+log = logging.getLogger(__name__)
 
 CALIBRATION_CHAINS = 64
 """Latest training chains, on all devices, on which the running averages for evaluation are measured."""
@@ -113,6 +116,27 @@ class ParTokenTask(ScheduledModule):
         # The mean weight of the training chains is one.
         weights = weights * counts.sum() / (weights * counts).sum()
         self.register_buffer("class_weights", weights, persistent=False)
+
+    def load_weights(self, checkpoint: Mapping[str, Any]) -> None:
+        """Loads the weights with which a stage starts: all, or the encoder's alone.
+
+        The encoder's alone are taken from a pretraining, and from a network for other classes.
+
+        Arguments:
+            checkpoint: content of a checkpoint of an earlier stage or of another run.
+
+        Raises:
+            UserError: the weights are of another architecture.
+        """
+        data = checkpoint.get("hyper_parameters", {}).get("data", self.hparams["data"])
+        if data.get("class_names") == self.class_names and "network.head.classify.0.weight" in checkpoint["state_dict"]:
+            super().load_weights(checkpoint)
+            return
+        parts = [f"network.{part}" for part in self.network.encoder_parts]
+        self.check_weights(checkpoint, parts)
+        own = {name: value for name, value in checkpoint["state_dict"].items() if is_under(name, parts)}
+        self.load_state_dict(own, strict=False)
+        log.info("the encoder starts with given weights, the other parts of the model with new ones")
 
     def batch_units(self, batch: ChainBatch) -> int:
         """Counts the residues of a batch."""

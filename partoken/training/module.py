@@ -163,19 +163,19 @@ class ScheduledModule(pl.LightningModule):
             if getattr(module, "track_running_stats", False):
                 module.train(self.training and not is_frozen)
 
-    def load_weights(self, state: Mapping[str, Any]) -> None:
-        """Loads the weights of an earlier stage, with which this stage starts.
+    def load_weights(self, checkpoint: Mapping[str, Any]) -> None:
+        """Loads the weights with which a stage starts.
 
-        A task whose stages have different modules overrides this method.
+        A task that can start with a part of other weights overrides this method.
 
         Arguments:
-            state: the `state_dict` of the earlier stage's task.
+            checkpoint: content of a checkpoint of an earlier stage or of another run.
 
         Raises:
             UserError: the weights are of another model.
         """
-        self._check_weights({"state_dict": state})
-        self.load_state_dict(dict(state))
+        self.check_weights(checkpoint)
+        self.load_state_dict(dict(checkpoint["state_dict"]))
 
     def configure_optimizers(self) -> Any:
         """Returns each optimizer with a `LambdaLR` over its plan, or with the scheduler that `train.scheduler` names.
@@ -228,7 +228,7 @@ class ScheduledModule(pl.LightningModule):
         checkpoint[CHECKPOINT_KEY] = {**only, "epoch": progress.processed, **({"optimizers": states} if states else {})}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._check_weights(checkpoint)
+        self.check_weights(checkpoint)
         saved = checkpoint.get(CHECKPOINT_KEY, {})
         if "epoch" not in saved:
             _warn_of_old_checkpoint(saved)
@@ -331,10 +331,20 @@ class ScheduledModule(pl.LightningModule):
         if names != [""] and self.train_settings.scheduler is not None:
             raise UserError("train.scheduler: a model with several optimizers needs the schedule of train; set it null")
 
-    def _check_weights(self, checkpoint: Mapping[str, Any]) -> None:
-        """Rejects the checkpoint of another model, naming the settings in which they differ."""
-        own = {name: tuple(value.shape) for name, value in self.state_dict().items()}
-        saved = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
+    def check_weights(self, checkpoint: Mapping[str, Any], parts: Sequence[str] | None = None) -> None:
+        """Rejects the checkpoint of another model, naming the settings in which they differ.
+
+        Arguments:
+            checkpoint: its content.
+            parts: names of modules; only these are compared. None: the whole model.
+
+        Raises:
+            UserError: a tensor is missing, is not known here, or has another shape.
+        """
+        own, saved = (
+            {name: tuple(value.shape) for name, value in state.items() if parts is None or is_under(name, parts)}
+            for state in (self.state_dict(), checkpoint["state_dict"])
+        )
         if own == saved:
             return
         ours = dict(self.hparams)

@@ -35,13 +35,13 @@ class ChainDataset(Dataset):
     Arguments:
         store: chains of all splits.
         rows: rows of the store that belong to the split, int64 [n].
-        labels: class numbers, int64 [n], or zeros and ones, float32 [n, C].
+        labels: class numbers, int64 [n], or zeros and ones, float32 [n, C]; None: labels do not matter.
     """
 
-    def __init__(self, store: ChainStore, rows: np.ndarray, labels: np.ndarray) -> None:
+    def __init__(self, store: ChainStore, rows: np.ndarray, labels: np.ndarray | None) -> None:
         self.store = store
         self.rows = rows
-        self.labels = torch.from_numpy(labels)
+        self.labels = None if labels is None else torch.from_numpy(labels)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -57,7 +57,8 @@ class ChainDataset(Dataset):
         return [self.store.ids[row] for row in self.rows]
 
     def __getitem__(self, batch: Sequence[int]) -> ChainBatch:
-        return collate(self.store.read(self.rows[batch]), self.labels[batch], batch, getattr(batch, "share", None))
+        labels = None if self.labels is None else self.labels[batch]
+        return collate(self.store.read(self.rows[batch]), labels, batch, getattr(batch, "share", None))
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,8 @@ def select_chains(collection: Collection, options: DataOptions, seed: int) -> Se
         UserError: the options name a class or a split that the collection does not have, or fewer than two classes are
             left.
     """
+    if options.unlabelled:
+        return _select_unlabelled(collection, options, seed)
     names = name_classes(collection.labels, collection.class_names, options.class_names)
     classes, dropped = choose_classes(collection.labels, names, options.classes, options.min_class_size)
     labels = keep_classes(collection.labels, classes)
@@ -118,6 +121,24 @@ def select_chains(collection: Collection, options: DataOptions, seed: int) -> Se
         class_names=[names[label] for label in classes],
         dropped={names[label]: count for label, count in dropped.items()},
         skipped=[_skip_untrained(collection, i, names[label]) for i, label in untrained],
+    )
+
+
+def _select_unlabelled(collection: Collection, options: DataOptions, seed: int) -> Selection:
+    """Selects all chains that have a split, whatever their labels."""
+    kept = range(len(collection.rows))
+    splits = _assign_splits(collection, kept, [""] * len(kept), options, seed)
+    used = np.flatnonzero(splits >= 0)
+    if options.limit is not None:
+        used = used[limit_rows(splits[used], [""] * len(used), options.limit, seed=seed)]
+    return Selection(
+        rows=[collection.rows[i] for i in used],
+        labels=[() for _ in used],
+        splits=splits[used],
+        class_labels=[],
+        class_names=[],
+        dropped={},
+        skipped=[],
     )
 
 
@@ -150,7 +171,7 @@ def build_datasets(store: ChainStore, selection: Selection, options: DataOptions
     for number, split in enumerate(SPLITS):
         members = np.flatnonzero(selection.splits == number)
         labels = [selection.labels[i] for i in members]
-        encoded = encode_labels(labels, selection.class_labels, options.multi_label)
+        encoded = None if options.unlabelled else encode_labels(labels, selection.class_labels, options.multi_label)
         rows = np.array([selection.rows[i] for i in members], np.int64)
         datasets[split] = ChainDataset(store, rows, encoded)
     _check_splits(datasets, selection.class_names, options.limit)
@@ -202,6 +223,8 @@ def _check_splits(datasets: Mapping[str, ChainDataset], class_names: Sequence[st
         raise UserError(
             f"the split {' and '.join(empty)} has no chain (chains: {sizes}).{hint or ' Change data.split.'}"
         )
+    if not class_names:
+        return
     counts = count_classes(datasets["train"].labels, len(class_names))
     missing = [name for name, count in zip(class_names, counts, strict=True) if count == 0]
     if missing:

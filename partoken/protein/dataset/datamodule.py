@@ -115,8 +115,11 @@ class ProteinDataModule(ResumableDataModule):
 
     @property
     def class_counts(self) -> dict[str, list[int]]:
-        """Number of chains of each class, by split."""
-        return {split: count_classes(data.labels, self.num_classes) for split, data in self._datasets.items()}
+        """Number of chains of each class, by split; empty lists if labels do not matter."""
+        counts = {}
+        for split, data in self._datasets.items():
+            counts[split] = [] if data.labels is None else count_classes(data.labels, self.num_classes)
+        return counts
 
     @property
     def majority_accuracy(self) -> float:
@@ -146,12 +149,8 @@ class ProteinDataModule(ResumableDataModule):
 
     def report(self) -> dict[str, Any]:
         """Returns the numbers of chains read, used and left out, and how similar the splits are, as plain values."""
-        return {
-            "source": self.provenance,
-            **self._data_report,
-            "class_counts": self.class_counts,
-            "majority_accuracy": self.majority_accuracy,
-        }
+        report = {"source": self.provenance, **self._data_report, "class_counts": self.class_counts}
+        return report if self.options.unlabelled else {**report, "majority_accuracy": self.majority_accuracy}
 
     def describe(self) -> list[str]:
         """Returns the report as a few lines for the log."""

@@ -28,6 +28,8 @@ class DataOptions:
     """Fractions of the chains for train, val and test, which sum to 1; unused with the source's own splits."""
     multi_label: bool = False
     """True: a chain may have several classes. False: it has exactly one."""
+    unlabelled: bool = False
+    """True: all chains are used, and labels do not matter, for pretraining."""
     classes: Sequence[str | int] | None = None
     """Labels or names of the classes to learn. None: all."""
     class_names: Mapping[Any, str] | None = None
@@ -53,6 +55,7 @@ class DataOptions:
         check_choice("data.split", self.split, SPLIT_KINDS, optional=True)
         _check_fractions(self.fractions)
         check_flag("data.multi_label", self.multi_label)
+        check_flag("data.unlabelled", self.unlabelled)
         _check_classes(self.classes)
         _check_class_names(self.class_names)
         check_number("data.min_class_size", self.min_class_size, minimum=1, whole=True)

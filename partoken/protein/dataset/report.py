@@ -45,7 +45,7 @@ def data_report(collection: Collection, selection: Selection, datasets: Mapping[
         },
         "cleaned": dict(collection.store.notes),
         "left_out": {
-            "without_label": sum(not labels for labels in collection.labels),
+            "without_label": sum(not labels for labels in collection.labels) if selection.class_labels else 0,
             "without_split": sum(not split for split in collection.splits or []),
             "other_classes": selection.dropped,
             "skipped": dict(reasons.most_common()),
@@ -92,7 +92,7 @@ def describe_report(report: Mapping[str, Any]) -> list[str]:
     Arguments:
         report: the result of `data_report`, with the `class_counts` of the splits.
     """
-    lines = [_describe_size(report), _describe_classes(report)]
+    lines = [_describe_size(report), *([_describe_classes(report)] if report["classes"] else [])]
     left_out = report["left_out"]
     reasons = {
         "without a label": left_out["without_label"],

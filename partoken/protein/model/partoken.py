@@ -1,7 +1,7 @@
 """The whole network: coordinates in, class scores, tokens and their importance out."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -100,7 +100,7 @@ class ParToken(ResidueNetwork):
         Raises:
             UserError: `seq_in` is true and there is no sequence.
         """
-        graph = replace(self.featurize(coords, ptr), share=share)
+        graph = self.featurize(coords, ptr, share)
         h = self.encode(graph, sequence)
         if self.partitioner is None:
             return self._classify_whole_chains(h, graph)

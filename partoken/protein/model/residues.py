@@ -5,6 +5,7 @@ from dataclasses import replace
 from torch import Tensor, nn
 
 from partoken.errors import UserError
+from partoken.protein.chains.batch import ChainShare
 from partoken.protein.model.graph import ResidueGraph, featurize
 from partoken.protein.model.gvp import Encoder
 from partoken.protein.model.settings import NetworkSettings
@@ -21,6 +22,9 @@ class ResidueNetwork(nn.Module):
     Arguments:
         settings: The architecture; only its encoder matters here.
     """
+
+    encoder_parts = ("residue_type", "encoder")
+    """Modules between the input and the features of the residues."""
 
     def __init__(self, settings: NetworkSettings):
         super().__init__()
@@ -40,12 +44,13 @@ class ResidueNetwork(nn.Module):
             drop_rate=settings.drop_rate,
         )
 
-    def featurize(self, coords: Tensor, ptr: Tensor) -> ResidueGraph:
+    def featurize(self, coords: Tensor, ptr: Tensor, share: ChainShare | None = None) -> ResidueGraph:
         """Computes the graph that this network reads.
 
         Arguments:
             coords: Positions of N, CA, C, O in angstrom, `[N, 4, 3]`, NaN where missing.
             ptr: First residue of each chain, and N, `[B + 1]` int64.
+            share: The place of these chains in the batch of all devices; None: there is one device.
         """
         num_scalars, num_vectors = self.settings.node_in_dim
         half = self.settings.edge_in_dim[0] // 2
@@ -58,7 +63,7 @@ class ResidueNetwork(nn.Module):
         )
         # Scalars are three cosines, then three sines: of phi, psi and omega.
         node_s = graph.node_s.unflatten(-1, (2, 3))[..., : num_scalars // 2].flatten(-2)
-        return replace(graph, node_s=node_s, node_v=graph.node_v[:, :num_vectors])
+        return replace(graph, node_s=node_s, node_v=graph.node_v[:, :num_vectors], share=share)
 
     def encode(self, graph: ResidueGraph, sequence: Tensor | None = None) -> Tensor:
         """Computes residue features `[N, dim]`.
