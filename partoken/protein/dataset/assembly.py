@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from partoken.errors import UserError
 from partoken.protein.chains.batch import ChainBatch, collate
 from partoken.protein.chains.cache import cached_numbers
 from partoken.protein.chains.collection import SPLITS, Collection
+from partoken.protein.chains.features import ResidueFeatures
 from partoken.protein.chains.store import ChainStore
 from partoken.protein.dataset.labels import (
     choose_classes,
@@ -42,6 +43,7 @@ class ChainDataset(Dataset):
         self.store = store
         self.rows = rows
         self.labels = None if labels is None else torch.from_numpy(labels)
+        self.embeddings: ResidueFeatures | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -58,7 +60,11 @@ class ChainDataset(Dataset):
 
     def __getitem__(self, batch: Sequence[int]) -> ChainBatch:
         labels = None if self.labels is None else self.labels[batch]
-        return collate(self.store.read(self.rows[batch]), labels, batch, getattr(batch, "share", None))
+        collated = collate(self.store.read(self.rows[batch]), labels, batch, getattr(batch, "share", None))
+        if self.embeddings is None:
+            return collated
+        embedding = np.concatenate(list(self.embeddings.read_all(collated.ids)))
+        return replace(collated, embedding=torch.from_numpy(embedding))
 
 
 @dataclass(frozen=True)

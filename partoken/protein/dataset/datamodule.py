@@ -1,13 +1,16 @@
 """The data module of protein chains: reads a source, reports on it, and loads batches."""
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import DataLoader
 
+from partoken.protein.chains.batch import ChainBatch
 from partoken.protein.chains.collection import Collection
 from partoken.protein.dataset.assembly import (
     ChainDataset,
@@ -16,6 +19,7 @@ from partoken.protein.dataset.assembly import (
     select_chains,
 )
 from partoken.protein.dataset.batching import BatchSampler, count_batches
+from partoken.protein.dataset.embeddings import open_embeddings
 from partoken.protein.dataset.labels import count_classes
 from partoken.protein.dataset.options import DataOptions
 from partoken.protein.dataset.report import data_report, describe_report
@@ -24,6 +28,8 @@ from partoken.system.skipped import Skipped, check_skipped, write_skipped
 from partoken.training.resume import ResumableDataModule, ResumableLoader
 
 __all__ = ["ProteinDataModule"]
+
+log = logging.getLogger(__name__)
 
 
 class ProteinDataModule(ResumableDataModule):
@@ -62,6 +68,7 @@ class ProteinDataModule(ResumableDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
+        self._encoder: str | None = None
         self._read_source = read_source
         self._download = download
 
@@ -194,6 +201,26 @@ class ProteinDataModule(ResumableDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         """Loads the test chains."""
         return self._loader("test")
+
+    def embed(self, encoder: str, encode: Callable[[ChainBatch], Tensor], width: int) -> None:
+        """Adds to all batches from now on the residue embeddings of a frozen encoder; see `open_embeddings`.
+
+        Arguments:
+            encoder: digest of the encoder.
+            encode: computes the embeddings of the N residues of a batch, float32 [N, D].
+            width: number D of values for a residue.
+
+        Raises:
+            UserError: the cache folder cannot be written.
+        """
+        if self._encoder == encoder:
+            return
+        rows = np.sort(np.concatenate([data.rows for data in self._datasets.values()]))
+        embeddings = open_embeddings(self.collection.store, rows, encoder, encode, width, self.options.cache_dir)
+        for data in self._datasets.values():
+            data.embeddings = embeddings
+        self._encoder = encoder
+        log.info("%d residues in %s", embeddings.lengths.sum(), embeddings.path)
 
     def _loader(self, split: str, *, shuffle: bool = False, epochs_per_pass: int = 1) -> ResumableLoader:
         dataset = self._datasets[split]
