@@ -7,6 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from partoken.protein.chains.batch import is_labelled
+from partoken.protein.chains.label_spec import by_name
 from partoken.protein.metrics import constant_answer, multi_class_scores, multi_label_scores
 from partoken.protein.model.labels import LearnedLabel, shares
 
@@ -67,11 +68,11 @@ def summarise(labels: Sequence[LearnedLabel], results: Mapping[str, LabelResult]
         "baselines": _baselines(labels, results),
         "matrices": _matrices(labels, results),
         **({} if "" in results else {"tables": {"label": _table(labels, results)}}),
-        "majority_accuracy": _by_name({name: result.majority["accuracy"] for name, result in results.items()}),
-        "majority": _by_name(majority),
-        "classes": _by_name({label.name: list(label.class_names) for label in labels}),
-        "class_counts": _by_name({label.name: label.class_counts for label in labels}),
-        "confusion_matrix": _by_name({name: result.confusion for name, result in results.items()}),
+        "majority_accuracy": by_name({name: result.majority["accuracy"] for name, result in results.items()}),
+        "majority": by_name(majority),
+        "classes": by_name({label.name: list(label.class_names) for label in labels}),
+        "class_counts": by_name({label.name: label.class_counts for label in labels}),
+        "confusion_matrix": by_name({name: result.confusion for name, result in results.items()}),
     }
 
 
@@ -137,8 +138,3 @@ def _matrices(labels: Sequence[LearnedLabel], results: Mapping[str, LabelResult]
         for label in labels
         if results[label.name].confusion is not None
     }
-
-
-def _by_name(values: Mapping[str, Any]) -> Any:
-    """Returns the value for each label by its name, or the value itself if there is a single label without a name."""
-    return values[""] if "" in values else dict(values)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from partoken.errors import UserError, check_number
 from partoken.training.settings import TrainSettings
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from partoken.protein.chains.batch import ChainBatch
     from partoken.protein.task import ParTokenTask
 
-__all__ = ["CodebookStart"]
+__all__ = ["CodebookStart", "Pretrain"]
 
 log = logging.getLogger(__name__)
 
@@ -61,3 +61,31 @@ class CodebookStart(TrainStage[TrainSettings]):
             substructures = model.network.init_codebook(counted())
         read = f"{substructures:,} substructures of {count} batch{'es' * (count != 1)}"
         log.info("%d codes placed by k-means on %s", model.network.settings.codebook_size, read)
+
+
+@dataclass(frozen=True)
+class Pretrain(TrainStage[TrainSettings]):
+    """A stage that trains the encoder alone: it predicts hidden residue types. Any chain joins, labelled or not.
+
+    The next stage starts with the encoder; the head for residue types is dropped. See
+    `partoken.protein.pretraining.MaskedResidueTask`.
+
+    Raises:
+        UserError: a value that cannot be used.
+    """
+
+    settings_of_kind: ClassVar[Mapping[str, Any]] = {"monitor": "val_loss", "monitor_mode": "min"}
+
+    mask_fraction: float = 0.3
+    """Fraction of the residues whose type is hidden, above 0 and at most 1."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number(f"{self.path}.mask_fraction", self.mask_fraction, above=0, maximum=1)
+
+    def groups(self, groups: Mapping[str, Any]) -> dict[str, Any]:
+        """Returns the groups of this stage: the network of the run with another task, and chains without labels."""
+        of_stage = super().groups(groups)
+        task = {"_target_": "partoken.protein.pretraining.MaskedResidueTask", "mask_fraction": self.mask_fraction}
+        model, data = {**of_stage["model"], **task}, {**of_stage["data"], "unlabelled": True}
+        return {**of_stage, "model": model, "data": data}

@@ -1,5 +1,6 @@
 """ParToken as a Lightning module: losses, evaluation, and the model's part of a run's summary."""
 
+import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +25,8 @@ from partoken.training.module import ScheduledModule, metric_names
 from partoken.training.stages import is_under
 
 __all__ = ["CALIBRATION_CHAINS", "ParTokenTask"]
+
+log = logging.getLogger(__name__)
 
 CALIBRATION_CHAINS = 64
 """Latest training chains, on all devices, on which the running averages for evaluation are measured."""
@@ -65,6 +68,10 @@ class ParTokenTask(ScheduledModule):
         self.save_hyperparameters()
         settings, loss = split_settings(model)
         self.labels = learned_labels(data)
+        if not self.labels:
+            raise UserError(
+                "data.unlabelled=true: this model learns labels; set it to false, or pretrain with experiment=pretrain"
+            )
         for label in self.labels:
             _check_balance(loss.class_balance, label)
         self.coordinate_noise = loss.coordinate_noise
@@ -75,6 +82,8 @@ class ParTokenTask(ScheduledModule):
             "summary": loss.lambda_summary,
         }
         self.network = ParToken(sum(len(label.class_names) for label in self.labels), settings)
+        if loss.frozen_encoder:
+            self.network.freeze_encoder()
         self._set_class_prior(loss.class_balance)
         self._evaluated: list[dict[str, Tensor]] = []
         self._latest: deque[ChainBatch] = deque()
@@ -101,6 +110,54 @@ class ParTokenTask(ScheduledModule):
         weights, priors = zip(*(_class_weights(label, balance) for label in self.labels), strict=True)
         self.network.head.set_prior(torch.cat(priors))
         self.register_buffer("class_weights", torch.cat(weights), persistent=False)
+
+    def load_weights(self, checkpoint: Mapping[str, Any]) -> None:
+        """Loads the weights with which a stage starts: all, or the encoder's alone.
+
+        The encoder's alone are taken from a pretraining, and from a network for other classes.
+
+        Arguments:
+            checkpoint: content of a checkpoint of an earlier stage or of another run.
+
+        Raises:
+            UserError: the weights are of another architecture.
+        """
+        data = checkpoint.get("hyper_parameters", {}).get("data", self.hparams["data"])
+        if (
+            _classes(data) == _classes(self.hparams["data"])
+            and "network.head.classify.0.weight" in checkpoint["state_dict"]
+        ):
+            super().load_weights(checkpoint)
+            return
+        parts = self._encoder_parts
+        self.check_weights(checkpoint, parts)
+        own = {name: value for name, value in checkpoint["state_dict"].items() if is_under(name, parts)}
+        self.load_state_dict(own, strict=False)
+        log.info("the encoder starts with given weights, the other parts of the model with new ones")
+
+    @property
+    def _encoder_parts(self) -> list[str]:
+        return [f"network.{part}" for part in self.network.encoder_parts]
+
+    def _embed_data(self) -> None:
+        """Lets the data module add the embeddings of a frozen encoder to its batches.
+
+        The few batches of `trainer.overfit_batches` were made before, so the network embeds them in each step.
+        """
+        embed = getattr(self.trainer.datamodule, "embed", None)
+        if self.network.is_encoder_frozen and embed is not None:
+            embed(self.network.fingerprint(), self._encode, self.network.settings.node_h_dim[0])
+
+    @torch.no_grad()
+    def _encode(self, batch: ChainBatch) -> Tensor:
+        """Computes residue embeddings as in a prediction: in evaluation mode and full precision."""
+        was_training = self.training
+        self.eval()
+        inputs = batch.to(self.device).inputs()
+        inputs["coords"] = inputs["coords"].to(self.network.tau.dtype)
+        features, _ = self.network.embed(**inputs)
+        self.train(was_training)
+        return features
 
     def batch_units(self, batch: ChainBatch) -> int:
         """Counts the residues of a batch."""
@@ -167,10 +224,18 @@ class ParTokenTask(ScheduledModule):
         Arguments:
             parts: Names of modules as in `named_modules`, for example `("network.codebook", "network.head")`.
         """
+        if self.network.is_encoder_frozen:
+            parts = (*parts, *self._encoder_parts)
         super().freeze_parts(parts)
         for name, module in self.named_modules():
             if isinstance(module, Codebook | Standardise):
                 module.frozen = is_under(name, parts)
+
+    def on_fit_start(self) -> None:
+        self._embed_data()
+
+    def on_test_start(self) -> None:
+        self._embed_data()
 
     def on_train_epoch_start(self) -> None:
         self.network.set_epoch(self.run_epoch)
@@ -186,6 +251,7 @@ class ParTokenTask(ScheduledModule):
         return loss
 
     def on_validation_start(self) -> None:
+        self._embed_data()
         self._calibrate()
 
     def on_train_epoch_end(self) -> None:
@@ -296,6 +362,11 @@ class ParTokenTask(ScheduledModule):
             "codebook": codebook_usage(outputs["tokens"], self.network.settings.codebook_size),
             "partition": partition_statistics(outputs["sizes"], outputs["lengths"]),
         }
+
+
+def _classes(data: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
+    """Returns the names and classes of the labels in the settings of data."""
+    return [(label.name, label.class_names) for label in learned_labels(data)]
 
 
 def _check_balance(balance: float, label: LearnedLabel) -> None:

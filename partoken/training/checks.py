@@ -9,13 +9,14 @@ from partoken.errors import UserError
 from partoken.schedule import Plan, RunLength, StagedPlan, plan_run
 from partoken.schedule.length import accumulated_batches, num_devices
 from partoken.schedule.stages import needs_batches
+from partoken.system.checkpoint import read_checkpoint
 from partoken.system.ranks import started_by
 from partoken.training.callbacks import build_callbacks
 from partoken.training.loggers import check_loggers
 from partoken.training.module import ScheduledModule
 from partoken.training.objective import check_metric
 from partoken.training.settings import TrainSettings
-from partoken.training.stages import TrainStage, find_target, named
+from partoken.training.stages import TrainStage, find_target, named, weights_source
 
 __all__ = ["check_before_reading", "check_folder", "check_plans", "task_metrics"]
 
@@ -59,6 +60,7 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> Non
     build_callbacks(groups.get("callbacks", {}))
     if groups.get("fit", True):
         check_plans(train, trainer, batches=None)
+    _check_sources(train, groups)
     for stage in train.run_stages():
         of_stage = stage.groups(groups)
         group = of_stage["model"]
@@ -119,6 +121,20 @@ def check_plans(
         if stage.has_length and plan.total_epochs is not None:
             stage.check_epochs(plan.total_epochs)
     return plans[0]
+
+
+def _check_sources(train: TrainSettings, groups: Mapping[str, Any]) -> None:
+    """Rejects checkpoints of other runs that cannot be read, unless the run continues from one of its own."""
+    if not groups.get("fit", True) or train.resume_from is not None:
+        return
+    stages = train.run_stages()
+    for number, stage in enumerate(stages):
+        source = weights_source(stages, number)
+        if source is not None and not source.stage:
+            try:
+                read_checkpoint(source.file)
+            except UserError as error:
+                raise UserError(f"{stage.path}.weights_from: {error}") from error
 
 
 def _check_processes(trainer: Mapping[str, Any]) -> None:

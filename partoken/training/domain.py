@@ -98,8 +98,8 @@ class Task(Protocol):
     def freeze_parts(self, parts: Sequence[str]) -> None:
         """Freezes the named modules, buffers and running averages included, and unfreezes all others."""
 
-    def load_weights(self, state: Mapping[str, Any]) -> None:
-        """Loads the `state_dict` of an earlier stage's task, with which this stage starts."""
+    def load_weights(self, checkpoint: Mapping[str, Any]) -> None:
+        """Loads weights from the content of a checkpoint of an earlier stage or of another run."""
 
     def summary(self) -> Mapping[str, Any]:
         """Returns the domain's part of `summary.json` after the test, in plain values.

@@ -175,19 +175,19 @@ class ScheduledModule(pl.LightningModule):
             if getattr(module, "track_running_stats", False):
                 module.train(self.training and not is_frozen)
 
-    def load_weights(self, state: Mapping[str, Any]) -> None:
-        """Loads the weights of an earlier stage, with which this stage starts.
+    def load_weights(self, checkpoint: Mapping[str, Any]) -> None:
+        """Loads the weights with which a stage starts.
 
-        A task whose stages have different modules overrides this method.
+        A task that can start with a part of other weights overrides this method.
 
         Arguments:
-            state: the `state_dict` of the earlier stage's task.
+            checkpoint: content of a checkpoint of an earlier stage or of another run.
 
         Raises:
             UserError: the weights are of another model.
         """
-        self._check_weights({"state_dict": state})
-        self.load_state_dict(dict(state))
+        self.check_weights(checkpoint)
+        self.load_state_dict(dict(checkpoint["state_dict"]))
 
     def configure_optimizers(self) -> Any:
         """Returns each optimizer with a `LambdaLR` over its plan, or with the scheduler that `train.scheduler` names.
@@ -240,7 +240,7 @@ class ScheduledModule(pl.LightningModule):
         checkpoint[CHECKPOINT_KEY] = {**only, "epoch": progress.processed, **({"optimizers": states} if states else {})}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._check_weights(checkpoint)
+        self.check_weights(checkpoint)
         saved = checkpoint.get(CHECKPOINT_KEY, {})
         if "epoch" not in saved:
             _warn_of_old_checkpoint(saved)
@@ -343,16 +343,29 @@ class ScheduledModule(pl.LightningModule):
         if names != [""] and self.train_settings.scheduler is not None:
             raise UserError("train.scheduler: a model with several optimizers needs the schedule of train; set it null")
 
-    def _check_weights(self, checkpoint: Mapping[str, Any]) -> None:
-        """Rejects the checkpoint of another model, naming the settings in which they differ."""
-        own = {name: tuple(value.shape) for name, value in self.state_dict().items()}
-        saved = {name: tuple(value.shape) for name, value in checkpoint["state_dict"].items()}
+    def check_weights(self, checkpoint: Mapping[str, Any], parts: Sequence[str] | None = None) -> None:
+        """Rejects the checkpoint of another model, naming the settings in which they differ.
+
+        Arguments:
+            checkpoint: its content.
+            parts: names of modules; only these are compared. None: the whole model.
+
+        Raises:
+            UserError: a tensor is missing, is not known here, or has another shape.
+        """
+        own, saved = (
+            {name: tuple(value.shape) for name, value in state.items() if parts is None or is_under(name, parts)}
+            for state in (self.state_dict(), checkpoint["state_dict"])
+        )
         if own == saved:
             return
         ours = dict(self.hparams)
         theirs = checkpoint.get("hyper_parameters", ours)
         settings = [
-            f"{key}: {theirs.get(key)} there, {ours.get(key)} here" for key in ours if theirs.get(key) != ours.get(key)
+            f"model.{key}: {theirs[key]} there, {ours[key]} here"
+            for key in ours
+            if key in theirs and key not in ("train", "data") and theirs[key] != ours[key]
+            if not isinstance(ours[key], float)  # rates and weights of losses decide no tensor
         ]
         differing = [name for name in {**own, **saved} if own.get(name) != saved.get(name)]
         tensors = [f"{name}: {saved.get(name)} there, {own.get(name)} here" for name in differing[:3]]

@@ -64,6 +64,8 @@ class TrainSettings(ScheduleSettings):
     optimizers have the settings of `train`."""
     freeze: Sequence[str] = ()
     """Names of the model's parts that are not trained."""
+    weights_from: str | None = None
+    """Checkpoint or folder of another run, with whose weights the first stage starts. None: with new weights."""
     monitor: str
     """Metric that decides which epoch is best; a sweep optimises it."""
     monitor_mode: str
@@ -147,15 +149,18 @@ class TrainSettings(ScheduleSettings):
         [(3, 0.001, ()), (2, 0.01, ('encoder',))]
         """
         if self.stages is None:
-            return (TrainStage(self._of_optimizer(optimizer), freeze=self.freeze),)
+            settings = self._of_optimizer(optimizer)
+            return (TrainStage(settings, freeze=self.freeze, weights_from=self.weights_from),)
         stages = []
         for name, (path, values) in self._named_stages().items():
             kind = stage_class(path, values)
             values = self._shortened(values)
-            own = {key: value for key, value in values.items() if key in STAGE_KEYS}
+            own = {**kind.settings_of_kind, **{key: value for key, value in values.items() if key in STAGE_KEYS}}
             settings = self._override(path, own, stages=None)._of_optimizer(optimizer)
             fields_of_kind = {key: value for key, value in values.items() if key in kind.keys()}
             fields_of_kind.setdefault("freeze", self.freeze)
+            if not stages:
+                fields_of_kind.setdefault("weights_from", self.weights_from)
             stages.append(kind(settings, name, path=path, **fields_of_kind))
         return tuple(stages)
 
@@ -202,6 +207,8 @@ class TrainSettings(ScheduleSettings):
         self._check_training()
         if self.stages is not None:
             self._check_stages()
+        else:
+            weights_source([TrainStage(self, weights_from=self.weights_from)], 0)
         if self.optimizers is not None:
             self._check_optimizers()
 
@@ -215,6 +222,7 @@ class TrainSettings(ScheduleSettings):
         check_choice(self.key("monitor_mode"), self.monitor_mode, MONITOR_MODES)
         patience = self.early_stopping_patience
         check_number(self.key("early_stopping_patience"), patience, minimum=1, whole=True, optional=True)
+        check_text(self.key("weights_from"), self.weights_from, optional=True)
         check_text(self.key("resume_from"), self.resume_from, optional=True)
         check_choice(self.key("on_schedule_change"), self.on_schedule_change, ON_SCHEDULE_CHANGE)
         check_flag(self.key("use_wandb"), self.use_wandb)

@@ -207,8 +207,11 @@ class StageRun:
             module.position = self.position
             source = None if self.resume_from else weights_source(self.stages, self.position.number)
             if source is not None:
-                path = stage_folder(self.checkpoints, source.stage) / f"{source.file}.ckpt"
-                self.stage.load_weights(module, read_checkpoint(path)["state_dict"])
+                path = source.path(self.checkpoints)
+                try:
+                    self.stage.load_weights(module, read_checkpoint(path))
+                except UserError as error:
+                    raise UserError(f"{self.stage.path}.weights_from: {path}: {error}") from error
         return module
 
     def _announce(self) -> None:
@@ -218,7 +221,7 @@ class StageRun:
             return
         source = weights_source(self.stages, number)
         notes = [f"stage {stage.name}, {number + 1} of {self.position.num_stages}"]
-        notes += [f"weights of {source.stage}, {source.file}.ckpt"] if source and not self.resume_from else []
+        notes += [f"weights of {source}"] if source and not self.resume_from else []
         notes += [f"continues from {self.resume_from}"] if self.resume_from else []
         notes += [f"frozen: {', '.join(stage.freeze)}"] if stage.freeze else []
         if stage.freeze_last:

@@ -6,14 +6,13 @@ import contextlib
 import importlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from partoken.errors import UserError, check_number, check_text, did_you_mean
 from partoken.schedule import ScheduleSettings, Stage
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torch import nn
 
     from partoken.training.domain import DataModule, Task
@@ -51,6 +50,9 @@ class TrainStage(Stage[Settings]):
         UserError: a value that cannot be used, naming its key.
     """
 
+    settings_of_kind: ClassVar[Mapping[str, Any]] = {}
+    """Keys of `train` that have another default in this kind of stage."""
+
     freeze: Sequence[str] = ()
     """Parts of the model that are not trained."""
     freeze_last: Sequence[str] = ()
@@ -62,7 +64,8 @@ class TrainStage(Stage[Settings]):
     to those of this stage; 0: at once."""
     weights_from: str | None = None
     """Weights at the beginning: "best" or "last" of the stage before, "NAME.best" or "NAME.last" of an earlier stage,
-    or "initial". None: "last" of the stage before, and in the first stage "initial"."""
+    "initial", or the path of another run's checkpoint or folder. None: "last" of the stage before, and in the first
+    stage `train.weights_from` or else "initial"."""
     model: Mapping[str, Any] | None = None
     """Keys of the `model` group with other values in this stage."""
     data: Mapping[str, Any] | None = None
@@ -143,14 +146,14 @@ class TrainStage(Stage[Settings]):
         is_last = num_epochs is not None and epoch >= num_epochs - self.freeze_last_epochs
         return (*self.freeze, *(self.freeze_last if is_last else ()))
 
-    def load_weights(self, model: Task, state: Mapping[str, Any]) -> None:
+    def load_weights(self, model: Task, checkpoint: Mapping[str, Any]) -> None:
         """Loads the weights that the stage starts with.
 
         Arguments:
             model: the task of this stage.
-            state: the `state_dict` of the checkpoint that `weights_from` names.
+            checkpoint: content of the checkpoint that `weights_from` names.
         """
-        model.load_weights(state)
+        model.load_weights(checkpoint)
 
     def prepare(self, model: Task, batches: Iterable[Any]) -> None:
         """Prepares the model before the first step of the stage; a resume within the stage does not call it.
@@ -192,19 +195,30 @@ ONLY_STAGE = Position()
 
 @dataclass(frozen=True)
 class WeightsSource:
-    """The checkpoint of an earlier stage."""
+    """The checkpoint with which a stage starts."""
 
     stage: str
-    """Name of the stage."""
+    """Name of an earlier stage; "" for the checkpoint of another run."""
     file: str
-    """best or last."""
+    """best or last; for another run the path of its checkpoint."""
+
+    def path(self, checkpoints: Path) -> Path:
+        """Returns the file of the checkpoint.
+
+        Arguments:
+            checkpoints: folder of the checkpoints of this run.
+        """
+        return checkpoints / self.stage / f"{self.file}.ckpt" if self.stage else Path(self.file)
+
+    def __str__(self) -> str:
+        return f"{self.stage}, {self.file}.ckpt" if self.stage else self.file
 
 
 def weights_source(stages: Sequence[TrainStage[Any]], number: int) -> WeightsSource | None:
     """Returns the checkpoint with which a stage starts; None if it starts with the model's initial weights.
 
     Raises:
-        UserError: `weights_from` names no earlier stage.
+        UserError: `weights_from` names neither an earlier stage nor a file.
 
     >>> stages = [TrainStage(None, name, epochs=1, weights_from=word)
     ...           for name, word in (("first", None), ("second", None), ("third", "first.best"))]
@@ -220,10 +234,19 @@ def weights_source(stages: Sequence[TrainStage[Any]], number: int) -> WeightsSou
         name, file = earlier[-1], source
     if name in earlier and file in FILES:
         return WeightsSource(name, file)
+    if source.endswith(".ckpt"):
+        return WeightsSource("", source)
+    if Path(source).is_dir():
+        return WeightsSource("", str(Path(source, "checkpoints", "best.ckpt")))
+    if "/" in source:
+        raise UserError(
+            f"{stage.path}.weights_from={source}: no such run folder; name one, or a checkpoint that ends in .ckpt"
+        )
     choices = [*(FILES if earlier else ()), INITIAL, *(f"{name}.{file}" for name in earlier for file in FILES)]
-    key, allowed = f"{stage.path}.weights_from={source}", f"choose from {', '.join(choices)}."
+    others = "or name a run folder or a checkpoint that ends in .ckpt"
+    key, allowed = f"{stage.path}.weights_from={source}", f"choose from {', '.join(choices)}, {others}."
     for later in stages[number:]:
-        if later.name in (name, source):
+        if later.name and later.name in (name, source):
             raise UserError(f"{key}: stage {later.name} does not come before stage {stage.name}; {allowed}")
     raise UserError(f"{key}: there is no such checkpoint; {allowed}{did_you_mean(source, choices)}")
 

@@ -152,11 +152,18 @@ def test_class_balance_is_rejected_if_a_chain_may_have_several_labels():
         task(multi_label=True, class_balance=0.5)
 
 
+def test_data_without_labels_are_rejected():
+    with pytest.raises(UserError, match=r"data\.unlabelled=true: this model learns labels"):
+        ParTokenTask(train=TRAIN, data={"source": {}}, **SMALL)
+
+
 def test_coordinates_are_noisy_in_training_only(batch, quiet):
     noises = []
     for noise in (0.0, 0.2):
         model = task(coordinate_noise=noise)
-        model.network.register_forward_pre_hook(lambda _, inputs: noises.append(inputs[0] - batch.coords))
+        model.network.register_forward_pre_hook(
+            lambda _, args, inputs: noises.append(inputs["coords"] - batch.coords), with_kwargs=True
+        )
         model.training_step(batch, 0)
         model(batch)
     trained, evaluated, trained_noisy, evaluated_noisy = (noise[~batch.coords.isnan()] for noise in noises)
@@ -184,10 +191,10 @@ def test_evaluation_is_calibrated_on_the_latest_chains_once_after_training(batch
         model.on_validation_start()
         model.on_train_epoch_end()
     assert [len(batches) for batches in calls] == [2]
-    assert all(torch.equal(coords, batch.coords) for coords, *_ in calls[0])
+    assert all(torch.equal(inputs["coords"], batch.coords) for inputs in calls[0])
     model.training_step(batch, 0)
     model.on_train_epoch_end()
-    summaries, _ = model.network._collect_features([(batch.coords, batch.ptr)])
+    summaries, _ = model.network._collect_features([batch.inputs()])
     torch.testing.assert_close(model.network.head.standardise.running_mean, summaries[0].mean(0))
 
 

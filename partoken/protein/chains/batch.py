@@ -1,7 +1,7 @@
 """Batches of chains as the network takes them: flat, without padding."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -43,13 +43,16 @@ class ChainBatch:
     """B names of chains."""
     share: ChainShare | None = None
     """The place of these chains in the batch of all devices; None: there is one device."""
+    embedding: Tensor | None = None
+    """float32 [N, D]: features of the residues that a frozen encoder has computed before; None: there are none."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def inputs(self) -> dict[str, Any]:
         """Returns the arguments of a network's `forward`, by name."""
-        return {"coords": self.coords, "ptr": self.ptr, "sequence": self.sequence, "share": self.share}
+        given = {} if self.embedding is None else {"embedding": self.embedding}
+        return {"coords": self.coords, "ptr": self.ptr, "sequence": self.sequence, "share": self.share, **given}
 
     def to(self, device: Any, non_blocking: bool = True) -> "ChainBatch":
         """Returns the batch on another device."""
@@ -60,9 +63,11 @@ class ChainBatch:
         return self._map(Tensor.pin_memory)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> "ChainBatch":
-        labels = {name: function(label) for name, label in self.labels.items()}
-        coords, sequence, ptr, index = map(function, (self.coords, self.sequence, self.ptr, self.index))
-        return ChainBatch(coords, sequence, ptr, labels, index, self.ids, self.share)
+        changed: dict[str, Any] = {
+            name: function(value) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        changed["labels"] = {name: function(label) for name, label in self.labels.items()}
+        return replace(self, **changed)
 
 
 def collate(

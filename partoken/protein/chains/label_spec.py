@@ -7,7 +7,7 @@ from typing import Any
 
 from partoken.errors import UserError, check_flag, check_number, check_text, did_you_mean
 
-__all__ = ["SCORES", "LabelSpec", "label_names", "read_label_columns"]
+__all__ = ["SCORES", "LabelSpec", "by_name", "label_names", "read_label_columns"]
 
 SCORES = ("accuracy", "balanced_accuracy", "fmax", "loss", "macro_f1")
 """Scores of a label. Of several labels, each has its own as `NAME_SCORE`."""
@@ -122,6 +122,15 @@ def label_names(entries: Any) -> tuple[str, ...]:
         UserError: see `read_label_columns`.
     """
     return () if entries is None else tuple(spec.name for spec in read_label_columns(entries))
+
+
+def by_name(values: Mapping[str, Any]) -> Any:
+    """Returns the value of each label by its name, or the value itself if there is a single label without a name.
+
+    >>> by_name({"": 7}), by_name({"ec": 7, "cath": 8})
+    (7, {'ec': 7, 'cath': 8})
+    """
+    return values[""] if "" in values else dict(values)
 
 
 def _named_entries(entries: Any) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from partoken.errors import UserError
 from partoken.protein.chains.batch import ChainBatch, collate, is_labelled
 from partoken.protein.chains.cache import cached_numbers
 from partoken.protein.chains.collection import SPLITS, Collection
+from partoken.protein.chains.features import ResidueFeatures
 from partoken.protein.chains.label_spec import LabelSpec
 from partoken.protein.chains.store import ChainStore
 from partoken.protein.dataset.labels import (
@@ -37,13 +38,14 @@ class ChainDataset(Dataset):
     Arguments:
         store: chains of all splits.
         rows: rows of the store that belong to the split, int64 [n].
-        labels: labels of the n chains by name, in the form of `encode_labels`.
+        labels: labels of the n chains by name, in the form of `encode_labels`; {} if they do not matter.
     """
 
     def __init__(self, store: ChainStore, rows: np.ndarray, labels: Mapping[str, np.ndarray]) -> None:
         self.store = store
         self.rows = rows
         self.labels = {name: torch.from_numpy(encoded) for name, encoded in labels.items()}
+        self.embeddings: ResidueFeatures | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -60,7 +62,11 @@ class ChainDataset(Dataset):
 
     def __getitem__(self, batch: Sequence[int]) -> ChainBatch:
         labels = {name: encoded[batch] for name, encoded in self.labels.items()}
-        return collate(self.store.read(self.rows[batch]), labels, batch, getattr(batch, "share", None))
+        collated = collate(self.store.read(self.rows[batch]), labels, batch, getattr(batch, "share", None))
+        if self.embeddings is None:
+            return collated
+        embedding = np.concatenate(list(self.embeddings.read_all(collated.ids)))
+        return replace(collated, embedding=torch.from_numpy(embedding))
 
 
 @dataclass(frozen=True)
@@ -114,6 +120,8 @@ def select_chains(collection: Collection, options: DataOptions, seed: int) -> Se
         UserError: the options name a class or a split that the collection does not have, or fewer than two classes of
             a label are left.
     """
+    if options.unlabelled:
+        return _select_unlabelled(collection, options, seed)
     chosen = [_choose(collection, spec) for spec in options.label_specs()]
     kept = [i for i in range(len(collection.rows)) if any(label.of_chains[i] for label in chosen)]
     splits = _assign_splits(collection, kept, _kinds(chosen, kept), options, seed)
@@ -137,6 +145,16 @@ def select_chains(collection: Collection, options: DataOptions, seed: int) -> Se
         },
         skipped=skipped,
     )
+
+
+def _select_unlabelled(collection: Collection, options: DataOptions, seed: int) -> Selection:
+    """Selects all chains that have a split, whatever their labels."""
+    kept = range(len(collection.rows))
+    splits = _assign_splits(collection, kept, [""] * len(kept), options, seed)
+    used = np.flatnonzero(splits >= 0)
+    if options.limit is not None:
+        used = used[limit_rows(splits[used], [""] * len(used), options.limit, seed=seed)]
+    return Selection(rows=[collection.rows[i] for i in used], splits=splits[used], labels={}, skipped=[])
 
 
 def _choose(collection: Collection, spec: LabelSpec) -> SelectedLabel:

@@ -1,15 +1,18 @@
 """The data module of protein chains: reads a source, reports on it, and loads batches."""
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import DataLoader
 
-from partoken.protein.chains.batch import is_labelled
+from partoken.protein.chains.batch import ChainBatch, is_labelled
 from partoken.protein.chains.collection import Collection
+from partoken.protein.chains.label_spec import by_name
 from partoken.protein.dataset.assembly import (
     ChainDataset,
     Selection,
@@ -17,6 +20,7 @@ from partoken.protein.dataset.assembly import (
     select_chains,
 )
 from partoken.protein.dataset.batching import BatchSampler, count_batches
+from partoken.protein.dataset.embeddings import open_embeddings
 from partoken.protein.dataset.labels import count_classes
 from partoken.protein.dataset.options import DataOptions
 from partoken.protein.dataset.report import data_report, describe_report
@@ -25,6 +29,8 @@ from partoken.system.skipped import Skipped, check_skipped, write_skipped
 from partoken.training.resume import ResumableDataModule, ResumableLoader
 
 __all__ = ["ProteinDataModule"]
+
+log = logging.getLogger(__name__)
 
 
 class ProteinDataModule(ResumableDataModule):
@@ -63,6 +69,7 @@ class ProteinDataModule(ResumableDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
+        self._encoder: str | None = None
         self._read_source = read_source
         self._download = download
 
@@ -146,11 +153,14 @@ class ProteinDataModule(ResumableDataModule):
     def settings(self) -> dict[str, Any]:
         """Returns plain values that the checkpoint keeps, so that predictions read and name chains in the same way.
 
-        They are those of a single label; or `labels`, those of each of several by its name, with its weight.
+        They are those of a single label; or `labels`, those of each of several by its name, with its weight. There are
+        none if labels do not matter.
         """
         self.setup("fit")
         if "" in self.selection.labels:
             return {**self._label_settings(""), "source": self.provenance}
+        if self.options.unlabelled:
+            return {"source": self.provenance}
         labels = {
             name: {**self._label_settings(name), "weight": float(label.spec.weight)}
             for name, label in self.selection.labels.items()
@@ -175,21 +185,18 @@ class ProteinDataModule(ResumableDataModule):
 
         What concerns a single label is given for each, by its name, if there are several.
         """
+        report = {"source": self.provenance, **self._data_report}
+        if self.options.unlabelled:
+            return report
         names = list(self.selection.labels)
         counts = {name: self.count_label(name) for name in names}
         majority = {name: self._majority_accuracy(name) for name in names}
-        is_single = "" in counts
-        return {
-            "source": self.provenance,
-            **self._data_report,
-            "class_counts": counts[""] if is_single else counts,
-            "majority_accuracy": majority[""] if is_single else majority,
-        }
+        return {**report, "class_counts": by_name(counts), "majority_accuracy": by_name(majority)}
 
     def describe(self) -> list[str]:
         """Returns the report as a few lines for the log."""
         lines = describe_report(self.report())
-        if self.options.label_columns is not None:
+        if self.options.label_columns is not None and not self.options.unlabelled:
             lines.append("several labels are learned, data.label_columns; data.label_column is not used")
         max_residues = self.options.max_residues_per_batch
         if max_residues is not None:
@@ -230,6 +237,26 @@ class ProteinDataModule(ResumableDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         """Loads the test chains."""
         return self._loader("test")
+
+    def embed(self, encoder: str, encode: Callable[[ChainBatch], Tensor], width: int) -> None:
+        """Adds to all batches from now on the residue embeddings of a frozen encoder; see `open_embeddings`.
+
+        Arguments:
+            encoder: digest of the encoder.
+            encode: computes the embeddings of the N residues of a batch, float32 [N, D].
+            width: number D of values for a residue.
+
+        Raises:
+            UserError: the cache folder cannot be written.
+        """
+        if self._encoder == encoder:
+            return
+        rows = np.sort(np.concatenate([data.rows for data in self._datasets.values()]))
+        embeddings = open_embeddings(self.collection.store, rows, encoder, encode, width, self.options.cache_dir)
+        for data in self._datasets.values():
+            data.embeddings = embeddings
+        self._encoder = encoder
+        log.info("%d residues in %s", embeddings.lengths.sum(), embeddings.path)
 
     def _loader(self, split: str, *, shuffle: bool = False, epochs_per_pass: int = 1) -> ResumableLoader:
         dataset = self._datasets[split]

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from partoken.errors import UserError, check_choice, check_number
+from partoken.errors import UserError, check_choice, check_flag, check_number
 from partoken.protein.chains.label_spec import LabelSpec, read_label_columns
 
 __all__ = ["SPLIT_KINDS", "DataOptions"]
@@ -29,6 +29,8 @@ class DataOptions:
     """Fractions of the chains for train, val and test, which sum to 1; unused with the source's own splits."""
     multi_label: bool = False
     """True: a chain may have several classes. False: it has exactly one."""
+    unlabelled: bool = False
+    """True: all chains are used, and labels do not matter, for pretraining."""
     classes: Sequence[str | int] | None = None
     """Labels or names of the classes to learn. None: all."""
     class_names: Mapping[Any, str] | None = None
@@ -56,6 +58,7 @@ class DataOptions:
     def __post_init__(self) -> None:
         check_choice("data.split", self.split, SPLIT_KINDS, optional=True)
         _check_fractions(self.fractions)
+        check_flag("data.unlabelled", self.unlabelled)
         self.label_specs()
         check_number("data.limit", self.limit, minimum=1, whole=True, optional=True)
         check_number(

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from partoken.protein.chains.collection import SPLITS, Collection
+from partoken.protein.chains.label_spec import by_name
 from partoken.protein.dataset.assembly import ChainDataset, Selection
 from partoken.protein.dataset.similarity import nearest
 
@@ -47,12 +48,12 @@ def data_report(collection: Collection, selection: Selection, datasets: Mapping[
         },
         "cleaned": dict(collection.store.notes),
         "left_out": {
-            "without_label": sum(not any(of_chain) for of_chain in zip(*collection.labels.values(), strict=True)),
+            "without_label": _count_unlabelled(collection) if selection.labels else 0,
             "without_split": sum(not split for split in collection.splits or []),
-            "other_classes": _by_name({name: label.dropped for name, label in selection.labels.items()}),
+            "other_classes": by_name({name: label.dropped for name, label in selection.labels.items()}),
             "skipped": dict(reasons.most_common()),
         },
-        "classes": _by_name({name: label.class_names for name, label in selection.labels.items()}),
+        "classes": by_name({name: label.class_names for name, label in selection.labels.items()}),
         "chains": {split: len(data) for split, data in datasets.items()},
         "leakage": measure_leakage(datasets),
     }
@@ -94,19 +95,12 @@ def describe_report(report: Mapping[str, Any]) -> list[str]:
     Arguments:
         report: the result of `data_report`, with the `class_counts` of the splits.
     """
-    left_out, names, counts = report["left_out"], report["classes"], report["class_counts"]
-    lines = [_describe_size(report)]
-    if isinstance(names, Mapping):
-        for label, of_label in names.items():
-            others = sum(left_out["other_classes"][label].values())
-            more = f"; chains of classes not learned {others:,}" if others else ""
-            lines.append(f"{label}, {_describe_classes(of_label, counts[label])}{more}")
-    else:
-        lines.append(_describe_classes(names, counts))
+    left_out = report["left_out"]
+    lines = [_describe_size(report), *_describe_labels(report)]
     reasons = {
         "without a label": left_out["without_label"],
         "without a split": left_out["without_split"],
-        "of classes not learned": 0 if isinstance(names, Mapping) else sum(left_out["other_classes"].values()),
+        "of classes not learned": sum(n for n in left_out["other_classes"].values() if isinstance(n, int)),
         "of files labelled by another chain": report.get("chains_not_chosen", 0),
     }
     if any(reasons.values()):
@@ -126,6 +120,19 @@ def _describe_size(report: Mapping[str, Any]) -> str:
     used = f"{report['chains_used']:,} of {report['chains_read']:,} chains"
     splits = ", ".join(f"{split} {report['chains'][split]}" for split in SPLITS)
     return f"data: {files}{used}, {report['residues_used']:,} residues ({splits})"
+
+
+def _describe_labels(report: Mapping[str, Any]) -> list[str]:
+    """Returns a line about the classes of each label; nothing if labels do not matter."""
+    names, counts = report["classes"], report.get("class_counts", {})
+    if not isinstance(names, Mapping):
+        return [_describe_classes(names, counts)]
+    lines = []
+    for label, of_label in names.items():
+        others = sum(report["left_out"]["other_classes"][label].values())
+        more = f"; chains of classes not learned {others:,}" if others else ""
+        lines.append(f"{label}, {_describe_classes(of_label, counts[label])}{more}")
+    return lines
 
 
 def _describe_classes(names: Sequence[str], counts: Mapping[str, Sequence[int]]) -> str:
@@ -153,9 +160,9 @@ def _describe_leakage(leakage: Mapping[str, Any]) -> str:
     return f"chains at {level:.0%} sequence identity or more to a training chain: {', '.join(parts)}"
 
 
-def _by_name(values: Mapping[str, Any]) -> Any:
-    """Returns the value for each label by its name, or the value itself if there is a single label without a name."""
-    return values[""] if "" in values else dict(values)
+def _count_unlabelled(collection: Collection) -> int:
+    """Counts the chains that have none of the labels."""
+    return sum(not any(of_chain) for of_chain in zip(*collection.labels.values(), strict=True))
 
 
 def _kind(reason: str) -> str:

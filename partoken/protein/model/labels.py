@@ -31,14 +31,13 @@ def learned_labels(data: Mapping[str, Any]) -> tuple[LearnedLabel, ...]:
     """Reads the labels from the settings that a data module gives to its task, as a checkpoint has them.
 
     Arguments:
-        data: `labels`, a mapping from names to the keys of `LearnedLabel`; or these keys, of a single label.
-
-    Raises:
-        KeyError: a label has no `class_names` or does not say whether it is `multi_label`.
+        data: `labels`, a mapping from names to the keys of `LearnedLabel`; or these keys, of a single label; or
+            neither, for chains whose labels do not matter.
 
     >>> [label.class_names for label in learned_labels({"class_names": ["a", "b"], "multi_label": False})]
     [('a', 'b')]
     """
+    single = {"": data} if "class_names" in data else {}
     return tuple(
         LearnedLabel(
             name=name,
@@ -48,7 +47,7 @@ def learned_labels(data: Mapping[str, Any]) -> tuple[LearnedLabel, ...]:
             train_chains=of_label.get("train_chains", 0),
             weight=of_label.get("weight", 1.0),
         )
-        for name, of_label in data.get("labels", {"": data}).items()
+        for name, of_label in data.get("labels", single).items()
     )
 
 

@@ -1,7 +1,7 @@
 """The whole network: coordinates in, class scores, tokens and their importance out."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -87,7 +87,12 @@ class ParToken(ResidueNetwork):
         self.register_buffer("tau", torch.tensor(float(settings.tau_init)))
 
     def forward(
-        self, coords: Tensor, ptr: Tensor, sequence: Tensor | None = None, share: ChainShare | None = None
+        self,
+        coords: Tensor,
+        ptr: Tensor,
+        sequence: Tensor | None = None,
+        share: ChainShare | None = None,
+        embedding: Tensor | None = None,
     ) -> ParTokenOutput:
         """Classifies a flat batch of chains.
 
@@ -96,12 +101,14 @@ class ParToken(ResidueNetwork):
             ptr: First residue of each chain, and N, `[B + 1]` int64.
             sequence: Amino acids, `[N]` int64 from 0 to 20 (20: unknown); required if `seq_in` is true.
             share: The place of these chains in the batch of all devices; None: there is one device.
+            embedding: Features of the residues, computed before by `embed`, `[N, dim]`; None: they are computed.
 
         Raises:
             UserError: `seq_in` is true and there is no sequence.
         """
-        graph = replace(self.featurize(coords, ptr), share=share)
-        h = self.encode(graph, sequence)
+        h, graph = self.embed(
+            coords, ptr, sequence, share, embedding=embedding, num_neighbors=self._neighbors_of_partition
+        )
         if self.partitioner is None:
             return self._classify_whole_chains(h, graph)
         partition = self.partition(h, graph)
@@ -125,6 +132,11 @@ class ParToken(ResidueNetwork):
                 "coverage": quantized.coverage,
             },
         )
+
+    @property
+    def _neighbors_of_partition(self) -> int:
+        """Neighbours of a residue that are needed beside its features."""
+        return 0 if self.partitioner is None else self.settings.num_neighbors
 
     def partition(self, h: Tensor, graph: ResidueGraph) -> Partition:
         """Cuts chains with residue features `[N, dim]` into substructures, always in full precision."""
@@ -180,8 +192,8 @@ class ParToken(ResidueNetwork):
         self.eval()
         summaries, substructures = [], []
         for batch in batches:
-            graph = self.featurize(batch["coords"], batch["ptr"])
-            h = self.encode(graph, batch.get("sequence"))
+            given = {name: value for name, value in batch.items() if name != "share"}
+            h, graph = self.embed(**given, num_neighbors=self._neighbors_of_partition)
             summaries.append(self.head.pool(h, graph))
             if self.codebook is not None:
                 partition = self.partition(h, graph)

@@ -95,8 +95,11 @@ def range_test(
     of_checkpoint = (checkpoint or {}).get(CHECKPOINT_KEY, {}).get("stage", "")
     number = _stage_number([own.name for own in stages], stage, of_checkpoint)
     weights = None
-    if checkpoint is not None and (of_checkpoint == stages[number].name or weights_source(stages, number)):
-        weights = checkpoint["state_dict"]
+    source = weights_source(stages, number)
+    if checkpoint is not None and (of_checkpoint == stages[number].name or source):
+        weights = checkpoint
+    elif source is not None and not source.stage:
+        weights = read_checkpoint(source.file)
     rising = RisingRate(test, weights, begins_stage=of_checkpoint != stages[number].name)
     with untraced(settings) as (own, folder):
         own |= {"fit": True, "callbacks": {}}  # callbacks of the user may need the validation that is left out
@@ -178,11 +181,11 @@ class RisingRate(pl.Callback):
 
     Arguments:
         test: the rates.
-        weights: of the model at the beginning; None: those that it has.
+        weights: checkpoint with whose weights the model begins; None: it begins with those that it has.
         begins_stage: the weights are of an earlier stage, so that the stage prepares the model after it got them.
     """
 
-    def __init__(self, test: RangeTest, weights: Mapping[str, Tensor] | None, *, begins_stage: bool) -> None:
+    def __init__(self, test: RangeTest, weights: Mapping[str, Any] | None, *, begins_stage: bool) -> None:
         self.test = test
         self.rates: list[float] = []
         self.losses: list[float] = []

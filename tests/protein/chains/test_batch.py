@@ -32,8 +32,8 @@ def test_collate_joins_chains_in_order():
 def test_lightning_moves_every_tensor_of_a_batch():
     labels = {"one": torch.tensor([1]), "two": torch.tensor([[0.0, torch.nan]])}
     batch = move_data_to_device(collate([chain("a", 3)], labels), torch.device("meta"))
-    fields = [getattr(batch, f.name) for f in dataclasses.fields(batch) if f.name not in ("ids", "share", "labels")]
-    tensors = [*fields, *batch.labels.values()]
+    values = [getattr(batch, f.name) for f in dataclasses.fields(batch)]
+    tensors = [value for value in (*values, *batch.labels.values()) if isinstance(value, torch.Tensor)]
     assert (
         list(batch.labels) == ["one", "two"]
         and len(tensors) == 6

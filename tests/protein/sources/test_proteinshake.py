@@ -191,3 +191,14 @@ def test_without_a_network_the_error_says_which_file_to_put_where(tmp_path, monk
     message = str(error.value)
     assert "https://zenodo.org/records/15259912/files/SCOPDataset.atom.avro.gz" in message
     assert f"put it into {tmp_path}" in message and "CA atoms only" in message
+
+
+def test_several_labels_of_a_release_are_learned_at_once(release):
+    levels = release("SCOPDataset", lambda i: {"SCOP-CL": str(i // 6 % 2), "SCOP-FA": str(i // 12)})
+    labels = ["SCOP-CL", {"column": "SCOP-FA", "name": "family"}]
+    data = catalog.proteinshake("scop", label_columns=labels, **levels)
+    data.setup("fit")
+    assert {name: label.class_names for name, label in data.selection.labels.items()} == {
+        "SCOP_CL": ["0", "1"],
+        "family": ["0", "1", "2"],
+    }

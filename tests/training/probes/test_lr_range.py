@@ -125,7 +125,7 @@ def test_a_checkpoint_gives_the_weights_and_a_later_training_is_the_same(tmp_pat
     checkpoint = run / "checkpoints/last.ckpt"
     given = settings(resume_from=str(checkpoint))
     loaded = []
-    monkeypatch.setattr(ToyModule, "load_weights", lambda self, state: loaded.append(state))
+    monkeypatch.setattr(ToyModule, "load_weights", lambda self, checkpoint: loaded.append(checkpoint["state_dict"]))
     range_test(given, SHORT)
     monkeypatch.undo()
     saved = torch.load(checkpoint, weights_only=True)["state_dict"]
