@@ -59,7 +59,7 @@ STAGE_OVERRIDE = re.compile(r"train\.stages\.(\w+)\.")
 
 PATH_KEYS = {
     "train": ("resume_from",),
-    "data": ("root", "labels", "path", "table", "data_dir", "cache_dir", "stage1_dir"),
+    "data": ("root", "labels", "path", "table", "data_dir", "cache_dir", "residue_features", "stage1_dir"),
     "model": ("stage1_checkpoint", "backbone_file"),
 }
 """Keys of files and folders. A relative path means the folder in which the command was started."""

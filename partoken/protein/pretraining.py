@@ -11,7 +11,7 @@ from torch import Tensor
 from partoken.protein.chains.backbone import AMINO_ACIDS, UNKNOWN
 from partoken.protein.chains.batch import ChainBatch
 from partoken.protein.model.masked import MaskedResidues, choose_evenly
-from partoken.protein.model.settings import split_settings
+from partoken.protein.model.settings import feature_width, split_settings
 from partoken.system.distributed import draw, num_processes, total
 from partoken.training.module import ScheduledModule, metric_names
 
@@ -52,6 +52,7 @@ class MaskedResidueTask(ScheduledModule):
         super().__init__(train)
         self.save_hyperparameters()
         settings, loss = split_settings(model)
+        settings = replace(settings, feature_width=feature_width(data))
         self.mask_fraction = mask_fraction
         self.coordinate_noise = loss.coordinate_noise
         self.network = MaskedResidues(settings)

@@ -22,7 +22,7 @@ from partoken.protein.metrics import (
 from partoken.protein.model.codebook import Codebook
 from partoken.protein.model.head import Standardise
 from partoken.protein.model.partoken import ParToken, ParTokenOutput
-from partoken.protein.model.settings import split_settings
+from partoken.protein.model.settings import feature_width, split_settings
 from partoken.system.distributed import Rows, draw, num_processes, part_of_mean, total
 from partoken.training.module import ScheduledModule, metric_names
 from partoken.training.stages import is_under
@@ -45,8 +45,8 @@ class ParTokenTask(ScheduledModule):
     Arguments:
         train: The train config as a plain dictionary.
         data: The result of the data module's `settings()`: `class_names`, `class_counts`, `train_chains`,
-            `multi_label`, and `source` with the limits for reading structures. Checkpoints contain it, so they suffice
-            for prediction.
+            `multi_label`, `residue_features` with their width, and `source` with the limits for reading structures.
+            Checkpoints contain it, so they suffice for prediction.
         model: The flat keys of `conf/model/partoken.yaml`; a missing key takes its default.
 
     Raises:
@@ -74,6 +74,7 @@ class ParTokenTask(ScheduledModule):
         super().__init__(train)
         self.save_hyperparameters()
         settings, loss = split_settings(model)
+        settings = replace(settings, feature_width=feature_width(data))
         self.class_names = list(data["class_names"])
         self.multi_label = bool(data["multi_label"])
         self.class_counts = data["class_counts"]

@@ -1,6 +1,6 @@
 """Batches of chains as the network takes them: flat, without padding."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -42,13 +42,21 @@ class ChainBatch:
     """B names of chains."""
     share: ChainShare | None = None
     """The place of these chains in the batch of all devices; None: there is one device."""
+    features: Tensor | None = None
+    """float32 [N, D]: residue features that the user brings; None: there are none."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def inputs(self) -> dict[str, Any]:
         """Returns the arguments of a network's `forward`, by name."""
-        return {"coords": self.coords, "ptr": self.ptr, "sequence": self.sequence, "share": self.share}
+        return {
+            "coords": self.coords,
+            "ptr": self.ptr,
+            "sequence": self.sequence,
+            "share": self.share,
+            "features": self.features,
+        }
 
     def to(self, device: Any, non_blocking: bool = True) -> "ChainBatch":
         """Returns the batch on another device."""
@@ -60,8 +68,9 @@ class ChainBatch:
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> "ChainBatch":
         label = None if self.label is None else function(self.label)
+        features = None if self.features is None else function(self.features)
         coords, sequence, ptr, index = map(function, (self.coords, self.sequence, self.ptr, self.index))
-        return ChainBatch(coords, sequence, ptr, label, index, self.ids, self.share)
+        return ChainBatch(coords, sequence, ptr, label, index, self.ids, self.share, features)
 
 
 def collate(
@@ -69,6 +78,7 @@ def collate(
     label: Tensor | None = None,
     index: Sequence[int] | None = None,
     share: ChainShare | None = None,
+    features: Iterable[np.ndarray] | None = None,
 ) -> ChainBatch:
     """Joins chains into a flat batch.
 
@@ -77,6 +87,7 @@ def collate(
         label: int64 [B] class numbers or float32 [B, C] zeros and ones; None if unknown.
         index: B rows of the chains in their data set; None takes 0 to B - 1.
         share: the place of these chains in the batch of all devices; None: there is one device.
+        features: residue features of each chain, float32 [L, D]; None if there are none.
 
     Example:
 
@@ -96,4 +107,5 @@ def collate(
         index=torch.as_tensor(rows, dtype=torch.int64),
         ids=tuple(c.id for c in chains),
         share=share,
+        features=None if features is None else torch.from_numpy(np.concatenate(list(features))),
     )

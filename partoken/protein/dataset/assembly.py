@@ -12,6 +12,7 @@ from partoken.errors import UserError
 from partoken.protein.chains.batch import ChainBatch, collate
 from partoken.protein.chains.cache import cached_numbers
 from partoken.protein.chains.collection import SPLITS, Collection
+from partoken.protein.chains.features import ResidueFeatures
 from partoken.protein.chains.store import ChainStore
 from partoken.protein.dataset.labels import (
     choose_classes,
@@ -36,10 +37,18 @@ class ChainDataset(Dataset):
         store: chains of all splits.
         rows: rows of the store that belong to the split, int64 [n].
         labels: class numbers, int64 [n], or zeros and ones, float32 [n, C]; None: labels do not matter.
+        features: residue features of all these chains; None: there are none.
     """
 
-    def __init__(self, store: ChainStore, rows: np.ndarray, labels: np.ndarray | None) -> None:
+    def __init__(
+        self,
+        store: ChainStore,
+        rows: np.ndarray,
+        labels: np.ndarray | None,
+        features: ResidueFeatures | None = None,
+    ) -> None:
         self.store = store
+        self.features = features
         self.rows = rows
         self.labels = None if labels is None else torch.from_numpy(labels)
 
@@ -58,7 +67,9 @@ class ChainDataset(Dataset):
 
     def __getitem__(self, batch: Sequence[int]) -> ChainBatch:
         labels = None if self.labels is None else self.labels[batch]
-        return collate(self.store.read(self.rows[batch]), labels, batch, getattr(batch, "share", None))
+        chains, share = self.store.read(self.rows[batch]), getattr(batch, "share", None)
+        features = None if self.features is None else self.features.read_all(chain.id for chain in chains)
+        return collate(chains, labels, batch, share, features)
 
 
 @dataclass(frozen=True)
@@ -148,13 +159,19 @@ def _skip_untrained(collection: Collection, i: int, class_name: str) -> Skipped:
     return Skipped(chain_id, "", f"no training chain has its class {class_name}", unusable=False)
 
 
-def build_datasets(store: ChainStore, selection: Selection, options: DataOptions) -> dict[str, ChainDataset]:
+def build_datasets(
+    store: ChainStore,
+    selection: Selection,
+    options: DataOptions,
+    features: ResidueFeatures | None = None,
+) -> dict[str, ChainDataset]:
     """Creates the data set of each split and checks that all can be used.
 
     Arguments:
         store: chains of all splits.
         selection: the chains to use.
         options: the options of `data`.
+        features: residue features of the chains to use; None: there are none.
 
     Returns:
         Data sets by split: train, val, test.
@@ -173,7 +190,7 @@ def build_datasets(store: ChainStore, selection: Selection, options: DataOptions
         labels = [selection.labels[i] for i in members]
         encoded = None if options.unlabelled else encode_labels(labels, selection.class_labels, options.multi_label)
         rows = np.array([selection.rows[i] for i in members], np.int64)
-        datasets[split] = ChainDataset(store, rows, encoded)
+        datasets[split] = ChainDataset(store, rows, encoded, features)
     _check_splits(datasets, selection.class_names, options.limit)
     return datasets
 

@@ -9,6 +9,7 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from partoken.protein.chains.collection import Collection
+from partoken.protein.chains.features import ResidueFeatures, open_features
 from partoken.protein.dataset.assembly import (
     ChainDataset,
     Selection,
@@ -16,6 +17,7 @@ from partoken.protein.dataset.assembly import (
     select_chains,
 )
 from partoken.protein.dataset.batching import BatchSampler, count_batches
+from partoken.protein.dataset.joining import join_features
 from partoken.protein.dataset.labels import count_classes
 from partoken.protein.dataset.options import DataOptions
 from partoken.protein.dataset.report import data_report, describe_report
@@ -84,8 +86,17 @@ class ProteinDataModule(ResumableDataModule):
 
     @cached_property
     def collection(self) -> Collection:
-        """All chains of the source, before classes and splits are chosen."""
-        return self._read_source()
+        """All chains of the source, before classes and splits are chosen; without those that lack residue features."""
+        read = self._read_source()
+        if self.residue_features is None:
+            return read
+        return join_features(read, self.residue_features, unlabelled=self.options.unlabelled)
+
+    @cached_property
+    def residue_features(self) -> ResidueFeatures | None:
+        """Further features of the residues; None: there are none."""
+        path = self.options.residue_features
+        return None if path is None else open_features(path)
 
     @cached_property
     def selection(self) -> Selection:
@@ -96,7 +107,7 @@ class ProteinDataModule(ResumableDataModule):
 
     @cached_property
     def _datasets(self) -> dict[str, ChainDataset]:
-        return build_datasets(self.collection.store, self.selection, self.options)
+        return build_datasets(self.collection.store, self.selection, self.options, self.residue_features)
 
     def dataset(self, split: str) -> ChainDataset:
         """Returns the chains of train, val or test."""
@@ -140,6 +151,7 @@ class ProteinDataModule(ResumableDataModule):
             "class_counts": self.class_counts,
             "train_chains": len(self._datasets["train"]),
             "multi_label": self.options.multi_label,
+            "residue_features": None if self.residue_features is None else {"width": self.residue_features.width},
             "source": self.provenance,
         }
 
@@ -155,7 +167,9 @@ class ProteinDataModule(ResumableDataModule):
     def describe(self) -> list[str]:
         """Returns the report as a few lines for the log."""
         lines = describe_report(self.report())
-        max_residues = self.options.max_residues_per_batch
+        features, max_residues = self.residue_features, self.options.max_residues_per_batch
+        if features is not None:
+            lines.append(f"residue features: {features.width} {features.dtype} values per residue from {features.path}")
         if max_residues is not None:
             lines.append(f"batches of up to {max_residues:,} residues; train.batch_size={self.batch_size} is not used")
         return lines

@@ -4,9 +4,10 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from partoken.errors import UserError, check_choice, check_flag, check_number
+from partoken.errors import UserError, check_choice, check_flag, check_number, check_text
 
 __all__ = ["SPLIT_KINDS", "DataOptions"]
 
@@ -39,6 +40,9 @@ class DataOptions:
     """Classes with fewer chains, over all splits, are left out. The default keeps all."""
     limit: int | None = None
     """Approximate number of chains to use, spread over all splits and classes. None: all."""
+    residue_features: str | os.PathLike[str] | None = None
+    """NPZ file or folder with more features of each residue, such as the embeddings of a language model, joined to the
+    chains by id. None: none."""
     max_residues_per_batch: int | None = None
     """Largest number of residues in a batch; batches are then filled by residues. None: batches have a fixed number of
     chains, `train.batch_size`."""
@@ -60,6 +64,10 @@ class DataOptions:
         _check_class_names(self.class_names)
         check_number("data.min_class_size", self.min_class_size, minimum=1, whole=True)
         check_number("data.limit", self.limit, minimum=1, whole=True, optional=True)
+        features = self.residue_features
+        check_text(
+            "data.residue_features", os.fspath(features) if isinstance(features, Path) else features, optional=True
+        )
         check_number(
             "data.max_residues_per_batch",
             self.max_residues_per_batch,

@@ -87,7 +87,12 @@ class ParToken(ResidueNetwork):
         self.register_buffer("tau", torch.tensor(float(settings.tau_init)))
 
     def forward(
-        self, coords: Tensor, ptr: Tensor, sequence: Tensor | None = None, share: ChainShare | None = None
+        self,
+        coords: Tensor,
+        ptr: Tensor,
+        sequence: Tensor | None = None,
+        share: ChainShare | None = None,
+        features: Tensor | None = None,
     ) -> ParTokenOutput:
         """Classifies a flat batch of chains.
 
@@ -96,12 +101,14 @@ class ParToken(ResidueNetwork):
             ptr: First residue of each chain, and N, `[B + 1]` int64.
             sequence: Amino acids, `[N]` int64 from 0 to 20 (20: unknown); required if `seq_in` is true.
             share: The place of these chains in the batch of all devices; None: there is one device.
+            features: Residue features that the user brings, `[N, feature_width]`; not read if the width is 0.
 
         Raises:
-            UserError: `seq_in` is true and there is no sequence.
+            UserError: `seq_in` is true and there is no sequence; or the residue features are missing or have another
+                width.
         """
         graph = self.featurize(coords, ptr, share)
-        h = self.encode(graph, sequence)
+        h = self.encode(graph, sequence, features)
         if self.partitioner is None:
             return self._classify_whole_chains(h, graph)
         partition = self.partition(h, graph)
@@ -181,7 +188,7 @@ class ParToken(ResidueNetwork):
         summaries, substructures = [], []
         for batch in batches:
             graph = self.featurize(batch["coords"], batch["ptr"])
-            h = self.encode(graph, batch.get("sequence"))
+            h = self.encode(graph, batch.get("sequence"), batch.get("features"))
             summaries.append(self.head.pool(h, graph))
             if self.codebook is not None:
                 partition = self.partition(h, graph)

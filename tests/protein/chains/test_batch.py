@@ -30,9 +30,11 @@ def test_collate_joins_chains_in_order():
 
 
 def test_lightning_moves_every_tensor_of_a_batch():
-    batch = move_data_to_device(collate([chain("a", 3)], torch.tensor([1])), torch.device("meta"))
+    features = [np.ones((3, 2), np.float32)]
+    batch = collate([chain("a", 3)], torch.tensor([1]), features=features)
+    batch = move_data_to_device(batch, torch.device("meta"))
     tensors = [getattr(batch, f.name) for f in dataclasses.fields(batch) if f.name not in ("ids", "share")]
-    assert len(tensors) == 5 and all(t.device.type == "meta" for t in tensors) and batch.ids == ("a",)
+    assert len(tensors) == 6 and all(t.device.type == "meta" for t in tensors) and batch.ids == ("a",)
 
 
 def test_lightning_converts_a_batch_to_another_precision():
