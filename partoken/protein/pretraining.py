@@ -1,4 +1,4 @@
-"""Pretraining as a Lightning module: an encoder learns from any chain, labelled or not, by predicting hidden residues."""
+"""Pretraining as a Lightning module: an encoder learns from any chain by predicting hidden residue types."""
 
 from collections.abc import Mapping
 from dataclasses import replace

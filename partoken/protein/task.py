@@ -92,6 +92,8 @@ class ParTokenTask(ScheduledModule):
             "summary": loss.lambda_summary,
         }
         self.network = ParToken(len(self.class_names), settings)
+        if loss.frozen_encoder:
+            self.network.freeze_encoder()
         self._set_class_prior(loss.class_balance)
         self._evaluated: list[dict[str, Tensor]] = []
         self._latest: deque[ChainBatch] = deque()
@@ -133,11 +135,35 @@ class ParTokenTask(ScheduledModule):
         if data.get("class_names") == self.class_names and "network.head.classify.0.weight" in checkpoint["state_dict"]:
             super().load_weights(checkpoint)
             return
-        parts = [f"network.{part}" for part in self.network.encoder_parts]
+        parts = self._encoder_parts
         self.check_weights(checkpoint, parts)
         own = {name: value for name, value in checkpoint["state_dict"].items() if is_under(name, parts)}
         self.load_state_dict(own, strict=False)
         log.info("the encoder starts with given weights, the other parts of the model with new ones")
+
+    @property
+    def _encoder_parts(self) -> list[str]:
+        return [f"network.{part}" for part in self.network.encoder_parts]
+
+    def _embed_data(self) -> None:
+        """Lets the data module add the embeddings of a frozen encoder to its batches.
+
+        The few batches of `trainer.overfit_batches` were made before, so the network embeds them in each step.
+        """
+        embed = getattr(self.trainer.datamodule, "embed", None)
+        if self.network.is_encoder_frozen and embed is not None:
+            embed(self.network.fingerprint(), self._encode, self.network.settings.node_h_dim[0])
+
+    @torch.no_grad()
+    def _encode(self, batch: ChainBatch) -> Tensor:
+        """Computes residue embeddings as in a prediction: in evaluation mode and full precision."""
+        was_training = self.training
+        self.eval()
+        inputs = batch.to(self.device).inputs()
+        inputs["coords"] = inputs["coords"].to(self.network.tau.dtype)
+        features, _ = self.network.embed(**inputs)
+        self.train(was_training)
+        return features
 
     def batch_units(self, batch: ChainBatch) -> int:
         """Counts the residues of a batch."""
@@ -179,10 +205,18 @@ class ParTokenTask(ScheduledModule):
         Arguments:
             parts: Names of modules as in `named_modules`, for example `("network.codebook", "network.head")`.
         """
+        if self.network.is_encoder_frozen:
+            parts = (*parts, *self._encoder_parts)
         super().freeze_parts(parts)
         for name, module in self.named_modules():
             if isinstance(module, Codebook | Standardise):
                 module.frozen = is_under(name, parts)
+
+    def on_fit_start(self) -> None:
+        self._embed_data()
+
+    def on_test_start(self) -> None:
+        self._embed_data()
 
     def on_train_epoch_start(self) -> None:
         self.network.set_epoch(self.run_epoch)
@@ -198,6 +232,7 @@ class ParTokenTask(ScheduledModule):
         return loss
 
     def on_validation_start(self) -> None:
+        self._embed_data()
         self._calibrate()
 
     def on_train_epoch_end(self) -> None:

@@ -350,7 +350,10 @@ class ScheduledModule(pl.LightningModule):
         ours = dict(self.hparams)
         theirs = checkpoint.get("hyper_parameters", ours)
         settings = [
-            f"{key}: {theirs.get(key)} there, {ours.get(key)} here" for key in ours if theirs.get(key) != ours.get(key)
+            f"model.{key}: {theirs[key]} there, {ours[key]} here"
+            for key in ours
+            if key in theirs and key not in ("train", "data") and theirs[key] != ours[key]
+            if not isinstance(ours[key], float)  # rates and weights of losses decide no tensor
         ]
         differing = [name for name in {**own, **saved} if own.get(name) != saved.get(name)]
         tensors = [f"{name}: {saved.get(name)} there, {own.get(name)} here" for name in differing[:3]]

@@ -39,6 +39,7 @@ FOR_EVERYONE = (
     ".*isinstance.*LeafSpec.*",
     "Starting from v1.9.0, `tensorboardX`",
     "GPU available but not used",
+    "Found .* in eval mode",  # frozen parts compute as in evaluation
 )
 """Beginnings of Lightning's warnings that tell users of this package nothing."""
 

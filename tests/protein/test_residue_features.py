@@ -165,3 +165,17 @@ def test_a_checkpoint_of_an_older_version_still_loads(structures, tmp_path):
     del content["hyper_parameters"]["data"]["residue_features"]
     torch.save(content, path)
     assert len(partoken.load(path, "cpu").predict(structures)) == 3
+
+
+def test_a_frozen_encoder_embeds_the_features_once_for_each_file(data, file, store, tmp_path):
+    other = tmp_path / "other.npz"
+    write_features(other, store.ids, store.lengths, WIDTH, (-values for values in values_of(store)), np.float32)
+    task = ParTokenTask(train=TRAIN, data=data.settings(), frozen_encoder=True, **SMALL)
+    found = []
+    for path in (file, other):
+        module = embedded(limit=30, min_class_size=20, residue_features=str(path), cache_dir=str(tmp_path / "cache"))
+        module.embed(task.network.fingerprint(), task._encode, 16)
+        batch = next(iter(module.val_dataloader()))
+        assert batch.features is None, "the encoder does not run again"
+        found.append(batch.embedding)
+    assert found[0].shape == found[1].shape and not torch.allclose(found[0], found[1])

@@ -30,6 +30,44 @@ def test_a_run_of_the_toy_domain_leaves_a_complete_folder(tmp_path):
     assert summary["schedule"]["largest_deviation"] == 0
 
 
+def test_a_run_starts_with_the_weights_of_another_run(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir(), second.mkdir()
+    carry_out(settings(), first)
+    carry_out(settings(weights_from=str(first), lr=1e-12), second)
+    given = read_checkpoint(first / "checkpoints/best.ckpt")["state_dict"]
+    left = read_checkpoint(second / "checkpoints/last.ckpt")["state_dict"]
+    assert all(torch.allclose(left[name], given[name], atol=1e-9) for name in given)
+
+
+def test_a_resumed_run_takes_its_own_weights_and_not_those_it_began_with(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir(), second.mkdir()
+    carry_out(settings(), first)
+    carry_out(settings(weights_from=str(first), epochs=2), second)
+    (first / "checkpoints/best.ckpt").unlink()  # no longer needed
+    last = second / "checkpoints/last.ckpt"
+    before = read_checkpoint(last)["state_dict"]
+    resumed = {"resume_from": str(last), "on_schedule_change": "extend", "lr": 1e-12}
+    carry_out(settings(weights_from=str(first), **resumed), second)
+    after = read_checkpoint(last)["state_dict"]
+    assert all(torch.allclose(after[name], before[name], atol=1e-9) for name in after)
+
+
+@pytest.mark.parametrize("content", ["missing", "broken", "another model"])
+def test_weights_that_cannot_be_used_are_refused_before_the_training(content, tmp_path):
+    path, folder = tmp_path / "given.ckpt", tmp_path / "run"
+    folder.mkdir()
+    if content == "broken":
+        path.write_text("no weights")
+    if content == "another model":
+        torch.save({"state_dict": {"network.0.weight": torch.zeros(5, 3)}}, path)
+    with pytest.raises(UserError, match="train.weights_from") as caught:
+        carry_out(settings(weights_from=str(path)), folder)
+    assert "given.ckpt" in str(caught.value)
+    assert not (folder / "checkpoints").exists()
+
+
 def test_the_best_checkpoint_is_tested(tmp_path):
     summary = carry_out(settings(monitor_mode="max"), tmp_path)  # the loss falls, so this asks for an early epoch
     losses = [float(r["val_loss"]) for r in read_table(tmp_path / "metrics.csv")]

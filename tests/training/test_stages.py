@@ -78,6 +78,31 @@ def test_the_first_stage_has_no_stage_before_it():
         read({"first": {"epochs": 3, "weights_from": "best"}})
 
 
+@pytest.mark.parametrize(
+    ("given", "file"),
+    [("runs/a/last.ckpt", "runs/a/last.ckpt"), ("{folder}", "{folder}/checkpoints/best.ckpt")],
+    ids=["checkpoint", "run folder"],
+)
+def test_the_first_stage_can_start_with_the_weights_of_another_run(given, file, tmp_path):
+    given, file = given.format(folder=tmp_path), file.format(folder=tmp_path)
+    of_run = TrainSettings(stages=NAMED, weights_from=given, monitor="val_loss", monitor_mode="min").run_stages()
+    alone = TrainSettings(weights_from=given, monitor="val_loss", monitor_mode="min").run_stages()
+    of_stage = read({"first": {"epochs": 1, "weights_from": given}})
+    for stages in (of_run, alone, of_stage):
+        source = weights_source(stages, 0)
+        assert (source.stage, str(source.path(tmp_path / "here"))) == ("", file)
+    assert weights_source(of_run, 1).stage == "first"
+
+
+@pytest.mark.parametrize(
+    ("given", "word"),
+    [("runs/none", "no such run folder"), ("best", "choose from initial"), (3, "weights_from=3")],
+)
+def test_weights_of_another_run_that_do_not_exist_are_refused(given, word):
+    with pytest.raises(UserError, match=word):
+        TrainSettings(weights_from=given, monitor="val_loss", monitor_mode="min")
+
+
 def test_a_name_with_a_meaning_of_its_own_cannot_be_the_name_of_a_stage():
     with pytest.raises(UserError, match=r"train\.stages\.best"):
         read({"best": {"epochs": 3}})

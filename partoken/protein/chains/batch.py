@@ -1,7 +1,7 @@
 """Batches of chains as the network takes them: flat, without padding."""
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -44,19 +44,17 @@ class ChainBatch:
     """The place of these chains in the batch of all devices; None: there is one device."""
     features: Tensor | None = None
     """float32 [N, D]: residue features that the user brings; None: there are none."""
+    embedding: Tensor | None = None
+    """float32 [N, D]: features of the residues that a frozen encoder has computed before; None: there are none."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def inputs(self) -> dict[str, Any]:
         """Returns the arguments of a network's `forward`, by name."""
-        return {
-            "coords": self.coords,
-            "ptr": self.ptr,
-            "sequence": self.sequence,
-            "share": self.share,
-            "features": self.features,
-        }
+        optional = {"features": self.features, "embedding": self.embedding}
+        given = {name: value for name, value in optional.items() if value is not None}
+        return {"coords": self.coords, "ptr": self.ptr, "sequence": self.sequence, "share": self.share, **given}
 
     def to(self, device: Any, non_blocking: bool = True) -> "ChainBatch":
         """Returns the batch on another device."""
@@ -67,10 +65,8 @@ class ChainBatch:
         return self._map(Tensor.pin_memory)
 
     def _map(self, function: Callable[[Tensor], Tensor]) -> "ChainBatch":
-        label = None if self.label is None else function(self.label)
-        features = None if self.features is None else function(self.features)
-        coords, sequence, ptr, index = map(function, (self.coords, self.sequence, self.ptr, self.index))
-        return ChainBatch(coords, sequence, ptr, label, index, self.ids, self.share, features)
+        tensors = {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **{name: function(value) for name, value in tensors.items()})
 
 
 def collate(

@@ -14,9 +14,10 @@ import os
 import shutil
 import struct
 import tempfile
+import zipfile
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,12 +25,13 @@ import numpy as np
 
 from partoken.errors import UserError
 from partoken.protein.chains.backbone import Backbone
+from partoken.protein.chains.features import ResidueFeatures, open_features, write_features
 from partoken.protein.chains.store import ChainStore
 from partoken.system.files import atomic_write, delete_partial
 from partoken.system.locks import file_lock
 from partoken.system.skipped import Skipped
 
-__all__ = ["CACHE_VERSION", "cached", "cached_numbers", "default_folder"]
+__all__ = ["CACHE_VERSION", "cached", "cached_features", "cached_numbers", "default_folder"]
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +112,39 @@ def cached_numbers(
         with atomic_write(path, "wb") as file:
             file.write(content + zlib.crc32(content).to_bytes(4, "little"))
     return numbers
+
+
+def cached_features(
+    name: str,
+    cache_key: Any,
+    ids: Sequence[str],
+    lengths: np.ndarray,
+    width: int,
+    compute: Callable[[], Iterable[np.ndarray]],
+    folder: str | os.PathLike[str] | None,
+) -> ResidueFeatures:
+    """Opens features of residues from their cache, and first computes them if the cache is missing or damaged.
+
+    Arguments:
+        name: start of the file name, for people.
+        cache_key: plain value that identifies the input of the computation.
+        ids: n names of chains.
+        lengths: number of residues of each chain, int64 [n].
+        width: number D of features of a residue.
+        compute: yields the features of the residues in order, float [any number, D].
+        folder: cache folder; None takes `default_folder()`.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    with _locked_file(folder, f"{name}-{_digest(cache_key)[:16]}.npz") as path:
+        if path.is_file():
+            with contextlib.suppress(OSError, zipfile.BadZipFile), zipfile.ZipFile(path) as archive:
+                if archive.testzip() is None:
+                    return open_features(path)
+            log.warning("the cache %s is damaged: computing it again", path)
+        write_features(path, ids, lengths, width, compute(), np.float32)
+        return open_features(path)
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -51,6 +51,7 @@ class ChainDataset(Dataset):
         self.features = features
         self.rows = rows
         self.labels = None if labels is None else torch.from_numpy(labels)
+        self.embeddings: ResidueFeatures | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -68,6 +69,9 @@ class ChainDataset(Dataset):
     def __getitem__(self, batch: Sequence[int]) -> ChainBatch:
         labels = None if self.labels is None else self.labels[batch]
         chains, share = self.store.read(self.rows[batch]), getattr(batch, "share", None)
+        if self.embeddings is not None:
+            embedding = np.concatenate(list(self.embeddings.read_all(chain.id for chain in chains)))
+            return replace(collate(chains, labels, batch, share), embedding=torch.from_numpy(embedding))
         features = None if self.features is None else self.features.read_all(chain.id for chain in chains)
         return collate(chains, labels, batch, share, features)
 

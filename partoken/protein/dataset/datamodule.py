@@ -1,13 +1,16 @@
 """The data module of protein chains: reads a source, reports on it, and loads batches."""
 
+import logging
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 from torch.utils.data import DataLoader
 
+from partoken.protein.chains.batch import ChainBatch
 from partoken.protein.chains.collection import Collection
 from partoken.protein.chains.features import ResidueFeatures, open_features
 from partoken.protein.dataset.assembly import (
@@ -17,6 +20,7 @@ from partoken.protein.dataset.assembly import (
     select_chains,
 )
 from partoken.protein.dataset.batching import BatchSampler, count_batches
+from partoken.protein.dataset.embeddings import open_embeddings
 from partoken.protein.dataset.joining import join_features
 from partoken.protein.dataset.labels import count_classes
 from partoken.protein.dataset.options import DataOptions
@@ -26,6 +30,8 @@ from partoken.system.skipped import Skipped, check_skipped, write_skipped
 from partoken.training.resume import ResumableDataModule, ResumableLoader
 
 __all__ = ["ProteinDataModule"]
+
+log = logging.getLogger(__name__)
 
 
 class ProteinDataModule(ResumableDataModule):
@@ -64,6 +70,7 @@ class ProteinDataModule(ResumableDataModule):
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed
+        self._encoder: str | None = None
         self._read_source = read_source
         self._download = download
 
@@ -208,6 +215,27 @@ class ProteinDataModule(ResumableDataModule):
     def test_dataloader(self) -> DataLoader[Any]:
         """Loads the test chains."""
         return self._loader("test")
+
+    def embed(self, encoder: str, encode: Callable[[ChainBatch], Tensor], width: int) -> None:
+        """Adds to all batches from now on the residue embeddings of a frozen encoder; see `open_embeddings`.
+
+        Arguments:
+            encoder: digest of the encoder.
+            encode: computes the embeddings of the N residues of a batch, float32 [N, D].
+            width: number D of values for a residue.
+
+        Raises:
+            UserError: the cache folder cannot be written.
+        """
+        if self._encoder == encoder:
+            return
+        rows = np.sort(np.concatenate([data.rows for data in self._datasets.values()]))
+        store, folder = self.collection.store, self.options.cache_dir
+        embeddings = open_embeddings(store, rows, encoder, encode, width, folder, self.residue_features)
+        for data in self._datasets.values():
+            data.embeddings = embeddings
+        self._encoder = encoder
+        log.info("%d residues in %s", embeddings.lengths.sum(), embeddings.path)
 
     def _loader(self, split: str, *, shuffle: bool = False, epochs_per_pass: int = 1) -> ResumableLoader:
         dataset = self._datasets[split]

@@ -70,6 +70,7 @@ def featurize(
     *,
     num_rbf: int = 16,
     num_positional: int = 16,
+    features: bool = True,
 ) -> ResidueGraph:
     """Computes features and neighbours of a flat batch of chains.
 
@@ -80,9 +81,10 @@ def featurize(
     Arguments:
         coords: Positions of N, CA, C, O in angstrom, `[N, 4, 3]`, NaN where missing.
         ptr: First residue of each chain, and N, `[B + 1]` int64. On the CPU it saves a GPU one synchronisation.
-        num_neighbors: Neighbour slots k of each residue. A chain with fewer residues leaves slots empty.
+        num_neighbors: Neighbour slots k of each residue, 0 or more. A chain with fewer residues leaves slots empty.
         num_rbf: Gaussian radial basis functions of the distance, evenly spaced from 0 to 20 angstrom.
         num_positional: Sinusoids of the sequence offset, half of them cosines; even.
+        features: False: only neighbours are computed; the features of residues and edges have no channels.
 
     Returns:
         The graph, on the device of `coords` and in its dtype.
@@ -108,6 +110,20 @@ def featurize(
 
     ca = backbone[:, 1]
     neighbors, neighbor_mask = _nearest(ca, mask, chain, bounds, num_neighbors)
+    if not features:
+        nothing = ca.new_empty(len(ca), 0)
+        return ResidueGraph(
+            node_s=nothing,
+            node_v=nothing,
+            neighbors=neighbors,
+            neighbor_mask=neighbor_mask,
+            edge_s=nothing,
+            edge_v=nothing,
+            mask=mask,
+            chain=chain,
+            ptr=ptr,
+            max_length=longest,
+        )
     toward = ca[neighbors] - ca[:, None]
     distance = toward.norm(dim=-1)
     occupied = neighbor_mask[..., None]
@@ -137,7 +153,7 @@ def _nearest(ca: Tensor, mask: Tensor, chain: Tensor, bounds: list[int], k: int)
     rows_at_once = 256 if ca.device.type == "cpu" else 4096
     index = torch.arange(size, device=ca.device)
     nearest = torch.full((size, k), _NO_NEIGHBOUR, device=ca.device)
-    for first in range(0, size, rows_at_once):
+    for first in range(0, size if k else 0, rows_at_once):
         last = min(first + rows_at_once, size)
         start, end = bounds[bisect_right(bounds, first) - 1], bounds[bisect_right(bounds, last - 1)]
         rows, columns = slice(first, last), slice(start, end)

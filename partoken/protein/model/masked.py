@@ -8,9 +8,8 @@ References:
 import torch
 from torch import Tensor, nn
 
-from partoken.protein.chains.backbone import UNKNOWN
 from partoken.protein.chains.batch import ChainShare
-from partoken.protein.model.residues import ResidueNetwork
+from partoken.protein.model.residues import UNKNOWN, ResidueNetwork
 from partoken.protein.model.settings import NetworkSettings
 
 __all__ = ["MaskedResidues", "choose_evenly"]

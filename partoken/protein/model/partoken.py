@@ -93,6 +93,7 @@ class ParToken(ResidueNetwork):
         sequence: Tensor | None = None,
         share: ChainShare | None = None,
         features: Tensor | None = None,
+        embedding: Tensor | None = None,
     ) -> ParTokenOutput:
         """Classifies a flat batch of chains.
 
@@ -102,13 +103,21 @@ class ParToken(ResidueNetwork):
             sequence: Amino acids, `[N]` int64 from 0 to 20 (20: unknown); required if `seq_in` is true.
             share: The place of these chains in the batch of all devices; None: there is one device.
             features: Residue features that the user brings, `[N, feature_width]`; not read if the width is 0.
+            embedding: Features of the residues, computed before by `embed`, `[N, dim]`; None: they are computed.
 
         Raises:
             UserError: `seq_in` is true and there is no sequence; or the residue features are missing or have another
                 width.
         """
-        graph = self.featurize(coords, ptr, share)
-        h = self.encode(graph, sequence, features)
+        h, graph = self.embed(
+            coords,
+            ptr,
+            sequence,
+            share,
+            features=features,
+            embedding=embedding,
+            num_neighbors=self._neighbors_of_partition,
+        )
         if self.partitioner is None:
             return self._classify_whole_chains(h, graph)
         partition = self.partition(h, graph)
@@ -132,6 +141,11 @@ class ParToken(ResidueNetwork):
                 "coverage": quantized.coverage,
             },
         )
+
+    @property
+    def _neighbors_of_partition(self) -> int:
+        """Neighbours of a residue that are needed beside its features."""
+        return 0 if self.partitioner is None else self.settings.num_neighbors
 
     def partition(self, h: Tensor, graph: ResidueGraph) -> Partition:
         """Cuts chains with residue features `[N, dim]` into substructures, always in full precision."""
@@ -187,8 +201,8 @@ class ParToken(ResidueNetwork):
         self.eval()
         summaries, substructures = [], []
         for batch in batches:
-            graph = self.featurize(batch["coords"], batch["ptr"])
-            h = self.encode(graph, batch.get("sequence"), batch.get("features"))
+            given = {name: value for name, value in batch.items() if name != "share"}
+            h, graph = self.embed(**given, num_neighbors=self._neighbors_of_partition)
             summaries.append(self.head.pool(h, graph))
             if self.codebook is not None:
                 partition = self.partition(h, graph)

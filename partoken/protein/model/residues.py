@@ -1,19 +1,28 @@
 """From coordinates to a vector of features for each residue: what every network over residues begins with."""
 
+import hashlib
+import json
 from dataclasses import replace
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from partoken.errors import UserError
 from partoken.protein.chains.batch import ChainShare
+from partoken.protein.model.feature_input import FeatureInput
 from partoken.protein.model.graph import ResidueGraph, featurize
 from partoken.protein.model.gvp import Encoder
 from partoken.protein.model.settings import NetworkSettings
 
-__all__ = ["ResidueNetwork"]
+__all__ = ["UNKNOWN", "ResidueNetwork"]
 
-_NUM_RESIDUE_TYPES = 21
+UNKNOWN = 20
+"""The residue type after the 20 amino acids: an unknown or a hidden one."""
+
+ENCODER_VERSION = 1
+"""Raise it when the same weights compute other features: embeddings in a cache are then computed again."""
+
 _SEQUENCE_CHANNELS = 20
 
 
@@ -30,11 +39,12 @@ class ResidueNetwork(nn.Module):
     def __init__(self, settings: NetworkSettings):
         super().__init__()
         self.settings = settings
+        self.is_encoder_frozen = False
         num_scalars, num_vectors = settings.node_in_dim
         # The order of these lines is the order in which weights are drawn: another order changes every run.
         self.residue_type = None
         if settings.seq_in:
-            self.residue_type = nn.Embedding(_NUM_RESIDUE_TYPES, _SEQUENCE_CHANNELS)
+            self.residue_type = nn.Embedding(UNKNOWN + 1, _SEQUENCE_CHANNELS)
             num_scalars += _SEQUENCE_CHANNELS
         self.feature_input = None
         if settings.feature_width:
@@ -49,6 +59,67 @@ class ResidueNetwork(nn.Module):
             num_layers=settings.num_layers,
             drop_rate=settings.drop_rate,
         )
+
+    def freeze_encoder(self) -> None:
+        """Stops the training of the encoder for good. It computes as in evaluation, so without dropout."""
+        self.is_encoder_frozen = True
+        for part in self._encoder_modules():
+            part.requires_grad_(False)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Self:
+        super().train(mode)
+        if self.is_encoder_frozen:
+            for part in self._encoder_modules():
+                part.eval()
+        return self
+
+    def fingerprint(self) -> str:
+        """Returns a digest of everything on which the features of a residue depend, apart from the chain itself."""
+        read = [ENCODER_VERSION, self.settings.node_in_dim, self.settings.edge_in_dim, self.settings.num_neighbors]
+        digest = hashlib.sha256(json.dumps(read).encode())
+        for part in self._encoder_modules():
+            for name, value in part.state_dict().items():
+                digest.update(name.encode() + value.cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def _encoder_modules(self) -> list[nn.Module]:
+        return [part for name in self.encoder_parts if (part := getattr(self, name)) is not None]
+
+    def embed(
+        self,
+        coords: Tensor,
+        ptr: Tensor,
+        sequence: Tensor | None = None,
+        share: ChainShare | None = None,
+        *,
+        features: Tensor | None = None,
+        embedding: Tensor | None = None,
+        num_neighbors: int | None = None,
+    ) -> tuple[Tensor, ResidueGraph]:
+        """Computes the features of the residues, or takes those that were computed before.
+
+        Arguments:
+            coords: Positions of N, CA, C, O in angstrom, `[N, 4, 3]`, NaN where missing.
+            ptr: First residue of each chain, and N, `[B + 1]` int64.
+            sequence: Amino acids, `[N]` int64 from 0 to 20 (20: unknown); required if `seq_in` is true.
+            share: The place of these chains in the batch of all devices; None: there is one device.
+            features: Residue features that the user brings, `[N, feature_width]`; not read if the width is 0.
+            embedding: Features of the residues from an earlier call, `[N, dim]`; None: they are computed.
+            num_neighbors: Neighbours in the graph if the features are given; None takes those of the settings.
+
+        Returns:
+            Features `[N, dim]`; and the graph, which has neighbours and no features if the embedding was given.
+
+        Raises:
+            UserError: as for `encode`.
+        """
+        if embedding is not None:
+            count = self.settings.num_neighbors if num_neighbors is None else num_neighbors
+            return embedding, replace(featurize(coords, ptr, count, features=False), share=share)
+        graph = self.featurize(coords, ptr, share)
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_encoder_frozen):
+            return self.encode(graph, sequence, features), graph
 
     def featurize(self, coords: Tensor, ptr: Tensor, share: ChainShare | None = None) -> ResidueGraph:
         """Computes the graph that this network reads.
@@ -93,44 +164,3 @@ class ResidueNetwork(nn.Module):
         if self.feature_input is not None:
             extra.append(self.feature_input(features))
         return self.encoder(graph, torch.cat(extra, dim=-1) * graph.mask[:, None] if extra else None)
-
-
-class FeatureInput(nn.Module):
-    """Creates the map from residue features that users bring to scalars that join those of the geometry.
-
-    The features are normalised first, because embeddings of language models may have a few channels that are far larger
-    than the others. By default they get as many channels as the network has hidden scalars, so that they lose nothing
-    that the next layer could hold, and cannot crowd out the geometry when all scalars are normalised together.
-
-    See also:
-        LM-GVP (Wang et al., Scientific Reports 12, 6832, 2022), where the embeddings of a language model enter a GVP
-        network as scalars of its residues, too.
-
-    Arguments:
-        width: Number D of features of a residue.
-        channels: Number of scalars.
-    """
-
-    def __init__(self, width: int, channels: int):
-        super().__init__()
-        self.norm = nn.LayerNorm(width)
-        self.linear = nn.Linear(width, channels)
-
-    def forward(self, features: Tensor | None) -> Tensor:
-        """Maps features `[N, D]` to scalars `[N, channels]`.
-
-        Raises:
-            UserError: there are no features, or their width is another one.
-        """
-        [width] = self.norm.normalized_shape
-        if features is None:
-            raise UserError(
-                f"the network reads {width} features of each residue and was given none: give the file with "
-                "data.residue_features=FILE, or with --residue-features FILE for a prediction"
-            )
-        if features.shape[-1] != width:
-            raise UserError(
-                f"the network reads {width} features of each residue and was given {features.shape[-1]}: give a file "
-                "that was made like that of the training"
-            )
-        return self.linear(self.norm(features.to(self.norm.weight)))

@@ -201,11 +201,19 @@ class LossSettings:
     this. 0: all chains count alike; 1: all classes do. Must be 0 if a chain may have several labels."""
     coordinate_noise: float = 0.0
     """Standard deviation, in angstrom, of the noise on every coordinate during training."""
+    frozen_encoder: bool = False
+    """True: the encoder is not trained. Its features of all residues are computed once and kept in a file."""
 
     def __post_init__(self) -> None:
         for key in _WEIGHTS:
             check_number(f"model.{key}", getattr(self, key), minimum=0)
         check_number("model.class_balance", self.class_balance, minimum=0, maximum=1)
+        check_flag("model.frozen_encoder", self.frozen_encoder)
+        if self.frozen_encoder and self.coordinate_noise:
+            raise UserError(
+                f"model.coordinate_noise={self.coordinate_noise}: has no effect with model.frozen_encoder=true, "
+                "because the encoder then reads every chain once; set one of them to 0 or false"
+            )
 
 
 def split_settings(model: Mapping[str, Any]) -> tuple[NetworkSettings, LossSettings]:

@@ -1,110 +1,68 @@
-"""Residue features that users bring, as the networks read them."""
+"""The encoder that networks over residues share: frozen, fingerprinted, and replaced by what it computed before."""
 
 import pytest
 import torch
 
-from partoken.errors import UserError
-from partoken.protein.model.masked import MaskedResidues
+from partoken.protein.model.graph import featurize
 from partoken.protein.model.partoken import ParToken
-from partoken.protein.model.settings import NetworkSettings, split_settings
+from partoken.protein.model.settings import NetworkSettings
 
-WIDTH = 7
-SMALL = {"node_h_dim": (16, 4), "num_layers": 1, "num_neighbors": 8, "max_clusters": 4, "codebook_size": 16}
+SMALL = {"node_h_dim": (16, 4), "num_layers": 1, "num_neighbors": 6, "max_clusters": 4, "codebook_size": 16}
 
 
-def network(kind=ParToken, **settings):
+def network(**settings):
     torch.manual_seed(0)
-    own = NetworkSettings(**{**SMALL, "feature_width": WIDTH, **settings})
-    return (kind(3, own) if kind is ParToken else kind(own)).eval()
+    return ParToken(3, NetworkSettings(**{**SMALL, **settings}))
 
 
-@pytest.fixture
-def chains(batch_of):
-    coords, ptr = batch_of(20, 40)
-    return coords, ptr, torch.randn(60, WIDTH, generator=torch.Generator().manual_seed(1))
+@pytest.mark.parametrize("partition", ["learned", "none"])
+def test_given_embeddings_replace_the_encoder(batch_of, partition):
+    model = network(partition=partition).eval()
+    coords, ptr = batch_of(30, 50)
+    with torch.no_grad():
+        embedding, _ = model.embed(coords, ptr)
+        whole, given = model(coords, ptr), model(coords, ptr, embedding=embedding)
+        other = model(coords, ptr, embedding=embedding.flip(0))
+    assert torch.equal(whole.logits, given.logits)
+    assert torch.equal(whole.assignment, given.assignment)
+    assert not torch.allclose(whole.logits, other.logits)
 
 
-def test_features_change_the_answer_of_their_chain_only(chains):
-    coords, ptr, features = chains
-    changed = features.clone()
-    changed[25] += torch.arange(WIDTH)  # a residue of the second chain
-    one, two = (network()(coords, ptr, features=f).logits for f in (features, changed))
-    assert torch.equal(one[0], two[0])
-    assert not torch.allclose(one[1], two[1], atol=1e-5)
+def test_a_graph_without_features_has_the_same_neighbours(batch_of):
+    coords, ptr = batch_of(30, 50)
+    coords[3, 1] = torch.nan
+    full, bare = featurize(coords, ptr, 7), featurize(coords, ptr, 7, features=False)
+    for name in ("neighbors", "neighbor_mask", "mask", "chain", "ptr"):
+        assert torch.equal(getattr(full, name), getattr(bare, name))
+    assert bare.node_s.numel() == bare.edge_s.numel() == 0
+    assert featurize(coords, ptr, 0, features=False).neighbors.shape == (80, 0)
 
 
-def test_a_rotation_does_not_change_the_answer(chains, rotation):
-    coords, ptr, features = chains
-    model = network(seq_in=True).double()
-    coords, features, sequence = coords.double(), features.double(), torch.arange(60) % 21
-    one = model(coords, ptr, sequence, features=features)
-    two = model(coords @ rotation.T + 5, ptr, sequence, features=features)
-    torch.testing.assert_close(one.logits, two.logits)
+def test_a_frozen_encoder_gets_no_gradient_and_has_no_dropout(batch_of):
+    model = network(drop_rate=0.5, seq_in=True)
+    model.freeze_encoder()
+    model.train()
+    coords, ptr = batch_of(30, 50)
+    sequence = torch.zeros(80, dtype=torch.int64)
+    assert torch.equal(model.embed(coords, ptr, sequence)[0], model.embed(coords, ptr, sequence)[0])
+    model(coords, ptr, sequence).logits.sum().backward()
+    taught = {name.split(".")[0] for name, value in model.named_parameters() if value.grad is not None}
+    assert taught.isdisjoint({"encoder", "residue_type"}) and "head" in taught
 
 
-def test_features_of_a_residue_without_coordinates_do_not_count(chains):
-    coords, ptr, features = chains
-    coords[25] = float("nan")
-    changed = features.clone()
-    changed[25] += 100 * torch.arange(WIDTH)
-    one, two = (network()(coords, ptr, features=f).logits for f in (features, changed))
-    assert torch.equal(one, two)
+def test_the_fingerprint_of_an_encoder_follows_its_weights_and_its_neighbours():
+    model, prints = network(), set()
+    prints.add(model.fingerprint())
+    assert network().fingerprint() in prints
+    prints.add(network(num_neighbors=7).fingerprint())
+    next(model.encoder.parameters()).data += 1e-3
+    prints.add(model.fingerprint())
+    assert len(prints) == 3
 
 
-def test_without_a_width_nothing_is_drawn_or_read(chains):
-    coords, ptr, features = chains
-    model = network(feature_width=0)
-    torch.manual_seed(0)
-    default = ParToken(3, NetworkSettings(**SMALL)).eval()
-    assert model.state_dict().keys() == default.state_dict().keys()
-    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), default.parameters(), strict=True))
-    assert torch.equal(model(coords, ptr, features=features).logits, default(coords, ptr).logits)
-
-
-def test_the_channels_are_those_asked_for_or_the_hidden_scalars():
-    assert network().feature_input.linear.out_features == 16
-    assert network(feature_channels=5).feature_input.linear.out_features == 5
-
-
-@pytest.mark.parametrize(
-    ("features", "words"),
-    [
-        (None, "reads 7 features of each residue and was given none: .*data.residue_features=FILE"),
-        (torch.ones(60, 3), "reads 7 features of each residue and was given 3"),
-    ],
-    ids=["missing", "another width"],
-)
-def test_features_that_do_not_fit_are_one_message(chains, features, words):
-    coords, ptr, _ = chains
-    with pytest.raises(UserError, match=words):
-        network()(coords, ptr, features=features)
-    with pytest.raises(UserError, match=words):
-        network().calibrate([{"coords": coords, "ptr": ptr, "features": features}])
-
-
-def test_codes_and_averages_are_measured_with_the_features(chains):
-    coords, ptr, features = chains
-    for method in ("calibrate", "init_codebook"):
-        states = []
-        for scale in (1.0, 1.0, -1.0):
-            model = network()
-            torch.manual_seed(2)
-            getattr(model, method)([{"coords": coords, "ptr": ptr, "features": scale * features}])
-            states.append(torch.cat([b.double().flatten() for b in model.buffers()]))
-        assert torch.equal(states[0], states[1]) and not torch.equal(states[0], states[2])
-
-
-def test_pretraining_does_not_read_the_features_of_hidden_residues(chains):
-    coords, ptr, features = chains
-    sequence, hidden = torch.arange(60) % 20, torch.arange(60) == 25
-    model = network(MaskedResidues, seq_in=True)
-    for residue, is_same in ((25, True), (26, False)):
-        changed = features.clone()
-        changed[residue] += torch.arange(WIDTH)
-        one, two = (model(coords, ptr, sequence, hidden, features=f) for f in (features, changed))
-        assert torch.equal(one, two) == is_same
-
-
-def test_the_width_is_no_key_of_the_model():
-    with pytest.raises(UserError, match=r"model\.feature_width is not a setting"):
-        split_settings({"feature_width": 3})
+def test_the_fingerprint_of_an_encoder_does_not_depend_on_what_reads_it():
+    """Otherwise each head would compute its embeddings again."""
+    model = network()
+    model.head.classify[0].weight.data += 1
+    assert model.fingerprint() == network().fingerprint()
+    assert network(pooling="mean", partition="none", drop_rate=0.3).fingerprint() == network().fingerprint()
