@@ -64,3 +64,12 @@ def test_stages_with_k_means_and_frozen_parts_are_those_of_one_device(tmp_path):
     train(tmp_path / "one", WHOLE, *options)
     train(tmp_path / "two", HALVES, *options)
     assert_same_run(tmp_path / "one", tmp_path / "two")
+
+
+def test_a_pretraining_and_a_frozen_encoder_are_those_of_one_device(tmp_path):
+    options = ["experiment=pretrain", "train.stages.pretrain.epochs=1", "model.coordinate_noise=0.1"]
+    options += ["+train.stages.labels={epochs:1,model:{frozen_encoder:true,coordinate_noise:0.0,partition:none}}"]
+    options += [f"data.cache_dir={tmp_path}/cache"]
+    train(tmp_path / "one", WHOLE, *options)
+    train(tmp_path / "two", HALVES, *options)
+    assert_same_run(tmp_path / "one", tmp_path / "two")

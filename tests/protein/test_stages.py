@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from partoken.config import compose, plain_group
+from partoken.config import compose, instantiate, plain_group
 from partoken.errors import UserError
 from partoken.protein.stages import CodebookStart
 from partoken.protein.task import ParTokenTask
@@ -27,8 +27,8 @@ TINY = (
 )
 
 
-def groups(*overrides):
-    cfg = compose(["experiment=multistage", *TINY, *overrides])
+def groups(*overrides, experiment="multistage"):
+    cfg = compose([f"experiment={experiment}", *TINY, *overrides])
     return {group: plain_group(cfg, group) for group in ("train", "trainer", "model", "data")}
 
 
@@ -150,3 +150,89 @@ def test_k_means_reads_as_many_batches_as_asked(monkeypatch):
 
     CodebookStart(None, "start", epochs=1, kmeans_batches=2).prepare(Model(), iter([Batch()] * 5))
     assert read == [{"coords": 1}] * 2
+
+
+PRETRAINED = (
+    "train.stages.pretrain.epochs=2",
+    "+train.stages.labels={epochs:2,weights_from:best,model:{frozen_encoder:true}}",
+    "data.epochs_per_pass=1",
+)
+
+
+def pretraining(*overrides):
+    return groups(*PRETRAINED, *overrides, experiment="pretrain")
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """The folder, the summary and the settings of a run that pretrains, and then trains on a frozen encoder."""
+    folder = tmp_path_factory.mktemp("pretrained")
+    cache = tmp_path_factory.mktemp("cache")
+    settings = pretraining(f"data.cache_dir={cache}")
+    summary = carry_out(settings, folder)
+    check_outcome(summary)
+    return folder, summary, settings
+
+
+def of_encoder(checkpoint):
+    state = read_checkpoint(checkpoint)["state_dict"]
+    return {name: value for name, value in state.items() if name.startswith(("network.encoder", "network.residue_type"))}
+
+
+def test_the_stage_after_the_pretraining_has_its_encoder(pretrained):
+    folder, summary, _ = pretrained
+    best, after = (of_encoder(folder / "checkpoints" / file) for file in ("pretrain/best.ckpt", "labels/last.ckpt"))
+    assert best.keys() == after.keys() and len(best) > 10
+    assert all(torch.equal(after[name], value) for name, value in best.items())
+    assert [part["monitor"]["name"] for part in summary["stages"]] == ["val_loss", "val_macro_f1"]
+
+
+def test_the_head_of_the_pretraining_is_dropped(pretrained):
+    folder, _, _ = pretrained
+    names = [read_checkpoint(folder / f"checkpoints/{name}/best.ckpt")["state_dict"] for name in ("pretrain", "labels")]
+    assert ["network.predict.0.weight" in state for state in names] == [True, False]
+    assert ["network.head.classify.0.weight" in state for state in names] == [False, True]
+
+
+def test_chains_without_a_label_join_the_pretraining_alone():
+    stage, labels = TrainSettings.read(pretraining()["train"]).run_stages()
+    data = {"_target_": "partoken.protein.catalog.embedded", "label_column": "ec_top", "min_class_size": 20}
+    read = [instantiate(stage.groups({"model": {}, "data": data})["data"], "data") for stage in (stage, labels)]
+    counts = [sum(len(part.dataset(split)) for split in ("train", "val", "test")) for part in read]
+    assert counts == [905, 677]
+
+
+def test_a_frozen_encoder_trains_the_same_with_and_without_the_file(pretrained, tmp_path, monkeypatch):
+    folder, _, settings = pretrained
+    monkeypatch.setattr(ParTokenTask, "_embed_data", lambda task: None)
+    carry_out(settings, tmp_path)
+    tables = [read_table(path / "metrics.csv") for path in (folder, tmp_path)]
+    losses = [[float(row["train_loss"]) for row in table] for table in tables]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_a_run_killed_after_the_pretraining_goes_on_with_the_labels(pretrained, tmp_path):
+    folder, summary, settings = pretrained
+    last = folder / "checkpoints/pretrain/last.ckpt"
+    resumed = {**settings, "train": {**settings["train"], "resume_from": str(last)}}
+    again = carry_out(resumed, tmp_path)
+    assert again["test"] == summary["test"]
+    assert (tmp_path / "lr.csv").read_bytes() == (folder / "lr.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("override", "words"),
+    [
+        ("train.stages.pretrain.mask_fraction=0", ["train.stages.pretrain.mask_fraction=0"]),
+        ("+train.stages.pretrain.mask_fractions=0.2", ["mask_fraction", "Did you mean mask_fraction?"]),
+        ("model.coordinate_noise=0.1", ["stage labels", "model.frozen_encoder=true"]),
+        ("+train.stages.pretrain.monitor=val_macro_f1", ["train.stages.pretrain.monitor", "val_loss"]),
+    ],
+    ids=str,
+)
+def test_a_pretraining_that_cannot_work_is_refused_before_data_is_read(override, words):
+    with pytest.raises(UserError) as caught:
+        settings = pretraining(override)
+        settings["data"] = {"_target_": "no.data.is.Read"}
+        checks.check_before_reading(TrainSettings.read(settings["train"]), settings)
+    assert all(word in str(caught.value) for word in words), caught.value
