@@ -56,7 +56,7 @@ VARIANTS: dict[str, list[str]] = {
     "frozen+several": FROZEN,
     "frozen+several+pooled": [*FROZEN, *POOLED],
 }
-VALIDATIONS = 4
+VALIDATIONS = 2
 
 
 def overrides_of(variant: str, path: Path, label: str) -> list[str]:
@@ -129,7 +129,7 @@ def run(overrides: Sequence[str], steps: float, folder: Path, seed: int, length:
         command = [sys.executable, str(ROOT / "run_partoken.py"), *overrides, f"hydra.run.dir={folder.resolve()}"]
         command += [f"{length}={epochs}", f"trainer.limit_train_batches={math.ceil(steps / epochs)}"]
         command += [f"train.seed={seed}", f"trainer.check_val_every_n_epoch={epochs // VALIDATIONS}"]
-        command += ["trainer.enable_progress_bar=false"]
+        command += ["trainer.enable_progress_bar=false", "trainer.limit_val_batches=50"]
         folder.parent.mkdir(parents=True, exist_ok=True)
         with open(f"{folder}.log", "w") as log:
             one = {**os.environ, "OMP_NUM_THREADS": "1"}
