@@ -2,7 +2,7 @@
 
 import logging
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -20,6 +20,7 @@ from partoken.protein.metrics import (
     partition_statistics,
 )
 from partoken.protein.model.codebook import Codebook
+from partoken.protein.model.feature_input import check_feature_width
 from partoken.protein.model.head import Standardise
 from partoken.protein.model.partoken import ParToken, ParTokenOutput
 from partoken.protein.model.settings import feature_width, split_settings
@@ -164,6 +165,11 @@ class ParTokenTask(ScheduledModule):
         features, _ = self.network.embed(**inputs)
         self.train(was_training)
         return features
+
+    def check_weights(self, checkpoint: Mapping[str, Any], parts: Sequence[str] | None = None) -> None:
+        """Rejects the checkpoint of another model, also of one that reads other residue features."""
+        check_feature_width(checkpoint, self.network.settings.feature_width)
+        super().check_weights(checkpoint, parts)
 
     def batch_units(self, batch: ChainBatch) -> int:
         """Counts the residues of a batch."""

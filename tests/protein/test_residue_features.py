@@ -11,6 +11,7 @@ from partoken.cli import main
 from partoken.errors import UserError
 from partoken.protein.catalog import embedded
 from partoken.protein.chains.features import open_features, write_features
+from partoken.protein.pretraining import MaskedResidueTask
 from partoken.protein.task import ParTokenTask
 from tests.protein.structures import pdb_text
 
@@ -179,3 +180,12 @@ def test_a_frozen_encoder_embeds_the_features_once_for_each_file(data, file, sto
         assert batch.features is None, "the encoder does not run again"
         found.append(batch.embedding)
     assert found[0].shape == found[1].shape and not torch.allclose(found[0], found[1])
+
+
+@pytest.mark.parametrize("kind", [ParTokenTask, MaskedResidueTask])
+def test_weights_of_a_network_with_other_features_are_refused(data, checkpoint, kind):
+    content = torch.load(checkpoint, weights_only=True)
+    without = {**data.settings(), "residue_features": None}
+    with pytest.raises(UserError, match=r"reads 6 features of each residue, and this one reads 0: set data\.residue_f"):
+        kind(train=TRAIN, data=without, **SMALL).check_weights(content)
+    ParTokenTask(train=TRAIN, data=data.settings(), **SMALL).check_weights(content)

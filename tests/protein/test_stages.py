@@ -176,7 +176,9 @@ def pretrained(tmp_path_factory):
 
 def of_encoder(checkpoint):
     state = read_checkpoint(checkpoint)["state_dict"]
-    return {name: value for name, value in state.items() if name.startswith(("network.encoder", "network.residue_type"))}
+    return {
+        name: value for name, value in state.items() if name.startswith(("network.encoder", "network.residue_type"))
+    }
 
 
 def test_the_stage_after_the_pretraining_has_its_encoder(pretrained):

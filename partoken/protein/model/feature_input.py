@@ -1,10 +1,14 @@
 """How a network reads the residue features that users bring."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from torch import Tensor, nn
 
 from partoken.errors import UserError
+from partoken.protein.model.settings import feature_width
 
-__all__ = ["FeatureInput"]
+__all__ = ["FeatureInput", "check_feature_width"]
 
 
 class FeatureInput(nn.Module):
@@ -46,3 +50,21 @@ class FeatureInput(nn.Module):
                 "that was made like that of the training"
             )
         return self.linear(self.norm(features.to(self.norm.weight)))
+
+
+def check_feature_width(checkpoint: Mapping[str, Any], width: int) -> None:
+    """Rejects the checkpoint of a network that reads another number of residue features.
+
+    Arguments:
+        checkpoint: its content.
+        width: number of features that this network reads of each residue; 0: none.
+
+    Raises:
+        UserError: the checkpoint says another number.
+    """
+    saved = feature_width(checkpoint.get("hyper_parameters", {}).get("data", {}))
+    if saved != width:
+        raise UserError(
+            f"the checkpoint is of a network that reads {saved} features of each residue, and this one reads {width}: "
+            "set data.residue_features as in the run of the checkpoint"
+        )
