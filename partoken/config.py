@@ -58,7 +58,7 @@ checks `trainer`."""
 STAGE_OVERRIDE = re.compile(r"train\.stages\.(\w+)\.")
 
 PATH_KEYS = {
-    "train": ("resume_from",),
+    "train": ("resume_from", "weights_from"),
     "data": ("root", "labels", "path", "table", "data_dir", "cache_dir", "residue_features", "stage1_dir"),
     "model": ("stage1_checkpoint", "backbone_file"),
 }

@@ -151,7 +151,7 @@ class ParTokenTask(ScheduledModule):
 
         The few batches of `trainer.overfit_batches` were made before, so the network embeds them in each step.
         """
-        embed = getattr(self.trainer.datamodule, "embed", None)
+        embed = getattr(getattr(self.trainer, "datamodule", None), "embed", None)
         if self.network.is_encoder_frozen and embed is not None:
             embed(self.network.fingerprint(), self._encode, self.network.settings.node_h_dim[0])
 
