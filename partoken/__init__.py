@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 __all__ = ["__version__", "load"]
 
 
-def load(checkpoint: Any, device: str | None = None) -> "Predictor":
+def load(checkpoint: Any, device: str | None = None, residue_features: Any = None) -> "Predictor":
     """Loads a trained model that classifies structures: `partoken.load("best.ckpt").predict("folder")`.
 
     See also:
@@ -18,4 +18,4 @@ def load(checkpoint: Any, device: str | None = None) -> "Predictor":
     """
     from partoken.protein.predict import Predictor  # here, so that `import partoken` does not import torch
 
-    return Predictor(checkpoint, device)
+    return Predictor(checkpoint, device, residue_features)

@@ -250,6 +250,10 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, globs: structures, or radar images")
     parser.add_argument("--out", required=True, help="structures: a CSV file, one row per chain; radar: a folder")
     parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one, else cpu")
+    structures = parser.add_argument_group("structures")
+    structures.add_argument(
+        "--residue-features", metavar="FILE", help="NPZ file or folder, for a model that was trained with such features"
+    )
     radar = parser.add_argument_group("radar images")
     radar.add_argument("--month", type=int, help="1 to 12, for images that do not state theirs")
     radar.add_argument("--biome", type=int, help="0 to 15, for images that do not state theirs")
@@ -261,7 +265,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 def _predict(options: argparse.Namespace) -> None:
     from partoken.system.checkpoint import read_checkpoint
 
-    checkpoint, names = options.checkpoint, ("month", "biome", "s1_units", "window")
+    checkpoint, names = options.checkpoint, ("residue_features", "month", "biome", "s1_units", "window")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     predict = _prediction(checkpoint, read_checkpoint(checkpoint))
     for line in predict(checkpoint, options.paths, options.out, options.device, **given):

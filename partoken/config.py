@@ -58,8 +58,8 @@ checks `trainer`."""
 STAGE_OVERRIDE = re.compile(r"train\.stages\.(\w+)\.")
 
 PATH_KEYS = {
-    "train": ("resume_from",),
-    "data": ("root", "labels", "path", "table", "data_dir", "cache_dir", "stage1_dir"),
+    "train": ("resume_from", "weights_from"),
+    "data": ("root", "labels", "path", "table", "data_dir", "cache_dir", "residue_features", "stage1_dir"),
     "model": ("stage1_checkpoint", "backbone_file"),
 }
 """Keys of files and folders. A relative path means the folder in which the command was started."""
@@ -190,10 +190,19 @@ def absolute_paths(groups: Mapping[str, Any], folder: Path) -> dict[str, Any]:
         return absolute
     stages = train["stages"]
     if isinstance(stages, Mapping):
-        own: Any = {name: absolute_paths(stage, folder) for name, stage in stages.items()}
+        own: Any = {name: _absolute_stage(stage, folder) for name, stage in stages.items()}
     else:
-        own = [absolute_paths(stage, folder) for stage in stages]
+        own = [_absolute_stage(stage, folder) for stage in stages]
     return {**absolute, "train": {**train, "stages": own}}
+
+
+def _absolute_stage(stage: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Returns a stage with absolute paths; its weights may be those of a file, or those of another stage by name."""
+    absolute = absolute_paths(stage, folder)
+    weights = stage.get("weights_from")
+    if isinstance(weights, str) and ("/" in weights or weights.endswith(".ckpt")):
+        absolute["weights_from"] = str(folder / Path(weights).expanduser())
+    return absolute
 
 
 def job_groups(cfg: DictConfig) -> dict[str, Any]:

@@ -211,6 +211,14 @@ def test_paths_inside_stages_are_absolute_too():
     assert groups["train"]["stages"]["second"] == {"model": {"stage1_checkpoint": "/y/best.ckpt"}}
 
 
+@pytest.mark.parametrize(
+    ("given", "expected"), [("runs/a", "/home/runs/a"), ("a.ckpt", "/home/a.ckpt"), ("first.best", "first.best")]
+)
+def test_the_weights_of_a_stage_are_a_path_or_the_name_of_a_stage(given, expected):
+    groups = absolute_paths({"train": {"stages": [{"epochs": 1, "weights_from": given}]}}, Path("/home"))
+    assert groups["train"]["stages"] == [{"epochs": 1, "weights_from": expected}]
+
+
 def test_every_key_that_a_file_calls_a_file_or_a_folder_is_a_known_path():
     for group, keys in PATH_KEYS.items():
         listed = {key for file in (CONF / group).glob("*.yaml") for key in yaml.safe_load(file.read_text())}

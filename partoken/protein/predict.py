@@ -13,6 +13,7 @@ from tqdm import tqdm
 from partoken.errors import UserError
 from partoken.protein.chains.backbone import Backbone
 from partoken.protein.chains.batch import collate
+from partoken.protein.chains.features import ResidueFeatures, open_features
 from partoken.protein.model.labels import LearnedLabel, split_logits
 from partoken.protein.model.saved import load_network
 from partoken.protein.sources.finding import list_structures
@@ -94,13 +95,22 @@ class Predictor:
     Arguments:
         checkpoint: A `.ckpt` file of a run.
         device: Device of the network, as in `torch.device`; None takes a GPU if there is one.
+        residue_features: NPZ file or folder with features of the residues by id of the chain, for a network that was
+            trained with such features; None: there are none.
 
     Raises:
-        UserError: the checkpoint does not exist, is damaged, or contains no ParToken network; or the device is unknown.
+        UserError: the checkpoint does not exist, is damaged, or contains no ParToken network; the device is unknown; or
+            the network needs residue features and they are not given, are of another width, or it does not need them.
     """
 
-    def __init__(self, checkpoint: str | os.PathLike[str], device: str | None = None) -> None:
+    def __init__(
+        self,
+        checkpoint: str | os.PathLike[str],
+        device: str | None = None,
+        residue_features: str | os.PathLike[str] | None = None,
+    ) -> None:
         saved = load_network(checkpoint)
+        self.features = _open_matching(residue_features, saved.network.settings.feature_width, checkpoint)
         self.device = choose_device(device)
         self.network = saved.network.to(self.device)
         self.labels = {label.name: label for label in saved.labels}
@@ -143,7 +153,7 @@ class Predictor:
         for file in tqdm(files, unit=" files", disable=not progress):
             content = read_file(file, **self.reading)
             self.skipped += content.skipped
-            for chain in content.chains:
+            for chain in self._with_features(content.chains):
                 if waiting and sum(map(len, waiting)) + len(chain) > BATCH_RESIDUES:
                     yield from self.classify(waiting)
                     waiting = []
@@ -151,10 +161,24 @@ class Predictor:
         if waiting:
             yield from self.classify(waiting)
 
+    def _with_features(self, chains: list[Backbone]) -> Iterator[Backbone]:
+        """Yields the chains that have the features that the network needs, and skips the others."""
+        for chain in chains:
+            length = len(chain) if self.features is None else self.features.length(chain.id)
+            if length == len(chain):
+                yield chain
+                continue
+            assert self.features is not None
+            reason = f"no features in {self.features.path}"
+            if length is not None:
+                reason = f"{length} rows in {self.features.path} for {len(chain)} residues"
+            self.skipped.append(Skipped(chain.id, chain.fields.get("file", ""), reason))
+
     @torch.inference_mode()
     def classify(self, chains: list[Backbone]) -> list[Prediction]:
-        """Classifies chains in one batch."""
-        batch = collate(chains).to(self.device)
+        """Classifies chains in one batch; all have residue features if the network needs them."""
+        features = None if self.features is None else self.features.read_all(chain.id for chain in chains)
+        batch = collate(chains, features=features).to(self.device)
         output = self.network(**batch.inputs())
         labels = list(self.labels.values())
         parts = split_logits(output.logits.float(), labels)
@@ -233,6 +257,7 @@ def predict_files(
     paths: Iterable[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     device: str | None = None,
+    residue_features: str | os.PathLike[str] | None = None,
     **options: Any,
 ) -> Iterator[str]:
     """Classifies structures into a CSV file, and yields lines for the user: `partoken predict`.
@@ -242,7 +267,8 @@ def predict_files(
         paths: as for `Predictor.write`.
         out: as for `Predictor.write`.
         device: as for `Predictor`.
-        options: of other domains; there are none for structures.
+        residue_features: as for `Predictor`.
+        options: of other domains.
 
     Raises:
         UserError: as for `Predictor` and `Predictor.write`; or an option is given, or `out` is a folder.
@@ -251,11 +277,33 @@ def predict_files(
         raise UserError(f"--{name.replace('_', '-')}: {checkpoint} classifies structures, which have no such option")
     if Path(out).is_dir() or str(out).endswith(os.sep):
         raise UserError(f"--out {out}: is a folder; {checkpoint} classifies structures, so name a CSV file")
-    predictor = Predictor(checkpoint, device)
+    predictor = Predictor(checkpoint, device, residue_features)
     rows = predictor.write(paths, out, progress=True)
     yield f"{rows} chains classified, see {out}"
     if predictor.skipped:
         yield f"{len(predictor.skipped)} files or chains skipped, see {skipped_beside(Path(out))}"
+
+
+def _open_matching(
+    path: str | os.PathLike[str] | None, width: int, checkpoint: str | os.PathLike[str]
+) -> ResidueFeatures | None:
+    """Opens the residue features of a network that reads `width` of them for each residue; 0: it reads none."""
+    if path is None:
+        if width:
+            raise UserError(
+                f"{checkpoint} was trained with {width} features of each residue: give those of these chains with "
+                "--residue-features FILE, or in Python with residue_features=FILE"
+            )
+        return None
+    if not width:
+        raise UserError(f"--residue-features {path}: {checkpoint} was trained without such features; leave them out")
+    features = open_features(path)
+    if features.width != width:
+        raise UserError(
+            f"--residue-features {path} has {features.width} features of each residue, but {checkpoint} was trained "
+            f"with {width}; make the file as that of the training was made"
+        )
+    return features
 
 
 def skipped_beside(out: Path) -> Path:

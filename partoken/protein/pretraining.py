@@ -1,6 +1,6 @@
 """Pretraining as a Lightning module: an encoder learns from any chain by predicting hidden residue types."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Self
 
@@ -10,8 +10,9 @@ from torch import Tensor
 
 from partoken.protein.chains.backbone import AMINO_ACIDS, UNKNOWN
 from partoken.protein.chains.batch import ChainBatch
+from partoken.protein.model.feature_input import check_feature_width
 from partoken.protein.model.masked import MaskedResidues, choose_evenly
-from partoken.protein.model.settings import split_settings
+from partoken.protein.model.settings import feature_width, split_settings
 from partoken.system.distributed import draw, num_processes, total
 from partoken.training.module import ScheduledModule, metric_names
 
@@ -52,6 +53,7 @@ class MaskedResidueTask(ScheduledModule):
         super().__init__(train)
         self.save_hyperparameters()
         settings, loss = split_settings(model)
+        settings = replace(settings, feature_width=feature_width(data))
         self.mask_fraction = mask_fraction
         self.coordinate_noise = loss.coordinate_noise
         self.network = MaskedResidues(settings)
@@ -65,6 +67,11 @@ class MaskedResidueTask(ScheduledModule):
         """Creates the task without memory for its weights; see `ScheduledModule.outline`."""
         with torch.device("meta"):
             return cls(train=train, data={}, **model)
+
+    def check_weights(self, checkpoint: Mapping[str, Any], parts: Sequence[str] | None = None) -> None:
+        """Rejects the checkpoint of another model, also of one that reads other residue features."""
+        check_feature_width(checkpoint, self.network.settings.feature_width)
+        super().check_weights(checkpoint, parts)
 
     def batch_units(self, batch: ChainBatch) -> int:
         """Counts the residues of a batch."""

@@ -16,10 +16,11 @@ from partoken.protein.chains.label_spec import SCORES, label_names
 from partoken.protein.evaluation import MEAN_SCORES, evaluate, join_scores, summarise
 from partoken.protein.metrics import codebook_usage, partition_statistics
 from partoken.protein.model.codebook import Codebook
+from partoken.protein.model.feature_input import check_feature_width
 from partoken.protein.model.head import Standardise
 from partoken.protein.model.labels import LearnedLabel, learned_labels, shares, split_logits
 from partoken.protein.model.partoken import ParToken, ParTokenOutput
-from partoken.protein.model.settings import split_settings
+from partoken.protein.model.settings import feature_width, split_settings
 from partoken.system.distributed import Rows, draw, num_processes, total
 from partoken.training.module import ScheduledModule, metric_names
 from partoken.training.stages import is_under
@@ -43,8 +44,9 @@ class ParTokenTask(ScheduledModule):
     Arguments:
         train: The train config as a plain dictionary.
         data: The result of the data module's `settings()`: `class_names`, `class_counts`, `train_chains` and
-            `multi_label` of a single label, or `labels`, a mapping from names to these keys and `weight`; and `source`
-            with the limits for reading structures. Checkpoints contain it, so they suffice for prediction.
+            `multi_label` of a single label, or `labels`, a mapping from names to these keys and `weight`;
+            `residue_features` with their width; and `source` with the limits for reading structures. Checkpoints
+            contain it, so they suffice for prediction.
         model: The flat keys of `conf/model/partoken.yaml`; a missing key takes its default.
 
     Raises:
@@ -67,6 +69,7 @@ class ParTokenTask(ScheduledModule):
         super().__init__(train)
         self.save_hyperparameters()
         settings, loss = split_settings(model)
+        settings = replace(settings, feature_width=feature_width(data))
         self.labels = learned_labels(data)
         if not self.labels:
             raise UserError(
@@ -144,7 +147,7 @@ class ParTokenTask(ScheduledModule):
 
         The few batches of `trainer.overfit_batches` were made before, so the network embeds them in each step.
         """
-        embed = getattr(self.trainer.datamodule, "embed", None)
+        embed = getattr(getattr(self.trainer, "datamodule", None), "embed", None)
         if self.network.is_encoder_frozen and embed is not None:
             embed(self.network.fingerprint(), self._encode, self.network.settings.node_h_dim[0])
 
@@ -158,6 +161,11 @@ class ParTokenTask(ScheduledModule):
         features, _ = self.network.embed(**inputs)
         self.train(was_training)
         return features
+
+    def check_weights(self, checkpoint: Mapping[str, Any], parts: Sequence[str] | None = None) -> None:
+        """Rejects the checkpoint of another model, also of one that reads other residue features."""
+        check_feature_width(checkpoint, self.network.settings.feature_width)
+        super().check_weights(checkpoint, parts)
 
     def batch_units(self, batch: ChainBatch) -> int:
         """Counts the residues of a batch."""

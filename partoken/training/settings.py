@@ -151,7 +151,7 @@ class TrainSettings(ScheduleSettings):
         if self.stages is None:
             settings = self._of_optimizer(optimizer)
             return (TrainStage(settings, freeze=self.freeze, weights_from=self.weights_from),)
-        stages = []
+        stages: list[TrainStage[TrainSettings]] = []
         for name, (path, values) in self._named_stages().items():
             kind = stage_class(path, values)
             values = self._shortened(values)

@@ -62,7 +62,7 @@ def test_weights_that_cannot_be_used_are_refused_before_the_training(content, tm
         path.write_text("no weights")
     if content == "another model":
         torch.save({"state_dict": {"network.0.weight": torch.zeros(5, 3)}}, path)
-    with pytest.raises(UserError, match="train.weights_from") as caught:
+    with pytest.raises(UserError, match=r"train\.weights_from") as caught:
         carry_out(settings(weights_from=str(path)), folder)
     assert "given.ckpt" in str(caught.value)
     assert not (folder / "checkpoints").exists()

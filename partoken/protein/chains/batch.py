@@ -1,6 +1,6 @@
 """Batches of chains as the network takes them: flat, without padding."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -43,6 +43,8 @@ class ChainBatch:
     """B names of chains."""
     share: ChainShare | None = None
     """The place of these chains in the batch of all devices; None: there is one device."""
+    features: Tensor | None = None
+    """float32 [N, D]: residue features that the user brings; None: there are none."""
     embedding: Tensor | None = None
     """float32 [N, D]: features of the residues that a frozen encoder has computed before; None: there are none."""
 
@@ -51,7 +53,8 @@ class ChainBatch:
 
     def inputs(self) -> dict[str, Any]:
         """Returns the arguments of a network's `forward`, by name."""
-        given = {} if self.embedding is None else {"embedding": self.embedding}
+        optional = {"features": self.features, "embedding": self.embedding}
+        given = {name: value for name, value in optional.items() if value is not None}
         return {"coords": self.coords, "ptr": self.ptr, "sequence": self.sequence, "share": self.share, **given}
 
     def to(self, device: Any, non_blocking: bool = True) -> "ChainBatch":
@@ -75,6 +78,7 @@ def collate(
     labels: Mapping[str, Tensor] | None = None,
     index: Sequence[int] | None = None,
     share: ChainShare | None = None,
+    features: Iterable[np.ndarray] | None = None,
 ) -> ChainBatch:
     """Joins chains into a flat batch.
 
@@ -83,6 +87,7 @@ def collate(
         labels: the labels to learn by name, see `ChainBatch.labels`; None if they are unknown.
         index: B rows of the chains in their data set; None takes 0 to B - 1.
         share: the place of these chains in the batch of all devices; None: there is one device.
+        features: residue features of each chain, float32 [L, D]; None if there are none.
 
     Example:
 
@@ -102,6 +107,7 @@ def collate(
         index=torch.as_tensor(rows, dtype=torch.int64),
         ids=tuple(c.id for c in chains),
         share=share,
+        features=None if features is None else torch.from_numpy(np.concatenate(list(features))),
     )
 
 

@@ -44,6 +44,11 @@ class Collection:
     """Further counts for the data report, such as the number of files."""
 
     @property
+    def labelled(self) -> list[bool]:
+        """[n]: True for a chain that has a label, of whatever name."""
+        return [any(of_chain) for of_chain in zip(*self.labels.values(), strict=True)]
+
+    @property
     def num_unusable(self) -> int:
         """Number of inputs that should have given a chain and gave none."""
         return sum(s.unusable for s in self.skipped)

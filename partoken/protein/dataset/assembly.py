@@ -39,10 +39,18 @@ class ChainDataset(Dataset):
         store: chains of all splits.
         rows: rows of the store that belong to the split, int64 [n].
         labels: labels of the n chains by name, in the form of `encode_labels`; {} if they do not matter.
+        features: residue features of all these chains; None: there are none.
     """
 
-    def __init__(self, store: ChainStore, rows: np.ndarray, labels: Mapping[str, np.ndarray]) -> None:
+    def __init__(
+        self,
+        store: ChainStore,
+        rows: np.ndarray,
+        labels: Mapping[str, np.ndarray],
+        features: ResidueFeatures | None = None,
+    ) -> None:
         self.store = store
+        self.features = features
         self.rows = rows
         self.labels = {name: torch.from_numpy(encoded) for name, encoded in labels.items()}
         self.embeddings: ResidueFeatures | None = None
@@ -62,11 +70,12 @@ class ChainDataset(Dataset):
 
     def __getitem__(self, batch: Sequence[int]) -> ChainBatch:
         labels = {name: encoded[batch] for name, encoded in self.labels.items()}
-        collated = collate(self.store.read(self.rows[batch]), labels, batch, getattr(batch, "share", None))
-        if self.embeddings is None:
-            return collated
-        embedding = np.concatenate(list(self.embeddings.read_all(collated.ids)))
-        return replace(collated, embedding=torch.from_numpy(embedding))
+        chains, share = self.store.read(self.rows[batch]), getattr(batch, "share", None)
+        if self.embeddings is not None:
+            embedding = np.concatenate(list(self.embeddings.read_all(chain.id for chain in chains)))
+            return replace(collate(chains, labels, batch, share), embedding=torch.from_numpy(embedding))
+        features = None if self.features is None else self.features.read_all(chain.id for chain in chains)
+        return collate(chains, labels, batch, share, features)
 
 
 @dataclass(frozen=True)
@@ -211,13 +220,19 @@ def _keep_trained(
     ]
 
 
-def build_datasets(store: ChainStore, selection: Selection, options: DataOptions) -> dict[str, ChainDataset]:
+def build_datasets(
+    store: ChainStore,
+    selection: Selection,
+    options: DataOptions,
+    features: ResidueFeatures | None = None,
+) -> dict[str, ChainDataset]:
     """Creates the data set of each split and checks that all can be used.
 
     Arguments:
         store: chains of all splits.
         selection: the chains to use.
         options: the options of `data`.
+        features: residue features of the chains to use; None: there are none.
 
     Returns:
         Data sets by split: train, val, test.
@@ -240,7 +255,7 @@ def build_datasets(store: ChainStore, selection: Selection, options: DataOptions
             for name, label in selection.labels.items()
         }
         rows = np.array([selection.rows[i] for i in members], np.int64)
-        datasets[split] = ChainDataset(store, rows, encoded)
+        datasets[split] = ChainDataset(store, rows, encoded, features)
     _check_splits(datasets, options.limit)
     for label in selection.labels.values():
         _check_label(datasets, label, options.limit)

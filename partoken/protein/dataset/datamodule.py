@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from partoken.protein.chains.batch import ChainBatch, is_labelled
 from partoken.protein.chains.collection import Collection
+from partoken.protein.chains.features import ResidueFeatures, open_features
 from partoken.protein.chains.label_spec import by_name
 from partoken.protein.dataset.assembly import (
     ChainDataset,
@@ -21,6 +22,7 @@ from partoken.protein.dataset.assembly import (
 )
 from partoken.protein.dataset.batching import BatchSampler, count_batches
 from partoken.protein.dataset.embeddings import open_embeddings
+from partoken.protein.dataset.joining import join_features
 from partoken.protein.dataset.labels import count_classes
 from partoken.protein.dataset.options import DataOptions
 from partoken.protein.dataset.report import data_report, describe_report
@@ -92,8 +94,17 @@ class ProteinDataModule(ResumableDataModule):
 
     @cached_property
     def collection(self) -> Collection:
-        """All chains of the source, before classes and splits are chosen."""
-        return self._read_source()
+        """All chains of the source, before classes and splits are chosen; without those that lack residue features."""
+        read = self._read_source()
+        if self.residue_features is None:
+            return read
+        return join_features(read, self.residue_features, unlabelled=self.options.unlabelled)
+
+    @cached_property
+    def residue_features(self) -> ResidueFeatures | None:
+        """Further features of the residues; None: there are none."""
+        path = self.options.residue_features
+        return None if path is None else open_features(path)
 
     @cached_property
     def selection(self) -> Selection:
@@ -104,7 +115,7 @@ class ProteinDataModule(ResumableDataModule):
 
     @cached_property
     def _datasets(self) -> dict[str, ChainDataset]:
-        return build_datasets(self.collection.store, self.selection, self.options)
+        return build_datasets(self.collection.store, self.selection, self.options, self.residue_features)
 
     def dataset(self, split: str) -> ChainDataset:
         """Returns the chains of train, val or test."""
@@ -157,15 +168,20 @@ class ProteinDataModule(ResumableDataModule):
         none if labels do not matter.
         """
         self.setup("fit")
-        if "" in self.selection.labels:
-            return {**self._label_settings(""), "source": self.provenance}
+        features = self.residue_features
+        common = {
+            "residue_features": None if features is None else {"width": features.width},
+            "source": self.provenance,
+        }
         if self.options.unlabelled:
-            return {"source": self.provenance}
+            return common
+        if "" in self.selection.labels:
+            return {**self._label_settings(""), **common}
         labels = {
             name: {**self._label_settings(name), "weight": float(label.spec.weight)}
             for name, label in self.selection.labels.items()
         }
-        return {"labels": labels, "source": self.provenance}
+        return {"labels": labels, **common}
 
     def _label_settings(self, name: str) -> dict[str, Any]:
         label = self.selection.labels[name]
@@ -198,7 +214,9 @@ class ProteinDataModule(ResumableDataModule):
         lines = describe_report(self.report())
         if self.options.label_columns is not None and not self.options.unlabelled:
             lines.append("several labels are learned, data.label_columns; data.label_column is not used")
-        max_residues = self.options.max_residues_per_batch
+        features, max_residues = self.residue_features, self.options.max_residues_per_batch
+        if features is not None:
+            lines.append(f"residue features: {features.width} {features.dtype} values per residue from {features.path}")
         if max_residues is not None:
             lines.append(f"batches of up to {max_residues:,} residues; train.batch_size={self.batch_size} is not used")
         return lines
@@ -252,7 +270,8 @@ class ProteinDataModule(ResumableDataModule):
         if self._encoder == encoder:
             return
         rows = np.sort(np.concatenate([data.rows for data in self._datasets.values()]))
-        embeddings = open_embeddings(self.collection.store, rows, encoder, encode, width, self.options.cache_dir)
+        store, folder = self.collection.store, self.options.cache_dir
+        embeddings = open_embeddings(store, rows, encoder, encode, width, folder, self.residue_features)
         for data in self._datasets.values():
             data.embeddings = embeddings
         self._encoder = encoder

@@ -20,7 +20,13 @@ BATCH_RESIDUES = 8192
 
 
 def open_embeddings(
-    store: ChainStore, rows: np.ndarray, encoder: str, encode: Callable[[ChainBatch], Tensor], width: int, folder: Any
+    store: ChainStore,
+    rows: np.ndarray,
+    encoder: str,
+    encode: Callable[[ChainBatch], Tensor],
+    width: int,
+    folder: Any,
+    features: ResidueFeatures | None = None,
 ) -> ResidueFeatures:
     """Opens the embeddings of chains, and first computes them unless the same encoder has embedded the same chains.
 
@@ -31,6 +37,7 @@ def open_embeddings(
         encode: computes the embeddings of the N residues of a batch, float32 [N, D].
         width: number D of values for a residue.
         folder: cache folder; None takes the user's cache folder.
+        features: features of these residues that the encoder reads; None: there are none.
 
     Raises:
         UserError: the folder cannot be written.
@@ -39,11 +46,13 @@ def open_embeddings(
     def compute() -> Iterator[np.ndarray]:
         with tqdm(total=len(rows), desc="embedding", unit="chain", disable=None, leave=False) as progress:
             for part in _parts(store.lengths[rows]):
-                yield encode(collate(store.read(rows[part]))).float().cpu().numpy()
+                chains = store.read(rows[part])
+                given = None if features is None else features.read_all(chain.id for chain in chains)
+                yield encode(collate(chains, features=given)).float().cpu().numpy()
                 progress.update(len(part))
 
     ids = [store.ids[row] for row in rows]
-    key = [encoder, _digest(store, rows)]
+    key = [encoder, _digest(store, rows), *([] if features is None else features.fingerprint)]
     return cached_features("embeddings", key, ids, store.lengths[rows], width, compute, folder)
 
 

@@ -4,9 +4,10 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
-from partoken.errors import UserError, check_choice, check_flag, check_number
+from partoken.errors import UserError, check_choice, check_flag, check_number, check_text
 from partoken.protein.chains.label_spec import LabelSpec, read_label_columns
 
 __all__ = ["SPLIT_KINDS", "DataOptions"]
@@ -43,6 +44,9 @@ class DataOptions:
     """Classes with fewer chains, over all splits, are left out. The default keeps all."""
     limit: int | None = None
     """Approximate number of chains to use, spread over all splits and classes. None: all."""
+    residue_features: str | os.PathLike[str] | None = None
+    """NPZ file or folder with more features of each residue, such as the embeddings of a language model, joined to the
+    chains by id. None: none."""
     max_residues_per_batch: int | None = None
     """Largest number of residues in a batch; batches are then filled by residues. None: batches have a fixed number of
     chains, `train.batch_size`."""
@@ -61,6 +65,10 @@ class DataOptions:
         check_flag("data.unlabelled", self.unlabelled)
         self.label_specs()
         check_number("data.limit", self.limit, minimum=1, whole=True, optional=True)
+        features = self.residue_features
+        check_text(
+            "data.residue_features", os.fspath(features) if isinstance(features, Path) else features, optional=True
+        )
         check_number(
             "data.max_residues_per_batch",
             self.max_residues_per_batch,

@@ -48,7 +48,7 @@ def data_report(collection: Collection, selection: Selection, datasets: Mapping[
         },
         "cleaned": dict(collection.store.notes),
         "left_out": {
-            "without_label": _count_unlabelled(collection) if selection.labels else 0,
+            "without_label": collection.labelled.count(False) if selection.labels else 0,
             "without_split": sum(not split for split in collection.splits or []),
             "other_classes": by_name({name: label.dropped for name, label in selection.labels.items()}),
             "skipped": dict(reasons.most_common()),
@@ -158,11 +158,6 @@ def _describe_leakage(leakage: Mapping[str, Any]) -> str:
         count, compared = values[f"at_least_{level:g}"], values["compared"]
         parts.append(f"{split} {count} of {compared} (largest {values['largest_identity']:.2f})")
     return f"chains at {level:.0%} sequence identity or more to a training chain: {', '.join(parts)}"
-
-
-def _count_unlabelled(collection: Collection) -> int:
-    """Counts the chains that have none of the labels."""
-    return sum(not any(of_chain) for of_chain in zip(*collection.labels.values(), strict=True))
 
 
 def _kind(reason: str) -> str:

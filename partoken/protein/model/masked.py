@@ -42,7 +42,13 @@ class MaskedResidues(ResidueNetwork):
         self.predict = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim), nn.Linear(dim, UNKNOWN))
 
     def forward(
-        self, coords: Tensor, ptr: Tensor, sequence: Tensor, hidden: Tensor, share: ChainShare | None = None
+        self,
+        coords: Tensor,
+        ptr: Tensor,
+        sequence: Tensor,
+        hidden: Tensor,
+        share: ChainShare | None = None,
+        features: Tensor | None = None,
     ) -> Tensor:
         """Predicts the types of the hidden residues.
 
@@ -52,12 +58,15 @@ class MaskedResidues(ResidueNetwork):
             sequence: Amino acids, `[N]` int64 from 0 to 20 (20: unknown).
             hidden: True for the M residues whose type is hidden, `[N]` bool.
             share: The place of these chains in the batch of all devices; None: there is one device.
+            features: Residue features that the user brings, `[N, feature_width]`; not read for hidden residues.
 
         Returns:
             Scores of the 20 amino acids for each hidden residue, `[M, 20]` float32 or wider.
         """
         graph = self.featurize(coords, ptr, share)
-        h = self.encode(graph, sequence.masked_fill(hidden, UNKNOWN))
+        if features is not None:
+            features = features.masked_fill(hidden[:, None], 0)
+        h = self.encode(graph, sequence.masked_fill(hidden, UNKNOWN), features)
         logits: Tensor = self.predict(h[hidden])
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
@@ -70,7 +79,7 @@ def choose_evenly(residues: Tensor, fraction: float) -> Tensor:
         fraction: From 0 to 1.
 
     Example:
-        >>> choose_evenly(torch.arange(1000), 0.25).sum()
-        tensor(250)
+        >>> choose_evenly(torch.arange(10), 0.3).long()
+        tensor([1, 0, 1, 0, 0, 1, 0, 0, 0, 0])
     """
     return (residues.double() * _GOLDEN).remainder(1.0) < fraction

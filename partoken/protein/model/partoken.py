@@ -92,6 +92,7 @@ class ParToken(ResidueNetwork):
         ptr: Tensor,
         sequence: Tensor | None = None,
         share: ChainShare | None = None,
+        features: Tensor | None = None,
         embedding: Tensor | None = None,
     ) -> ParTokenOutput:
         """Classifies a flat batch of chains.
@@ -101,13 +102,21 @@ class ParToken(ResidueNetwork):
             ptr: First residue of each chain, and N, `[B + 1]` int64.
             sequence: Amino acids, `[N]` int64 from 0 to 20 (20: unknown); required if `seq_in` is true.
             share: The place of these chains in the batch of all devices; None: there is one device.
+            features: Residue features that the user brings, `[N, feature_width]`; not read if the width is 0.
             embedding: Features of the residues, computed before by `embed`, `[N, dim]`; None: they are computed.
 
         Raises:
-            UserError: `seq_in` is true and there is no sequence.
+            UserError: `seq_in` is true and there is no sequence; or the residue features are missing or have another
+                width.
         """
         h, graph = self.embed(
-            coords, ptr, sequence, share, embedding=embedding, num_neighbors=self._neighbors_of_partition
+            coords,
+            ptr,
+            sequence,
+            share,
+            features=features,
+            embedding=embedding,
+            num_neighbors=self._neighbors_of_partition,
         )
         if self.partitioner is None:
             return self._classify_whole_chains(h, graph)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from partoken.errors import UserError
 from partoken.protein.chains.batch import ChainShare
+from partoken.protein.model.feature_input import FeatureInput
 from partoken.protein.model.graph import ResidueGraph, featurize
 from partoken.protein.model.gvp import Encoder
 from partoken.protein.model.settings import NetworkSettings
@@ -32,7 +33,7 @@ class ResidueNetwork(nn.Module):
         settings: The architecture; only its encoder matters here.
     """
 
-    encoder_parts = ("residue_type", "encoder")
+    encoder_parts = ("residue_type", "feature_input", "encoder")
     """Modules between the input and the features of the residues."""
 
     def __init__(self, settings: NetworkSettings):
@@ -45,6 +46,11 @@ class ResidueNetwork(nn.Module):
         if settings.seq_in:
             self.residue_type = nn.Embedding(UNKNOWN + 1, _SEQUENCE_CHANNELS)
             num_scalars += _SEQUENCE_CHANNELS
+        self.feature_input = None
+        if settings.feature_width:
+            channels = settings.feature_channels or settings.node_h_dim[0]
+            self.feature_input = FeatureInput(settings.feature_width, channels)
+            num_scalars += channels
         self.encoder = Encoder(
             (num_scalars, num_vectors),
             settings.node_h_dim,
@@ -87,6 +93,7 @@ class ResidueNetwork(nn.Module):
         sequence: Tensor | None = None,
         share: ChainShare | None = None,
         *,
+        features: Tensor | None = None,
         embedding: Tensor | None = None,
         num_neighbors: int | None = None,
     ) -> tuple[Tensor, ResidueGraph]:
@@ -97,6 +104,7 @@ class ResidueNetwork(nn.Module):
             ptr: First residue of each chain, and N, `[B + 1]` int64.
             sequence: Amino acids, `[N]` int64 from 0 to 20 (20: unknown); required if `seq_in` is true.
             share: The place of these chains in the batch of all devices; None: there is one device.
+            features: Residue features that the user brings, `[N, feature_width]`; not read if the width is 0.
             embedding: Features of the residues from an earlier call, `[N, dim]`; None: they are computed.
             num_neighbors: Neighbours in the graph if the features are given; None takes those of the settings.
 
@@ -104,14 +112,14 @@ class ResidueNetwork(nn.Module):
             Features `[N, dim]`; and the graph, which has neighbours and no features if the embedding was given.
 
         Raises:
-            UserError: `seq_in` is true and there is no sequence.
+            UserError: as for `encode`.
         """
         if embedding is not None:
             count = self.settings.num_neighbors if num_neighbors is None else num_neighbors
             return embedding, replace(featurize(coords, ptr, count, features=False), share=share)
         graph = self.featurize(coords, ptr, share)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_encoder_frozen):
-            return self.encode(graph, sequence), graph
+            return self.encode(graph, sequence, features), graph
 
     def featurize(self, coords: Tensor, ptr: Tensor, share: ChainShare | None = None) -> ResidueGraph:
         """Computes the graph that this network reads.
@@ -134,21 +142,25 @@ class ResidueNetwork(nn.Module):
         node_s = graph.node_s.unflatten(-1, (2, 3))[..., : num_scalars // 2].flatten(-2)
         return replace(graph, node_s=node_s, node_v=graph.node_v[:, :num_vectors], share=share)
 
-    def encode(self, graph: ResidueGraph, sequence: Tensor | None = None) -> Tensor:
+    def encode(self, graph: ResidueGraph, sequence: Tensor | None = None, features: Tensor | None = None) -> Tensor:
         """Computes residue features `[N, dim]`.
 
         Arguments:
             graph: The batch of chains; see `featurize`.
             sequence: Amino acids, `[N]` int64 from 0 to 20 (20: unknown); required if `seq_in` is true.
+            features: Residue features that the user brings, `[N, feature_width]`; not read if the width is 0.
 
         Raises:
-            UserError: `seq_in` is true and there is no sequence.
+            UserError: `seq_in` is true and there is no sequence; or the residue features are missing or have another
+                width.
         """
-        extra = None
+        extra = []
         if self.residue_type is not None:
             if sequence is None:
                 raise UserError(
                     "model.seq_in=true: these chains have no sequence; give one, or train with model.seq_in=false"
                 )
-            extra = self.residue_type(sequence) * graph.mask[:, None]
-        return self.encoder(graph, extra)
+            extra.append(self.residue_type(sequence))
+        if self.feature_input is not None:
+            extra.append(self.feature_input(features))
+        return self.encoder(graph, torch.cat(extra, dim=-1) * graph.mask[:, None] if extra else None)

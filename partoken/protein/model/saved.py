@@ -2,13 +2,13 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from partoken.errors import UserError
 from partoken.protein.model.labels import LearnedLabel, learned_labels
 from partoken.protein.model.partoken import ParToken
-from partoken.protein.model.settings import split_settings
+from partoken.protein.model.settings import feature_width, split_settings
 from partoken.system.checkpoint import read_checkpoint
 
 __all__ = ["SavedNetwork", "load_network"]
@@ -50,6 +50,7 @@ def load_network(checkpoint: str | os.PathLike[str]) -> SavedNetwork:
     try:
         network_settings, _ = split_settings(model)
         labels = learned_labels(data)
+        network_settings = replace(network_settings, feature_width=feature_width(data))
         network = ParToken(sum(len(label.class_names) for label in labels), network_settings)
         network.load_state_dict(_network_weights(content["state_dict"]))
     except (UserError, RuntimeError) as error:

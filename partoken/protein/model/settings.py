@@ -6,7 +6,7 @@ from typing import Any
 
 from partoken.errors import UserError, check_choice, check_flag, check_number, did_you_mean
 
-__all__ = ["POOLINGS", "LossSettings", "NetworkSettings", "split_settings"]
+__all__ = ["POOLINGS", "LossSettings", "NetworkSettings", "feature_width", "split_settings"]
 
 POOLINGS = ("sum", "mean", "max", "attention")
 PARTITIONS = ("learned", "random", "none")
@@ -70,6 +70,9 @@ class NetworkSettings:
     """Nearest residues, by CA distance, that send messages to a residue."""
     seq_in: bool = False
     """True: the network reads the amino acids beside the geometry."""
+    feature_channels: int | None = None
+    """Channels to which the residue features of `data.residue_features` are mapped before they join the other scalars
+    of a residue. None: as many as hidden scalars. Without such features it has no effect."""
     pooling: str = "sum"
     """How residues become the summary of a chain: sum, mean, max or attention. See `ChainPooling`."""
 
@@ -119,10 +122,16 @@ class NetworkSettings:
     """both: the classifier reads the substructures and the summary of all residues; substructures: nothing else, so
     that nothing else can decide. Without a partition it reads the summary."""
 
+    # Data
+
+    feature_width: int = 0
+    """Residue features that the data bring, see `feature_width`; 0: none. It is no key of `model`."""
+
     def __post_init__(self) -> None:
         for key in _COUNTS:
             check_number(f"model.{key}", getattr(self, key), minimum=1, whole=True)
-        check_number("model.codebook_dim", self.codebook_dim, minimum=1, whole=True, optional=True)
+        for key in ("codebook_dim", "feature_channels"):
+            check_number(f"model.{key}", getattr(self, key), minimum=1, whole=True, optional=True)
         for key in ("drop_rate", "codebook_decay"):
             check_number(f"model.{key}", getattr(self, key), minimum=0, below=1)
         for key in ("termination_threshold", "tau_decay"):
@@ -222,6 +231,7 @@ def split_settings(model: Mapping[str, Any]) -> tuple[NetworkSettings, LossSetti
         (2, 0.1)
     """
     network_keys, loss_keys = ({field.name for field in fields(kind)} for kind in (NetworkSettings, LossSettings))
+    network_keys.remove("feature_width")
     for key in model:
         if key not in network_keys | loss_keys:
             known = [f"model.{name}" for name in sorted(network_keys | loss_keys)]
@@ -229,6 +239,20 @@ def split_settings(model: Mapping[str, Any]) -> tuple[NetworkSettings, LossSetti
     network = NetworkSettings(**{key: value for key, value in model.items() if key in network_keys})
     loss = LossSettings(**{key: value for key, value in model.items() if key in loss_keys})
     return network, loss
+
+
+def feature_width(data: Mapping[str, Any]) -> int:
+    """Returns the number of residue features that the data bring: `NetworkSettings.feature_width`.
+
+    Arguments:
+        data: the settings of the data that a checkpoint keeps.
+
+    Example:
+        >>> feature_width({"residue_features": {"width": 1280}}), feature_width({})
+        (1280, 0)
+    """
+    features = data.get("residue_features")  # older checkpoints have no such key
+    return int(features["width"]) if features else 0
 
 
 def _is_count(value: Any) -> bool:

@@ -45,6 +45,7 @@ def read_arrays(
     path: str | os.PathLike[str],
     table: str | os.PathLike[str] | None = None,
     *,
+    with_table: bool = True,
     min_length: int = MIN_LENGTH,
     max_length: int | None = None,
 ) -> Iterator[Backbone | Skipped | Counter[str]]:
@@ -53,6 +54,7 @@ def read_arrays(
     Arguments:
         path: the NPZ file.
         table: the CSV file; None takes the file of the same name beside the NPZ file.
+        with_table: False does not read the table, and the chains have no fields.
         min_length: number of residues with N, CA and C that a chain must have.
         max_length: largest number of residues of a chain; None: no limit.
 
@@ -62,7 +64,7 @@ def read_arrays(
     Raises:
         UserError: a file is missing or has another format, or its arrays contradict each other.
     """
-    rows = _rows_by_id(table_path(path, table))
+    rows = _rows_by_id(table_path(path, table)) if with_table else {}
     with _open(path) as arrays:
         ids = [str(i) for i in arrays["id"]]
         offsets = np.asarray(arrays["offsets"], dtype=np.int64)

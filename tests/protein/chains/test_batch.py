@@ -1,7 +1,5 @@
 """Flat batches of chains."""
 
-import dataclasses
-
 import numpy as np
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
@@ -31,15 +29,11 @@ def test_collate_joins_chains_in_order():
 
 def test_lightning_moves_every_tensor_of_a_batch():
     labels = {"one": torch.tensor([1]), "two": torch.tensor([[0.0, torch.nan]])}
-    batch = move_data_to_device(collate([chain("a", 3)], labels), torch.device("meta"))
-    values = [getattr(batch, f.name) for f in dataclasses.fields(batch)]
-    tensors = [value for value in (*values, *batch.labels.values()) if isinstance(value, torch.Tensor)]
-    assert (
-        list(batch.labels) == ["one", "two"]
-        and len(tensors) == 6
-        and all(t.device.type == "meta" for t in tensors)
-        and batch.ids == ("a",)
-    )
+    batch = collate([chain("a", 3)], labels, features=[np.ones((3, 2), np.float32)])
+    batch = move_data_to_device(batch, torch.device("meta"))
+    tensors = [value for value in (*vars(batch).values(), *batch.labels.values()) if isinstance(value, torch.Tensor)]
+    assert list(batch.labels) == ["one", "two"] and batch.ids == ("a",)
+    assert len(tensors) == 7 and all(t.device.type == "meta" for t in tensors)
 
 
 def test_lightning_converts_a_batch_to_another_precision():

@@ -148,7 +148,7 @@ def test_several_labels_are_in_the_settings_the_report_and_the_log(tmp_path):
     labels = {"enzyme": None, "fold": {"column": "cath", "depth": 1, "weight": 3}}
     data = embedded(label_columns=labels, min_class_size=20, limit=90)
     settings = data.settings()
-    assert list(settings) == ["labels", "source"]
+    assert set(settings) == {"labels", "residue_features", "source"}
     assert settings["source"]["label_columns"]["fold"] == {"column": "cath", "depth": 1}
     fold = settings["labels"]["fold"]
     assert fold["class_names"] == CATH_NAMES and fold["weight"] == 3.0 and not fold["multi_label"]
