@@ -5,7 +5,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from partoken.errors import check_number
+from partoken.errors import UserError, check_number
 from partoken.protein.chains.collection import Collection, from_columns
 from partoken.protein.chains.label_spec import LabelSpec
 from partoken.protein.chains.store import ChainStore
@@ -14,7 +14,7 @@ from partoken.protein.dataset.datamodule import ProteinDataModule
 from partoken.protein.dataset.options import DataOptions
 from partoken.protein.sources.arrays import open_arrays, read_arrays, table_path
 from partoken.protein.sources.class_names import CATH_CLASSES, ENZYME_CLASSES
-from partoken.protein.sources.folder import label_chains, read_folder
+from partoken.protein.sources.folder import every_chain, label_chains, read_folder
 from partoken.protein.sources.proteinshake import (
     download_release,
     label_proteins,
@@ -82,17 +82,18 @@ def arrays(
         UserError: an option is out of range.
     """
     limits = _limits(min_length, max_length)
+    optional = bool(options.get("unlabelled"))
 
     def read(label_specs: Sequence[LabelSpec]) -> Collection:
         store = open_arrays(path, table, cache_dir=cache_dir, **limits)
-        return from_columns(store, label_specs, table_name=table_path(path, table))
+        return from_columns(store, label_specs, table_name=table_path(path, table), optional=optional)
 
     return _create("arrays", read, label_column, label_depth, limits, cache_dir=cache_dir, **options)
 
 
 def folder(
     root: str,
-    labels: str,
+    labels: str | None = None,
     label_column: str = "label",
     id_column: str = "id",
     chains: str = "longest",
@@ -106,7 +107,7 @@ def folder(
 
     Arguments:
         root: the folder; its PDB and mmCIF files at any depth, also with `.gz`.
-        labels: CSV file with the label of each file or chain.
+        labels: CSV file with the label of each file or chain; may be None with `unlabelled`.
         label_column: its column with the label.
         id_column: its column with the name of the file, or of the chain: `1abc_A`.
         chains: which chains a file's label applies to: "longest" or "all".
@@ -120,10 +121,18 @@ def folder(
         UserError: an option is out of range.
     """
     limits = _limits(min_length, max_length)
+    unlabelled = bool(options.get("unlabelled"))
+    if labels is None and not unlabelled:
+        raise UserError(
+            "data.labels=null: the chains need labels; name the CSV file, or pretrain on all with data.unlabelled=true"
+        )
 
     def read(label_specs: Sequence[LabelSpec]) -> Collection:
         store = read_folder(root, cache_dir=cache_dir, **limits)
-        return label_chains(store, labels, label_specs, id_column=id_column, chains=chains)
+        if labels is None:
+            return every_chain(store)
+        labelled = label_chains(store, labels, label_specs, id_column=id_column, chains=chains, optional=unlabelled)
+        return every_chain(store, labelled) if unlabelled else labelled
 
     return _create("folder", read, label_column, label_depth, limits, cache_dir=cache_dir, **options)
 

@@ -8,7 +8,7 @@ from partoken.protein.chains.label_spec import LabelSpec
 from partoken.protein.chains.store import ChainStore
 from partoken.system.skipped import Skipped
 
-__all__ = ["SPLITS", "Collection", "find_column", "from_columns", "split_name"]
+__all__ = ["SPLITS", "Collection", "find_column", "from_columns", "present_labels", "split_name"]
 
 SPLITS = ("train", "val", "test")
 _ALIASES = {
@@ -60,6 +60,7 @@ def from_columns(
     *,
     table_name: str,
     known_names: Callable[[LabelSpec], Mapping[str, str]] | None = None,
+    optional: bool = False,
 ) -> Collection:
     """Labels the chains of a store from the columns of its own table.
 
@@ -70,12 +71,12 @@ def from_columns(
         labels: the labels to read; semicolons separate several labels of a chain.
         table_name: name of the table in error messages.
         known_names: returns the readable names of the classes of a label; None if the source knows none.
+        optional: True: a label whose column is missing is left out.
 
     Raises:
         UserError: the table has no such column.
     """
-    for spec in labels:
-        find_column(spec.column, store.columns, spec.key("column"), table_name)
+    labels = present_labels(labels, store.columns, table_name, optional)
     splits = store.columns.get("split")
     clusters = store.columns.get("cluster")
     return Collection(
@@ -88,6 +89,26 @@ def from_columns(
         skipped=store.skipped,
         num_inputs=len(store) + len(store.skipped),
     )
+
+
+def present_labels(
+    labels: Sequence[LabelSpec], columns: Iterable[str], table_name: str, optional: bool
+) -> list[LabelSpec]:
+    """Returns the labels whose columns are in a table.
+
+    Arguments:
+        labels: the labels to read.
+        columns: the columns of the table.
+        table_name: the table, for the message.
+        optional: False: every column must be there.
+
+    Raises:
+        UserError: a column is missing that must be there.
+    """
+    columns = list(columns)
+    for spec in () if optional else labels:
+        find_column(spec.column, columns, spec.key("column"), table_name)
+    return [spec for spec in labels if spec.column in columns]
 
 
 def find_column(name: str, columns: Iterable[str], key: str, table_name: str) -> None:

@@ -1,6 +1,7 @@
 """From the labelled chains of a source to a data set for each split."""
 
 import hashlib
+import logging
 from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,6 +29,8 @@ from partoken.protein.dataset.similarity import CLUSTER_VERSION, cluster_sequenc
 from partoken.protein.dataset.splits import split_groups
 from partoken.system.skipped import Skipped
 from partoken.training.limit import limit_rows
+
+log = logging.getLogger(__name__)
 
 __all__ = ["ChainDataset", "SelectedLabel", "Selection", "build_datasets", "select_chains"]
 
@@ -158,12 +161,48 @@ def select_chains(collection: Collection, options: DataOptions, seed: int) -> Se
 
 def _select_unlabelled(collection: Collection, options: DataOptions, seed: int) -> Selection:
     """Selects all chains that have a split, whatever their labels."""
-    kept = range(len(collection.rows))
-    splits = _assign_splits(collection, kept, [""] * len(kept), options, seed)
+    everyone = range(len(collection.rows))
+    splits = _assign_splits(collection, everyone, [""] * len(everyone), options, seed)
+    if _split_kind(collection, options) != "given":
+        groups = _groups(collection, everyone, options)
+        splits = _protect(splits, groups, _splits_of_labelled(collection, options, seed))
     used = np.flatnonzero(splits >= 0)
     if options.limit is not None:
         used = used[limit_rows(splits[used], [""] * len(used), options.limit, seed=seed)]
     return Selection(rows=[collection.rows[i] for i in used], splits=splits[used], labels={}, skipped=[])
+
+
+def _splits_of_labelled(collection: Collection, options: DataOptions, seed: int) -> np.ndarray:
+    """Returns the split of each chain in a training with its labels, int64, -1 for a chain that it does not use."""
+    splits = np.full(len(collection.rows), -1)
+    if not any(of_chain for of_label in collection.labels.values() for of_chain in of_label):
+        return splits
+    place = {row: i for i, row in enumerate(collection.rows)}
+    try:
+        labelled = select_chains(collection, replace(options, unlabelled=False, limit=None), seed)
+    except UserError as error:
+        log.info("the labels do not decide the splits of this stage: %s", error)
+        return splits
+    splits[[place[row] for row in labelled.rows]] = labelled.splits
+    return splits
+
+
+def _protect(splits: np.ndarray, groups: Sequence[Hashable], labelled: np.ndarray) -> np.ndarray:
+    """Moves whole groups to the split of their labelled chains, so that no relative of a test chain trains anything.
+
+    Arguments:
+        splits: of all chains as they are dealt without labels, int64 [n].
+        groups: of all chains.
+        labelled: of the labelled chains, int64 [n], -1 for the others. The last of several splits of a group counts.
+
+    >>> _protect(np.array([0, 0, 2, 1]), "aabc", np.array([-1, 2, 0, -1])).tolist()
+    [2, 2, 0, 1]
+    """
+    of_group: dict[Hashable, int] = {}
+    for group, split in zip(groups, labelled.tolist(), strict=True):
+        of_group[group] = max(split, of_group.get(group, -1))
+    wanted = np.array([of_group[group] for group in groups])
+    return np.where(wanted >= 0, wanted, splits)
 
 
 def _choose(collection: Collection, spec: LabelSpec) -> SelectedLabel:
@@ -270,16 +309,22 @@ def _assign_splits(
     seed: int,
 ) -> np.ndarray:
     """Returns the split of each kept chain, int64: 0, 1 or 2, or -1 for a chain in no split."""
-    kind = options.split or ("given" if collection.splits else "cluster")
-    if kind == "given":
+    if _split_kind(collection, options) == "given":
         if collection.splits is None:
             raise UserError("data.split=given: the table has no column split; choose cluster or random")
         given = [collection.splits[i] for i in kept]
         return np.array([SPLITS.index(split) if split else -1 for split in given], dtype=np.int64)
-    groups: Sequence[Hashable] = range(len(kept))
-    if kind == "cluster":
-        groups = _clusters(collection, kept, options)
-    return split_groups(groups, classes, options.fractions, seed=seed)
+    return split_groups(_groups(collection, kept, options), classes, options.fractions, seed=seed)
+
+
+def _split_kind(collection: Collection, options: DataOptions) -> str:
+    return options.split or ("given" if collection.splits else "cluster")
+
+
+def _groups(collection: Collection, kept: Sequence[int], options: DataOptions) -> Sequence[Hashable]:
+    """Returns what stays together of the kept chains: their clusters, or each chain alone."""
+    is_clustered = _split_kind(collection, options) == "cluster"
+    return _clusters(collection, kept, options) if is_clustered else range(len(kept))
 
 
 def _clusters(collection: Collection, kept: Sequence[int], options: DataOptions) -> list[Hashable]:

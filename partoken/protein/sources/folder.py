@@ -10,7 +10,7 @@ from typing import Any
 from partoken.errors import UserError, check_choice
 from partoken.protein.chains.backbone import Backbone
 from partoken.protein.chains.cache import cached
-from partoken.protein.chains.collection import Collection, find_column, split_name
+from partoken.protein.chains.collection import Collection, find_column, present_labels, split_name
 from partoken.protein.chains.label_spec import LabelSpec
 from partoken.protein.chains.store import ChainStore
 from partoken.protein.chains.validation import READER_VERSION
@@ -70,6 +70,7 @@ def label_chains(
     *,
     id_column: str = "id",
     chains: str = "longest",
+    optional: bool = False,
 ) -> Collection:
     """Labels the chains of a folder.
 
@@ -83,6 +84,7 @@ def label_chains(
         labels: the labels to read; a chain has several in one cell separated by semicolons or in several rows.
         id_column: column with the name of the file or chain.
         chains: which chains a file's label applies to: "longest" or "all".
+        optional: True: a label whose column is missing is left out.
 
     Raises:
         UserError: the table is missing or lacks a column, or `chains` is neither "longest" nor "all".
@@ -91,8 +93,7 @@ def label_chains(
     rows = read_label_table(table)
     columns = list(rows[0]) if rows else []
     find_column(id_column, columns, "data.id_column", str(table))
-    for spec in labels:
-        find_column(spec.column, columns, spec.key("column"), str(table))
+    labels = present_labels(labels, columns, str(table), optional)
 
     names = ChainNames(store)
     label_columns = {spec.column for spec in labels}
@@ -111,6 +112,34 @@ def label_chains(
         skipped=[*store.skipped, *lost, *_unlabelled_files(store, kept, table)],
         num_inputs=num_files + len(lost),
         counts={"files": num_files, "chains_not_chosen": names.count_not_chosen(kept)},
+    )
+
+
+def every_chain(store: ChainStore, labelled: Collection | None = None) -> Collection:
+    """Returns all chains of a folder, for a training that needs no labels.
+
+    Arguments:
+        store: the result of `read_folder`.
+        labelled: its chains with labels and splits; a chain that is not among them has neither. None: there are none.
+    """
+    rows = range(len(store))
+    labels: dict[str, list[tuple[str, ...]]] = {}
+    splits = None
+    if labelled is not None:
+        place = {row: i for i, row in enumerate(labelled.rows)}
+        for name, of_label in labelled.labels.items():
+            labels[name] = [of_label[place[row]] if row in place else () for row in rows]
+        if labelled.splits is not None:
+            splits = [labelled.splits[place[row]] if row in place else "" for row in rows]
+    num_files = ChainNames(store).num_files + sum(not s.id for s in store.skipped)
+    return Collection(
+        store,
+        list(rows),
+        labels,
+        splits,
+        skipped=store.skipped,
+        num_inputs=num_files,
+        counts={"files": num_files},
     )
 
 
