@@ -236,12 +236,8 @@ def weights_source(stages: Sequence[TrainStage[Any]], number: int) -> WeightsSou
         return WeightsSource(name, file)
     if source.endswith(".ckpt"):
         return WeightsSource("", source)
-    if Path(source).is_dir():
+    if "/" in source or Path(source).is_dir():
         return WeightsSource("", str(Path(source, "checkpoints", "best.ckpt")))
-    if "/" in source:
-        raise UserError(
-            f"{stage.path}.weights_from={source}: no such run folder; name one, or a checkpoint that ends in .ckpt"
-        )
     choices = [*(FILES if earlier else ()), INITIAL, *(f"{name}.{file}" for name in earlier for file in FILES)]
     others = "or name a run folder or a checkpoint that ends in .ckpt"
     key, allowed = f"{stage.path}.weights_from={source}", f"choose from {', '.join(choices)}, {others}."

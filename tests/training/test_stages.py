@@ -96,9 +96,9 @@ def test_the_first_stage_can_start_with_the_weights_of_another_run(given, file, 
 
 @pytest.mark.parametrize(
     ("given", "word"),
-    [("runs/none", "no such run folder"), ("best", "choose from initial"), (3, "weights_from=3")],
+    [("best", "choose from initial"), ("none", "or name a run folder"), (3, "weights_from=3")],
 )
-def test_weights_of_another_run_that_do_not_exist_are_refused(given, word):
+def test_weights_that_name_nothing_are_refused(given, word):
     with pytest.raises(UserError, match=word):
         TrainSettings(weights_from=given, monitor="val_loss", monitor_mode="min")
 
