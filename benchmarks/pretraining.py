@@ -10,8 +10,7 @@ The tasks are enzyme class, CATH class, CATH architecture and CATH topology, fro
     several                all four labels at once, from new weights
     pretrained             half of the minutes are pretraining on all training chains, labelled or not; then one label
     pretrained+several     the same, then all labels
-    frozen                 as pretrained, but the encoder stays frozen and its embeddings are kept
-    frozen+several         as pretrained+several, with the encoder frozen
+    frozen+several         as pretrained+several, but the encoder stays frozen and its embeddings are kept
     frozen+several+pooled  the same without a partition, so that a step takes a fraction of the time
 
 Each run is a process of run_partoken.py with one thread. The script first measures how many optimizer steps of each
@@ -52,7 +51,6 @@ VARIANTS: dict[str, list[str]] = {
     "several": [],
     "pretrained": [],
     "pretrained+several": [],
-    "frozen": FROZEN,
     "frozen+several": FROZEN,
     "frozen+several+pooled": [*FROZEN, *POOLED],
 }
@@ -176,9 +174,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     rates_file = out / "rates.json"
     if not rates_file.exists():
-        of_kind = {kind: rate(overrides_of(kind, path, ALL)) for kind in ("several", "frozen", "frozen+several+pooled")}
+        kinds = ("several", "frozen+several", "frozen+several+pooled")
+        of_kind = {kind: rate(overrides_of(kind, path, ALL)) for kind in kinds}
         of_kind["pretraining"] = rate(overrides_of_pretraining(path))
-        of_kind["minutes to embed"] = minutes_to_embed(overrides_of("frozen", path, ALL))
+        of_kind["minutes to embed"] = minutes_to_embed(overrides_of("frozen+several", path, ALL))
         rates_file.write_text(json.dumps(of_kind, indent=2))
     rates = json.loads(rates_file.read_text())
     print("steps a minute:", ", ".join(f"{name} {value:.3g}" for name, value in rates.items()))
@@ -186,9 +185,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     half = settings.minutes / 2
     uses_pretraining = any(not variant.startswith(("plain", "several")) for variant in settings.variants)
     jobs: list[tuple[str, str, int]] = []
-    for variant in settings.variants:
-        tasks = ["all"] if "several" in variant else list(LABELS)
-        jobs += [(variant, task, seed) for seed in settings.seeds for task in tasks]
+    for seed in settings.seeds:
+        for variant in settings.variants:
+            jobs += [(variant, task, seed) for task in (["all"] if "several" in variant else LABELS)]
 
     def pretrain(seed: int) -> Path:
         folder = out / "pretraining" / str(seed)
@@ -204,8 +203,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             overrides.append(f"train.weights_from={(out / 'pretraining' / str(seed)).resolve()}")
             steps = half * rates["several"]
         if variant.startswith("frozen"):
-            kind = variant if variant in rates else "frozen"
-            steps = max(0.0, half - rates["minutes to embed"]) * rates[kind]
+            steps = max(0.0, half - rates["minutes to embed"]) * rates[variant]
         return run(overrides, steps, out / variant / f"{task.replace(' ', '_')}-{seed}", seed, "train.epochs")
 
     with ThreadPoolExecutor(settings.jobs) as pool:

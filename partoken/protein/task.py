@@ -77,6 +77,8 @@ class ParTokenTask(ScheduledModule):
             )
         for label in self.labels:
             _check_balance(loss.class_balance, label)
+        if settings.feature_width:
+            self.predict_options = ("--residue-features FILE",)
         self.coordinate_noise = loss.coordinate_noise
         self.loss_weights = {
             "vq": loss.lambda_vq,

@@ -170,7 +170,8 @@ def _next_command(summary: Mapping[str, Any]) -> str | None:
     """Returns the command that uses the trained model, if its domain has a prediction."""
     if summary.get("predict_module") is None:
         return None
-    return f"partoken predict {summary['best_checkpoint']} FILES --out OUT"
+    words = ["partoken predict", summary["best_checkpoint"], "FILES", *summary.get("predict_options", ()), "--out OUT"]
+    return " ".join(words)
 
 
 def _plot_schedule(table: Path, schedule: Mapping[str, Any], path: Path) -> None:

@@ -62,6 +62,9 @@ class ScheduledModule(pl.LightningModule):
     """Name of the module whose function `predict_files(checkpoint, paths, out, device, **options)` predicts with a
     checkpoint of this task and yields lines for the user. None: `partoken predict` cannot use the task."""
 
+    predict_options: tuple[str, ...] = ()
+    """Further words of the command that predicts with a checkpoint of this task, such as "--name FILE"."""
+
     unit = "batches"
     epoch_line: tuple[str, ...] = ("train_loss", "val_loss")
     metrics: tuple[str, ...] = ()

@@ -195,6 +195,7 @@ class StageRun:
             "num_parameters": sum(parameter.numel() for parameter in module.parameters()),
             "best_checkpoint": str(tested),
             "predict_module": module.predict_module,
+            "predict_options": list(module.predict_options),
             "best_epoch": self.position.first_epoch + read_checkpoint(tested)["epoch"],
             "first_epoch": self.position.first_epoch,
         }

@@ -61,6 +61,8 @@ def test_the_summary_ends_with_the_pictures_and_the_command_that_uses_the_model(
     *_, pictures, last = format_summary({**SUMMARY, "predict_module": "weather.predict"})
     assert pictures.split() == ["pictures", "run/plots"]
     assert last.split(maxsplit=1) == ["next", "partoken predict run/best.ckpt FILES --out OUT"]
+    options = {"predict_module": "weather.predict", "predict_options": ["--winds FILE"]}
+    assert format_summary({**SUMMARY, **options})[-1].endswith("run/best.ckpt FILES --winds FILE --out OUT")
 
 
 def test_the_columns_are_aligned():
