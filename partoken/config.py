@@ -383,7 +383,8 @@ def _check(cfg: DictConfig, overrides: Sequence[str], config_dir: str | os.PathL
                     _check_type(path, value, known[path])
             elif path.startswith("train.stages."):
                 continue  # `TrainSettings` knows the keys of each kind of stage
-            elif not any(path.startswith(f"{key}.") for key in known):  # a mapping may replace a null
+            elif not any(path.startswith(f"{key}.") or key.startswith(f"{path}.") for key in known):
+                # A mapping may replace a null, and a null or a list may replace a mapping.
                 raise UserError(f"{path} is not a key of the configuration.{did_you_mean(path, known)}")
     instantiate(plain_group(cfg, "train"), "train")
     check_phases(cfg)

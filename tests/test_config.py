@@ -219,6 +219,12 @@ def test_the_weights_of_a_stage_are_a_path_or_the_name_of_a_stage(given, expecte
     assert groups["train"]["stages"] == [{"epochs": 1, "weights_from": expected}]
 
 
+@pytest.mark.parametrize("value", ["null", "[ec_top,enzyme]"])
+def test_a_null_or_a_list_replaces_the_mapping_of_an_experiment(value):
+    cfg = compose(["experiment=enzymes", f"data.label_columns={value}"])
+    assert cfg.data.label_columns == yaml.safe_load(value)
+
+
 def test_every_key_that_a_file_calls_a_file_or_a_folder_is_a_known_path():
     for group, keys in PATH_KEYS.items():
         listed = {key for file in (CONF / group).glob("*.yaml") for key in yaml.safe_load(file.read_text())}
