@@ -219,10 +219,14 @@ def test_the_weights_of_a_stage_are_a_path_or_the_name_of_a_stage(given, expecte
     assert groups["train"]["stages"] == [{"epochs": 1, "weights_from": expected}]
 
 
-@pytest.mark.parametrize("value", ["null", "[ec_top,enzyme]"])
-def test_a_null_or_a_list_replaces_the_mapping_of_an_experiment(value):
-    cfg = compose(["experiment=enzymes", f"data.label_columns={value}"])
-    assert cfg.data.label_columns == yaml.safe_load(value)
+def test_a_null_replaces_a_mapping_of_an_experiment(tmp_path):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment/own.yaml").write_text(
+        "# @package _global_\ndata: {label_columns: {ec_top: {weight: 2}, enzyme: {}}}\n"
+    )
+    words = ["experiment=own", f"hydra.searchpath=[file://{tmp_path}]"]
+    assert set(compose(words).data.label_columns) == {"ec_top", "enzyme"}
+    assert compose([*words, "data.label_columns=null"]).data.label_columns is None
 
 
 def test_every_key_that_a_file_calls_a_file_or_a_folder_is_a_known_path():
