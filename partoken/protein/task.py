@@ -134,11 +134,21 @@ class ParTokenTask(ScheduledModule):
         ):
             super().load_weights(checkpoint)
             return
-        parts = self._encoder_parts
+        settings, parts = self.network.settings, self._encoder_parts
         self.check_weights(checkpoint, parts)
         own = {name: value for name, value in checkpoint["state_dict"].items() if is_under(name, parts)}
         self.load_state_dict(own, strict=False)
+        if self.network.tau.is_meta:  # an outline, which is only checked
+            return
         log.info("the encoder starts with given weights, the other parts of the model with new ones")
+        neighbors = checkpoint.get("hyper_parameters", {}).get("num_neighbors", settings.num_neighbors)
+        if neighbors != settings.num_neighbors:
+            log.warning(
+                "model.num_neighbors=%d: the encoder was trained with %d, so its features differ from those that it "
+                "learned",
+                settings.num_neighbors,
+                neighbors,
+            )
 
     @property
     def _encoder_parts(self) -> list[str]:

@@ -16,7 +16,7 @@ from partoken.training.loggers import check_loggers
 from partoken.training.module import ScheduledModule
 from partoken.training.objective import check_metric
 from partoken.training.settings import TrainSettings
-from partoken.training.stages import TrainStage, find_target, named, weights_source
+from partoken.training.stages import TrainStage, WeightsSource, find_target, named, weights_source
 
 __all__ = ["check_before_reading", "check_folder", "check_plans", "task_metrics"]
 
@@ -60,15 +60,20 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> Non
     build_callbacks(groups.get("callbacks", {}))
     if groups.get("fit", True):
         check_plans(train, trainer, batches=None)
-    _check_sources(train, groups)
-    for stage in train.run_stages():
+    given = _read_given_weights(train, groups)
+    stages = train.run_stages()
+    outlines: dict[str, ScheduledModule | None] = {}
+    for number, stage in enumerate(stages):
         of_stage = stage.groups(groups)
         group = of_stage["model"]
         kind = _task_class(group)
         if kind is not None:
             known = kind.metrics_of(of_stage) if not groups.get("callbacks") else ()  # a callback may log a metric
             check_metric(stage.settings.key("monitor"), stage.settings.monitor, known)
-            _check_model(stage, train, group, kind)
+            outlines[stage.name] = _check_model(stage, train, group, kind)
+            source = weights_source(stages, number)
+            if source is not None:
+                _check_start(stage, outlines, source, given)
 
 
 def task_metrics(train: TrainSettings, groups: Mapping[str, Any]) -> tuple[str, ...]:
@@ -123,18 +128,54 @@ def check_plans(
     return plans[0]
 
 
-def _check_sources(train: TrainSettings, groups: Mapping[str, Any]) -> None:
-    """Rejects checkpoints of other runs that cannot be read, unless the run continues from one of its own."""
+def _read_given_weights(train: TrainSettings, groups: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Reads the checkpoints of other runs with which stages start, by path; a resumed run needs none.
+
+    Raises:
+        UserError: a checkpoint cannot be read.
+    """
     if not groups.get("fit", True) or train.resume_from is not None:
-        return
-    stages = train.run_stages()
+        return {}
+    stages, found = train.run_stages(), {}
     for number, stage in enumerate(stages):
         source = weights_source(stages, number)
         if source is not None and not source.stage:
             try:
-                read_checkpoint(source.file)
+                found[source.file] = read_checkpoint(source.file)
             except UserError as error:
                 raise UserError(f"{stage.path}.weights_from: {error}") from error
+    return found
+
+
+def _check_start(
+    stage: TrainStage[TrainSettings],
+    outlines: Mapping[str, ScheduledModule | None],
+    source: WeightsSource,
+    given: Mapping[str, Mapping[str, Any]],
+) -> None:
+    """Rejects a stage whose model cannot start with the weights that it names.
+
+    Residue features are known only when the data are read, so weights for them are not checked here.
+
+    Arguments:
+        stage: the stage.
+        outlines: models of this stage and of those before, by name; None: unknown.
+        source: of the weights.
+        given: checkpoints of other runs, by path.
+    """
+    model, before = outlines[stage.name], outlines.get(source.stage)
+    if source.stage and before is not None:
+        checkpoint: Mapping[str, Any] = {"state_dict": before.state_dict(), "hyper_parameters": dict(before.hparams)}
+    else:
+        checkpoint = given.get(source.file, {})
+    data = checkpoint.get("hyper_parameters", {}).get("data") or {}
+    if model is None or not checkpoint or data.get("residue_features"):
+        return
+    weights = {name: value.to("meta") for name, value in checkpoint["state_dict"].items()}
+    try:
+        stage.load_weights(model, {**checkpoint, "state_dict": weights})
+    except UserError as error:
+        raise UserError(f"{stage.path}.weights_from: {source}: {error}") from error
 
 
 def _check_processes(trainer: Mapping[str, Any]) -> None:
@@ -156,13 +197,14 @@ def _check_processes(trainer: Mapping[str, Any]) -> None:
 
 def _check_model(
     stage: TrainStage[TrainSettings], train: TrainSettings, group: Mapping[str, Any], kind: type[ScheduledModule]
-) -> None:
-    """Checks a stage against the outline of its model, if its task has one."""
+) -> ScheduledModule | None:
+    """Checks a stage against the outline of its model and returns that; None: its task has none."""
     keys = {key: value for key, value in group.items() if key != "_target_"}
     with named(stage):
         outline = kind.outline(train=train.plain(), **keys)
     if outline is not None:
         stage.check_model(outline)
+    return outline
 
 
 def _task_class(group: Mapping[str, Any]) -> type[ScheduledModule] | None:

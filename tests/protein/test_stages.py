@@ -228,6 +228,10 @@ def test_a_run_killed_after_the_pretraining_goes_on_with_the_labels(pretrained, 
         ("train.stages.pretrain.mask_fraction=0", ["train.stages.pretrain.mask_fraction=0"]),
         ("+train.stages.pretrain.mask_fractions=0.2", ["mask_fraction", "Did you mean mask_fraction?"]),
         ("model.coordinate_noise=0.1", ["stage labels", "model.frozen_encoder=true"]),
+        (
+            "+train.stages.labels.model.num_layers=2",
+            ["train.stages.labels.weights_from", "num_layers: 1 there, 2 here"],
+        ),
         ("+train.stages.pretrain.monitor=val_macro_f1", ["train.stages.pretrain.monitor", "val_loss"]),
     ],
     ids=str,
@@ -238,3 +242,19 @@ def test_a_pretraining_that_cannot_work_is_refused_before_data_is_read(override,
         settings["data"] = {"_target_": "no.data.is.Read"}
         checks.check_before_reading(TrainSettings.read(settings["train"]), settings)
     assert all(word in str(caught.value) for word in words), caught.value
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_encoder_of_another_run_is_checked_before_data_is_read(pretrained, layers, caplog):
+    folder, _, _ = pretrained
+    given = folder / "checkpoints/pretrain/best.ckpt"
+    model = ("model.seq_in=true", f"model.num_layers={layers}")
+    settings = groups(f"train.weights_from={given}", "train.stages=null", *model)
+    settings["data"] = {"_target_": "no.data.is.Read"}
+    train = TrainSettings.read(settings["train"])
+    if layers == 1:
+        checks.check_before_reading(train, settings)
+        assert not caplog.text
+        return
+    with pytest.raises(UserError, match=r"train\.weights_from: .*best\.ckpt: .*model\.num_layers: 1 there, 2 here"):
+        checks.check_before_reading(train, settings)
