@@ -149,6 +149,11 @@ def select_chains(collection: Collection, options: DataOptions, seed: int) -> Se
     if options.limit is not None:
         kinds = _kinds(trained, [kept[k] for k in used])
         used = [used[c] for c in limit_rows(splits[used], kinds, options.limit, seed=seed)]
+        if len(trained) > 1:  # the limit spreads over the classes of one label, and may miss some of another
+            left = np.full(len(collection.rows), -1)
+            left[[kept[k] for k in used]] = splits[used]
+            trained = [_keep_trained(collection, label, left)[0] for label in trained]
+            used = [k for k in used if any(label.of_chains[kept[k]] for label in trained)]
     return Selection(
         rows=[collection.rows[kept[k]] for k in used],
         splits=splits[used],
