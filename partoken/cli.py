@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from partoken.errors import UserError
+from partoken.errors import UserError, print_error
 from partoken.system.process import discard_output, prepare_process, process_age
 from partoken.version import __version__
 
@@ -57,16 +57,10 @@ def _run(options: argparse.Namespace) -> int:
     try:
         options.run(options)
         sys.stdout.flush()  # a reader that has ended is noticed here, not at the exit
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except BrokenPipeError:
         return discard_output()
-    except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
+    except (UserError, OSError) as error:
+        return print_error(error)
     return 0
 
 

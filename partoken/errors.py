@@ -1,11 +1,12 @@
-"""Exceptions for user errors, as opposed to bugs, and checks of single settings that raise them."""
+"""Exceptions for user errors, as opposed to bugs, checks of single settings that raise them, and their printing."""
 
 import difflib
 import math
+import sys
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 
-__all__ = ["UserError", "check_choice", "check_flag", "check_number", "check_text", "did_you_mean"]
+__all__ = ["UserError", "check_choice", "check_flag", "check_number", "check_text", "did_you_mean", "print_error"]
 
 
 class UserError(ValueError):
@@ -14,6 +15,22 @@ class UserError(ValueError):
     The message names the key or file, what was found, what is allowed, and the fix. The commands print it without a
     traceback and exit with status 2.
     """
+
+
+def print_error(error: UserError | OSError) -> int:
+    """Prints a user error, or a file that cannot be used, as one line, and returns the exit status of the command, 2.
+
+    Raises:
+        OSError: the error itself, if it names no file and so is no mistake of the user.
+    """
+    if isinstance(error, OSError):
+        if error.filename is None:
+            raise error
+        message = f"{error.filename}: {error.strerror}"
+    else:
+        message = str(error)
+    print(f"error: {message}", file=sys.stderr)
+    return 2
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -1,10 +1,10 @@
-"""Checks of single settings: what they accept, and what their message says."""
+"""Checks of single settings: what they accept, and what their message says; and the printing of errors."""
 
 import math
 
 import pytest
 
-from partoken.errors import UserError, check_choice, check_flag, check_number, check_text, did_you_mean
+from partoken.errors import UserError, check_choice, check_flag, check_number, check_text, did_you_mean, print_error
 
 
 @pytest.mark.parametrize("value", [0, 0.5, 3])
@@ -52,3 +52,21 @@ def test_a_choice_lists_the_words_and_the_closest_one():
 
 def test_nothing_is_suggested_for_a_word_that_is_close_to_none():
     assert did_you_mean("qqqq", ["train.lr"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (UserError("train.lr=0: must be above 0"), "error: train.lr=0: must be above 0\n"),
+        (FileNotFoundError(2, "No such file or directory", "a.csv"), "error: a.csv: No such file or directory\n"),
+    ],
+    ids=["user", "file"],
+)
+def test_a_mistake_of_the_user_is_one_line_and_exit_status_2(error, line, capsys):
+    assert print_error(error) == 2
+    assert capsys.readouterr() == ("", line)
+
+
+def test_an_error_of_the_system_without_a_file_is_no_mistake_of_the_user():
+    with pytest.raises(OSError, match="disk"):
+        print_error(OSError("disk"))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from partoken.errors import UserError, check_number, did_you_mean
+from partoken.errors import UserError, check_number, did_you_mean, print_error
 
 __all__ = ["FLAGS", "start", "translate"]
 
@@ -100,8 +100,7 @@ def start(stage: int, arguments: Sequence[str] | None = None) -> int:
     try:
         overrides = translate(stage, sys.argv[1:] if arguments is None else arguments)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return print_error(error)
     print(f"partoken train {shlex.join(overrides)}", file=sys.stderr, flush=True)
     os.execv(sys.executable, [sys.executable, "-m", "partoken.cli", "train", *overrides])
 

@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Protocol
 
 from partoken.config import instantiate
-from partoken.errors import UserError
+from partoken.errors import UserError, print_error
 from partoken.sweep.checking import check_jobs
 from partoken.sweep.claims import Claims
 from partoken.sweep.expand import Sweep, expand
@@ -107,14 +107,8 @@ def run_sweep(arguments: Sequence[str], command: Command, present: Callable[[Pat
             return code
         if present is not None:
             present(sweep.folder)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
+    except (UserError, OSError) as error:
+        return print_error(error)
     return _conclude(sweep, read_jobs(sweep.folder), arguments)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
-from partoken.errors import UserError, check_number
+from partoken.errors import UserError, check_number, print_error
 from partoken.protein.chains.features import write_features
 from partoken.protein.language_model.sequences import Sequences
 from partoken.protein.language_model.windows import batches
@@ -27,14 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _check(options)
         print("\n".join(_run(options)))
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
-        return 2
+    except (UserError, OSError) as error:
+        return print_error(error)
     except KeyboardInterrupt:
         print("stopped; nothing was written", file=sys.stderr)
         return 130

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from partoken.errors import UserError, check_number
+from partoken.errors import UserError, check_number, print_error
 from partoken.satellite.convert.folder import Conversion, convert_folder
 from partoken.satellite.convert.geotiff import check_rasterio
 
@@ -22,8 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         conversion = Conversion(options.s2_offset, options.cloudy, options.keep_splits)
         summary = convert_folder(options.source, options.out, conversion, limit=options.limit, workers=options.workers)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return print_error(error)
     except KeyboardInterrupt:
         print("stopped; the same command continues", file=sys.stderr)
         return 130
