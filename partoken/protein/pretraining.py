@@ -18,8 +18,6 @@ from partoken.training.module import ScheduledModule, metric_names
 
 __all__ = ["MaskedResidueTask"]
 
-MASK_FRACTION = 0.3
-
 
 class MaskedResidueTask(ScheduledModule):
     """Trains the encoder of `ParToken` to predict the types of hidden residues; see `MaskedResidues`.
@@ -30,7 +28,7 @@ class MaskedResidueTask(ScheduledModule):
     Arguments:
         train: The train config as a plain dictionary.
         data: The result of the data module's `settings()`; the checkpoint keeps it.
-        mask_fraction: Fraction of the residues whose type is hidden, above 0 and at most 1.
+        mask_fraction: Fraction of the residues whose type is hidden, above 0 and at most 1; see `Pretrain`.
         model: The flat keys of `conf/model/partoken.yaml`. Those of the encoder and `coordinate_noise` count.
 
     Raises:
@@ -47,7 +45,7 @@ class MaskedResidueTask(ScheduledModule):
         *,
         train: Mapping[str, Any],
         data: Mapping[str, Any],
-        mask_fraction: float = MASK_FRACTION,
+        mask_fraction: float,
         **model: Any,
     ) -> None:
         super().__init__(train)

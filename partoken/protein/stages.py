@@ -76,7 +76,7 @@ class Pretrain(TrainStage[TrainSettings]):
 
     settings_of_kind: ClassVar[Mapping[str, Any]] = {"monitor": "val_loss", "monitor_mode": "min"}
 
-    mask_fraction: float = 0.3
+    mask_fraction: float = 0.5
     """Fraction of the residues whose type is hidden, above 0 and at most 1."""
 
     def __post_init__(self) -> None:

@@ -27,7 +27,7 @@ def quiet(monkeypatch):
 
 def task(**options):
     torch.manual_seed(0)
-    return MaskedResidueTask(train=TRAIN, data={}, **{**SMALL, **options})
+    return MaskedResidueTask(train=TRAIN, data={}, **{**SMALL, "mask_fraction": 0.3, **options})
 
 
 def evaluate(model, batch):
