@@ -212,10 +212,10 @@ def test_paths_inside_stages_are_absolute_too():
 
 
 @pytest.mark.parametrize(
-    ("given", "expected"), [("runs/a", "/home/runs/a"), ("a.ckpt", "/home/a.ckpt"), ("first.best", "first.best")]
+    ("given", "expected"), [("runs/a", "/start/runs/a"), ("a.ckpt", "/start/a.ckpt"), ("first.best", "first.best")]
 )
 def test_the_weights_of_a_stage_are_a_path_or_the_name_of_a_stage(given, expected):
-    groups = absolute_paths({"train": {"stages": [{"epochs": 1, "weights_from": given}]}}, Path("/home"))
+    groups = absolute_paths({"train": {"stages": [{"epochs": 1, "weights_from": given}]}}, Path("/start"))
     assert groups["train"]["stages"] == [{"epochs": 1, "weights_from": expected}]
 
 

@@ -167,9 +167,12 @@ def select_chains(collection: Collection, options: DataOptions, seed: int) -> Se
 def _select_unlabelled(collection: Collection, options: DataOptions, seed: int) -> Selection:
     """Selects all chains that have a split, whatever their labels."""
     everyone = range(len(collection.rows))
-    splits = _assign_splits(collection, everyone, [""] * len(everyone), options, seed)
-    if _split_kind(collection, options) != "given":
+    no_classes = [""] * len(everyone)
+    if _split_kind(collection, options) == "given":
+        splits = _assign_splits(collection, everyone, no_classes, options, seed)
+    else:
         groups = _groups(collection, everyone, options)
+        splits = split_groups(groups, no_classes, options.fractions, seed=seed)
         splits = _protect(splits, groups, _splits_of_labelled(collection, options, seed))
     used = np.flatnonzero(splits >= 0)
     if options.limit is not None:
