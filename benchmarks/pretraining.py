@@ -25,16 +25,20 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
+from omegaconf import OmegaConf
 from tqdm import tqdm
 
-from partoken.config import compose, instantiate, plain_group
+from partoken.config import compose
+from partoken.training.engine import carry_out
 
 ROOT = Path(__file__).resolve().parent.parent
 LABELS = {
@@ -55,6 +59,8 @@ VARIANTS: dict[str, list[str]] = {
     "frozen+several+pooled": [*FROZEN, *POOLED],
 }
 VALIDATIONS = 2
+WARM_UP = 10
+"""Optimizer steps before a measurement begins."""
 
 
 def overrides_of(variant: str, path: Path, label: str) -> list[str]:
@@ -76,46 +82,34 @@ def overrides_of_pretraining(path: Path) -> list[str]:
     return ["experiment=pretrain", "data=arrays", f"data.path={path}", "trainer.precision=bf16-mixed"]
 
 
-def rate(overrides: Sequence[str], count: int = 30) -> float:
-    """Measures the optimizer steps of a minute of processor time, with one thread."""
-    cfg = compose(list(overrides))
-    groups = {name: plain_group(cfg, name) for name in ("train", "model", "data")}
-    stages = instantiate(groups["train"], "train").run_stages()
-    groups = stages[0].groups(groups)
-    loading = {"batch_size": groups["train"]["batch_size"], "num_workers": 0, "seed": 0}
-    data = instantiate(groups["data"], "data", **loading)
-    task = instantiate(groups["model"], "model", train=groups["train"], data=data.settings())
-    task.log_dict = lambda *_, **__: None
-    batches = [batch for batch, _ in zip(data.train_dataloader(), range(count + 2), strict=False)]
-    frozen = groups["model"].get("frozen_encoder")
-    if frozen:
-        for batch in batches:
-            batch.embedding = task.network.embed(**batch.inputs())[0].detach()
-    optimizer = torch.optim.AdamW([p for p in task.parameters() if p.requires_grad], 1e-4)
-    started = 0.0
-    for number, batch in enumerate(batches):
-        if number == 2:
-            started = time.process_time()
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            loss = task.training_step(batch, number)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    return 60 * (len(batches) - 2) / (time.process_time() - started)
+class Clock(pl.Callback):
+    """Measures in processor time how long a run prepares its data, and how many optimizer steps a minute then has."""
+
+    def __init__(self) -> None:
+        self.times: dict[str, float] = {}
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.times["start"] = time.process_time()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.times["prepared"] = time.process_time()
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        if trainer.global_step == WARM_UP:
+            self.times["warm"] = time.process_time()
+        self.times["end"] = time.process_time()
 
 
-def minutes_to_embed(overrides: Sequence[str], count: int = 20) -> float:
-    """Estimates the minutes of processor time in which an encoder embeds all chains."""
-    cfg = compose(list(overrides))
-    groups = {name: plain_group(cfg, name) for name in ("train", "model", "data")}
-    data = instantiate(groups["data"], "data", batch_size=30, num_workers=0, seed=0)
-    task = instantiate(groups["model"], "model", train=groups["train"], data=data.settings())
-    batches = [batch for batch, _ in zip(data.train_dataloader(), range(count), strict=False)]
-    started = time.process_time()
-    for batch in batches:
-        task._encode(batch)
-    residues = sum(batch.coords.shape[0] for batch in batches)
-    return data.report()["residues_used"] / residues * (time.process_time() - started) / 60
+def measure(overrides: Sequence[str], steps: int) -> tuple[float, float]:
+    """Returns the minutes in which a run prepares its data, and its optimizer steps in a minute, with one thread."""
+    words = [*overrides, f"trainer.limit_train_batches={steps}", "trainer.limit_val_batches=1", "test=false"]
+    cfg = compose([*words, "train.stage_epochs=1", "train.epochs=1", "trainer.enable_progress_bar=false"])
+    groups = {str(name): value for name, value in OmegaConf.to_container(cfg, resolve=True).items()}
+    clock = Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        carry_out(groups, Path(folder), callbacks=[clock])
+    times = clock.times
+    return (times["prepared"] - times["start"]) / 60, 60 * (steps - WARM_UP) / (times["end"] - times["warm"])
 
 
 def run(overrides: Sequence[str], steps: float, folder: Path, seed: int, length: str) -> dict[str, Any]:
@@ -174,10 +168,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     rates_file = out / "rates.json"
     if not rates_file.exists():
-        kinds = ("several", "frozen+several", "frozen+several+pooled")
-        of_kind = {kind: rate(overrides_of(kind, path, ALL)) for kind in kinds}
-        of_kind["pretraining"] = rate(overrides_of_pretraining(path))
-        of_kind["minutes to embed"] = minutes_to_embed(overrides_of("frozen+several", path, ALL))
+        of_kind: dict[str, float] = {"pretraining": measure(overrides_of_pretraining(path), 60)[1]}
+        of_kind["several"] = measure(overrides_of("several", path, ALL), 60)[1]
+        fresh = f"data.cache_dir={out.resolve() / 'cache'}"
+        for kind, steps in (("frozen+several", 200), ("frozen+several+pooled", 800)):
+            minutes, of_kind[kind] = measure([*overrides_of(kind, path, ALL), fresh], steps)
+            of_kind.setdefault("minutes to embed", minutes)
         rates_file.write_text(json.dumps(of_kind, indent=2))
     rates = json.loads(rates_file.read_text())
     print("steps a minute:", ", ".join(f"{name} {value:.3g}" for name, value in rates.items()))
