@@ -47,11 +47,7 @@ def plot_losses(
         ("train_loss", "training loss", TRAIN),
         ("val_loss", "validation loss", VALIDATION),
     ):
-        for part in _stage_rows(rows):  # stages may have different losses, so no line joins them
-            epochs, values = _column(part, name)
-            if epochs:
-                axes.plot(epochs, values, color=color, marker="o", label=label)
-                label = "_nolegend_"
+        _plot_by_stage(axes, rows, name, color=color, marker="o", label=label)
     axes.set(xlabel="epoch", ylabel="loss", title="Losses and validation scores")
     axes.xaxis.get_major_locator().set_params(integer=True)
     handles, labels = axes.get_legend_handles_labels()
@@ -67,7 +63,9 @@ def plot_losses(
     mark_stages(axes, _stage_starts(rows))
     if best_epoch is not None:
         axes.axvline(best_epoch + 1, color=MUTED, linewidth=0.8)
-        axes.annotate(" best", (best_epoch + 1, axes.get_ylim()[1]), color=MUTED, va="top")
+        is_left = best_epoch + 1 < sum(axes.get_xlim()) / 2
+        text, side = (" best", "left") if is_left else ("best ", "right")
+        axes.annotate(text, (best_epoch + 1, axes.get_ylim()[1]), color=MUTED, va="top", ha=side)
     figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=min(4, max(1, len(labels))))
     figure.savefig(path, dpi=150)
 
@@ -213,13 +211,21 @@ def _plot_scores(axes: Any, rows: Sequence[Mapping[str, str]], names: Sequence[s
     in_unit_interval = _in_unit_interval(_column(rows, names[0])[1])
     names = [name for name in names if _in_unit_interval(_column(rows, name)[1]) == in_unit_interval]
     for name, style in zip(names, cycle(SCORE_STYLES), strict=False):
-        epochs, values = _column(rows, name)
         label = name.removeprefix("val_").replace("_", " ")
-        right.plot(epochs, values, linestyle=style, color=MUTED, label=label)
+        _plot_by_stage(right, rows, name, linestyle=style, color=MUTED, label=label)
     right.set_ylabel("validation score")
     if in_unit_interval:
         right.set_ylim(0, 1)
     return right
+
+
+def _plot_by_stage(axes: Any, rows: Sequence[Mapping[str, str]], name: str, *, label: str, **style: Any) -> None:
+    """Draws a column with a line for each stage; none joins them, because a name may mean other things in each."""
+    for part in _stage_rows(rows):
+        epochs, values = _column(part, name)
+        if epochs:
+            axes.plot(epochs, values, label=label, **{"marker": "." if len(epochs) == 1 else None, **style})
+            label = "_nolegend_"
 
 
 def _wrap(label: str) -> str:

@@ -53,6 +53,23 @@ def test_epochs_are_counted_from_one_as_in_the_log(metrics, tmp_path, figures):
     assert set(best.get_xdata()) == {2}, "best_epoch counts from 0"
 
 
+def test_no_line_joins_the_losses_or_the_scores_of_two_stages(metrics, tmp_path, figures):
+    metrics.write_text("epoch,stage,train_loss,val_skill\n0,a,3,0.1\n1,a,2,0.2\n2,b,9,0.7\n3,b,8,0.8\n4,c,1,0.9\n")
+    plot_losses(metrics, tmp_path / "losses.png")
+    for axes, label in zip(figures[0].axes, ("training loss", "skill"), strict=True):
+        drawn = [line for line in axes.get_lines() if len(line.get_xdata()) and line.get_linestyle() != ":"]
+        assert [list(line.get_xdata()) for line in drawn] == [[1, 2], [3, 4], [5]]
+        assert [line.get_label() for line in drawn] == [label, "_nolegend_", "_nolegend_"]
+        assert drawn[-1].get_marker() != "None", "a stage of one epoch can be seen"
+
+
+@pytest.mark.parametrize(("best", "side"), [(0, "left"), (2, "right")])
+def test_the_word_best_stays_inside_the_axes(metrics, tmp_path, figures, best, side):
+    plot_losses(metrics, tmp_path / "losses.png", best_epoch=best)
+    (word,) = (text for text in figures[0].axes[0].texts if text.get_text().strip() == "best")
+    assert word.get_ha() == side
+
+
 def test_without_an_epoch_line_the_scores_are_the_validation_columns_between_0_and_1(metrics, tmp_path, figures):
     plot_losses(metrics, tmp_path / "losses.png")
     _, scores = figures[0].axes
