@@ -182,10 +182,14 @@ def test_a_frozen_encoder_embeds_the_features_once_for_each_file(data, file, sto
     assert found[0].shape == found[1].shape and not torch.allclose(found[0], found[1])
 
 
-@pytest.mark.parametrize("kind", [ParTokenTask, MaskedResidueTask])
-def test_weights_of_a_network_with_other_features_are_refused(data, checkpoint, kind):
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(ParTokenTask, {}), (MaskedResidueTask, {"mask_fraction": 0.5})],
+    ids=["labels", "pretraining"],
+)
+def test_weights_of_a_network_with_other_features_are_refused(data, checkpoint, kind, options):
     content = torch.load(checkpoint, weights_only=True)
     without = {**data.settings(), "residue_features": None}
     with pytest.raises(UserError, match=r"reads 6 features of each residue, and this one reads 0: set data\.residue_f"):
-        kind(train=TRAIN, data=without, **SMALL).check_weights(content)
+        kind(train=TRAIN, data=without, **SMALL, **options).check_weights(content)
     ParTokenTask(train=TRAIN, data=data.settings(), **SMALL).check_weights(content)
