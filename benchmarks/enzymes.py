@@ -30,8 +30,8 @@ from torch import Tensor
 from partoken.protein.catalog import arrays
 from partoken.protein.dataset.assembly import ChainDataset
 from partoken.protein.dataset.datamodule import ProteinDataModule
+from partoken.protein.geometry.graph import featurize
 from partoken.protein.metrics import multi_class_scores
-from partoken.protein.model.graph import featurize
 from partoken.protein.sources.arrays import table_path
 from partoken.protein.sources.label_table import read_label_table
 

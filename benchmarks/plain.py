@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from partoken.protein.model.graph import ResidueGraph
+from partoken.protein.geometry.graph import ResidueGraph
 from partoken.protein.model.gvp import GVP, Encoder, MessagePassing
 
 __all__ = ["PlainEncoder"]

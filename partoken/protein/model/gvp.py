@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from partoken.protein.model.graph import ResidueGraph
+from partoken.protein.geometry.graph import ResidueGraph
 from partoken.protein.model.message import mean_message
 from partoken.system.distributed import Dropout, Rows, draw
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from partoken.protein.model.graph import ResidueGraph
+from partoken.protein.geometry.graph import ResidueGraph
 from partoken.protein.model.partition import Partition
 from partoken.system.distributed import Dropout, Rows, num_processes, total
 

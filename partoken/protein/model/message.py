@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from partoken.protein.model.graph import ResidueGraph
+from partoken.protein.geometry.graph import ResidueGraph
 
 __all__ = ["mean_message"]
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from partoken.protein.model.graph import ResidueGraph
+from partoken.protein.geometry.graph import ResidueGraph
 from partoken.system.distributed import draw
 
 __all__ = ["Partition", "Partitioner"]
@@ -56,7 +56,7 @@ class Partitioner(nn.Module):
             position in the chain; comparing both measures the benefit of the networks.
 
     Example:
-        >>> from partoken.protein.model.graph import featurize
+        >>> from partoken.protein.geometry.graph import featurize
         >>> _ = torch.manual_seed(0)
         >>> graph = featurize(torch.randn(50, 4, 3).cumsum(0), torch.tensor([0, 20, 50]))
         >>> partition = Partitioner(8, max_clusters=4)(torch.randn(50, 8), graph, torch.tensor(1.0))

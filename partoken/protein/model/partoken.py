@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from partoken.protein.chains.batch import ChainShare
+from partoken.protein.geometry.graph import ResidueGraph
 from partoken.protein.model.codebook import Codebook
-from partoken.protein.model.graph import ResidueGraph
 from partoken.protein.model.head import Head
 from partoken.protein.model.partition import Partition, Partitioner
 from partoken.protein.model.residues import ResidueNetwork

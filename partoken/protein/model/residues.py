@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from partoken.errors import UserError
 from partoken.protein.chains.batch import ChainShare
+from partoken.protein.geometry.graph import ResidueGraph, featurize
 from partoken.protein.model.feature_input import FeatureInput
-from partoken.protein.model.graph import ResidueGraph, featurize
 from partoken.protein.model.gvp import Encoder
 from partoken.protein.model.settings import NetworkSettings
 

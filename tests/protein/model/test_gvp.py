@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from partoken.protein.geometry.graph import featurize
 from partoken.protein.model import message
-from partoken.protein.model.graph import featurize
 from partoken.protein.model.gvp import GVP, Encoder, FeatureDropout
 
 ROOT = Path(__file__).parents[3]

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from partoken.protein.model.graph import featurize
+from partoken.protein.geometry.graph import featurize
 from partoken.protein.model.partition import Partitioner
 
 DIM = 12

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from partoken.protein.model.graph import featurize
+from partoken.protein.geometry.graph import featurize
 
 FIXTURE = Path(__file__).parents[1] / "data" / "gvp_encoder.npz"
 
