@@ -58,6 +58,7 @@ class ChainDataset(Dataset):
         self.labels = {name: torch.from_numpy(encoded) for name, encoded in labels.items()}
         self.embeddings: ResidueFeatures | None = None
         self.folds: ResidueFeatures | None = None
+        self.surroundings: ResidueFeatures | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -78,7 +79,12 @@ class ChainDataset(Dataset):
         ids = [chain.id for chain in chains]
         features = self.features if self.embeddings is None else None  # embeddings already depend on the features
         joined = collate(chains, labels, batch, share, None if features is None else features.read_all(ids))
-        return replace(joined, embedding=_read(self.embeddings, ids), fold=_read(self.folds, ids))
+        return replace(
+            joined,
+            embedding=_read(self.embeddings, ids),
+            fold=_read(self.folds, ids),
+            surroundings=_read(self.surroundings, ids),
+        )
 
 
 def _read(features: ResidueFeatures | None, ids: Sequence[str]) -> torch.Tensor | None:

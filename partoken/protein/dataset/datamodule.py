@@ -27,6 +27,7 @@ from partoken.protein.dataset.joining import join_features
 from partoken.protein.dataset.labels import count_classes
 from partoken.protein.dataset.options import DataOptions
 from partoken.protein.dataset.report import data_report, describe_report
+from partoken.protein.dataset.surroundings import open_surroundings
 from partoken.system.files import write_json
 from partoken.system.skipped import Skipped, check_skipped, write_skipped
 from partoken.training.resume import ResumableDataModule, ResumableLoader
@@ -294,6 +295,18 @@ class ProteinDataModule(ResumableDataModule):
         """
         for data in self._datasets.values():
             data.folds = self.folds
+
+    def add_surroundings(self) -> None:
+        """Adds the surroundings of the residues to all batches from now on: `ChainBatch.surroundings`.
+
+        Raises:
+            UserError: the cache folder cannot be written.
+        """
+        if self._datasets["train"].surroundings is not None:
+            return
+        opened = open_surroundings(self.collection.store, self._rows, self.options.cache_dir)
+        for data in self._datasets.values():
+            data.surroundings = opened
 
     @property
     def _rows(self) -> np.ndarray:
