@@ -3,7 +3,7 @@
 import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +60,9 @@ class Prediction:
     """Weight of each substructure in the answer; the sum is 1."""
     residues: list[list[int]]
     """Residues of each substructure, counted from 0 along the chain."""
+    attention: dict[str, list[float]] = field(default_factory=dict)
+    """Weight of each residue in what a label reads by attention, by name of the label: sum 1, 0 for a missing residue.
+    Empty if the network reads no residues by attention (`model.residue_attention=false`)."""
 
     @property
     def label(self) -> str:
@@ -185,7 +188,9 @@ class Predictor:
         answers = [_answer(label, parts[label.name]) for label in labels]
         tokens, importance = output.tokens.cpu(), output.importance.float().cpu()
         cluster_mask = output.cluster_mask.cpu()
-        assignments = output.assignment.cpu().split(batch.ptr.diff().tolist())
+        lengths = batch.ptr.diff().tolist()
+        assignments = output.assignment.cpu().split(lengths)
+        attention = None if output.attention is None else output.attention.float().cpu().split(lengths)
         predictions = []
         for i, chain in enumerate(chains):
             present = cluster_mask[i].nonzero().flatten().tolist()
@@ -198,6 +203,7 @@ class Predictor:
                     tokens=tokens[i, present].tolist(),
                     importance=importance[i, present].tolist(),
                     residues=residues,
+                    attention={} if attention is None else dict(zip(self.labels, attention[i].T.tolist(), strict=True)),
                 )
             )
         return predictions

@@ -86,7 +86,7 @@ class ParTokenTask(ScheduledModule):
             "coverage": loss.lambda_psc,
             "summary": loss.lambda_summary,
         }
-        self.network = ParToken(sum(len(label.class_names) for label in self.labels), settings)
+        self.network = ParToken([len(label.class_names) for label in self.labels], settings)
         if loss.frozen_encoder:
             self.network.freeze_encoder()
         self._set_class_prior(loss.class_balance)
@@ -155,14 +155,17 @@ class ParTokenTask(ScheduledModule):
         return [f"network.{part}" for part in self.network.encoder_parts]
 
     def _embed_data(self) -> None:
-        """Lets the data module add fold geometry and the embeddings of a frozen encoder to its batches.
+        """Lets the data module add fold geometry, surroundings and the embeddings of a frozen encoder to its batches.
 
-        The few batches of `trainer.overfit_batches` were made before, so the network computes both in each step.
+        The few batches of `trainer.overfit_batches` were made before, so the network computes them in each step.
         """
         data = getattr(self.trainer, "datamodule", None)
         add_folds = getattr(data, "add_folds", None)
         if self.network.settings.fold_geometry and add_folds is not None:
             add_folds()
+        add_surroundings = getattr(data, "add_surroundings", None)
+        if self.network.reading is not None and add_surroundings is not None:
+            add_surroundings()
         embed = getattr(data, "embed", None)
         if self.network.is_encoder_frozen and embed is not None:
             embed(self.network.fingerprint(), self._encode, self.network.settings.node_h_dim[0])

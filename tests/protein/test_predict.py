@@ -79,6 +79,17 @@ def test_a_chain_has_the_same_answer_alone_and_among_others(checkpoint, folder):
     np.testing.assert_allclose(list(alone.probabilities.values()), list(together.probabilities.values()), atol=1e-5)
 
 
+def test_a_prediction_has_the_weight_of_each_residue_if_labels_read_residues_by_attention(checkpoint, chains, tmp_path):
+    data = embedded(limit=30, min_class_size=20, batch_size=4)
+    task = ParTokenTask(train=TRAIN, data=data.settings(), residue_attention=True, **SMALL)
+    path = tmp_path / "attention.ckpt"
+    torch.save({"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams), "epoch": 0}, path)
+    for chain, prediction in zip(chains, partoken.load(path, device="cpu").classify(chains), strict=True):
+        assert len(prediction.attention[""]) == len(chain)
+        assert sum(prediction.attention[""]) == pytest.approx(1, abs=1e-5)
+    assert partoken.load(checkpoint, device="cpu").classify(chains)[0].attention == {}
+
+
 def test_the_command_writes_one_row_per_chain_and_lists_skipped_files(checkpoint, folder, tmp_path, capsys):
     out = tmp_path / "p.csv"
     assert main(["predict", str(checkpoint), str(folder), "--out", str(out)]) == 0

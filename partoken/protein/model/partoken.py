@@ -1,6 +1,6 @@
 """The whole network: coordinates in, class scores, tokens and their importance out."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from partoken.protein.chains.batch import ChainShare
 from partoken.protein.geometry.fold import fold_geometry
 from partoken.protein.geometry.graph import ResidueGraph
+from partoken.protein.geometry.surroundings import surroundings as compute_surroundings
 from partoken.protein.model.codebook import Codebook
 from partoken.protein.model.head import Head
 from partoken.protein.model.partition import Partition, Partitioner
+from partoken.protein.model.reading import AttentionReading
 from partoken.protein.model.residues import ResidueNetwork
 from partoken.protein.model.settings import NetworkSettings
 from partoken.system.distributed import gather_rows, total
@@ -40,13 +42,16 @@ class ParTokenOutput:
     """All residues of each chain, pooled and standardised, `[B, dim]`."""
     losses: dict[str, Tensor] = field(default_factory=dict)
     """Scalars `vq`, `entropy` and `coverage`, before their weights."""
+    attention: Tensor | None = None
+    """Weight of each residue for each label, `[N, labels]`: sum 1 over a chain, 0 for a missing residue. None: the
+    network reads no residues by attention."""
 
 
 class ParToken(ResidueNetwork):
     """Creates the network.
 
     Arguments:
-        num_classes: Number of classes C.
+        num_classes: Number of classes C of a single label, or those of each label.
         settings: The architecture; None takes the defaults.
 
     Example:
@@ -57,8 +62,9 @@ class ParToken(ResidueNetwork):
         (torch.Size([2, 3]), torch.Size([2, 5]))
     """
 
-    def __init__(self, num_classes: int, settings: NetworkSettings | None = None):
-        assert num_classes >= 1
+    def __init__(self, num_classes: int | Sequence[int], settings: NetworkSettings | None = None):
+        num_classes = [num_classes] if isinstance(num_classes, int) else list(num_classes)
+        assert num_classes and min(num_classes) >= 1
         settings = settings or NetworkSettings()
         super().__init__(settings)
         dim = settings.node_h_dim[0]
@@ -80,11 +86,19 @@ class ParToken(ResidueNetwork):
             reads = settings.classify_from
         self.head = Head(
             dim,
-            num_classes,
+            sum(num_classes),
             pooling=settings.pooling,
             drop_rate=settings.drop_rate,
             reads=reads,
         )
+        self.reading = None
+        if settings.residue_attention:
+            self.reading = AttentionReading(
+                dim,
+                num_classes,
+                prior=settings.attention_prior,
+                drop_rate=settings.drop_rate,
+            )
         self.register_buffer("tau", torch.tensor(float(settings.tau_init)))
 
     def forward(
@@ -96,6 +110,7 @@ class ParToken(ResidueNetwork):
         features: Tensor | None = None,
         embedding: Tensor | None = None,
         fold: Tensor | None = None,
+        surroundings: Tensor | None = None,
     ) -> ParTokenOutput:
         """Classifies a flat batch of chains.
 
@@ -107,6 +122,8 @@ class ParToken(ResidueNetwork):
             features: Residue features that the user brings, `[N, feature_width]`; not read if the width is 0.
             embedding: Features of the residues, computed before by `embed`, `[N, dim]`; None: they are computed.
             fold: Fold geometry of the chains, `[B, FOLD_WIDTH]`; None: it is computed if the network reads it.
+            surroundings: Surroundings of the residues, `[N, S]`, see `geometry.surroundings`; None: they are computed
+                on the CPU, which takes about 10 ms a chain, if the network reads them.
 
         Raises:
             UserError: `seq_in` is true and there is no sequence; or the residue features are missing or have another
@@ -114,6 +131,8 @@ class ParToken(ResidueNetwork):
         """
         if self.settings.fold_geometry and fold is None:
             fold = fold_geometry(coords, ptr)
+        if self.reading is not None and surroundings is None:
+            surroundings = compute_surroundings(coords, ptr)
         h, graph = self.embed(
             coords,
             ptr,
@@ -124,7 +143,7 @@ class ParToken(ResidueNetwork):
             num_neighbors=self._neighbors_of_partition,
         )
         if self.partitioner is None:
-            return self._classify_whole_chains(h, graph)
+            return self._classify_whole_chains(h, graph, surroundings)
         partition = self.partition(h, graph)
         assert self.codebook is not None, "a network with a partition has a codebook"
         quantize = self.codebook.bypass if self.settings.bypass_codebook else self.codebook
@@ -132,6 +151,7 @@ class ParToken(ResidueNetwork):
         reads_codes = self.settings.tokens_from == "codes"
         tokens = self.from_code(quantized.vectors if reads_codes else quantized.standardised)
         logits, importance, summary = self.head(h, graph, tokens, partition)
+        logits, attention = self._read_residues(logits, h, graph, surroundings)
         return ParTokenOutput(
             logits=logits,
             importance=importance,
@@ -145,6 +165,7 @@ class ParToken(ResidueNetwork):
                 "entropy": quantized.entropy,
                 "coverage": quantized.coverage,
             },
+            attention=attention,
         )
 
     @property
@@ -175,7 +196,7 @@ class ParToken(ResidueNetwork):
             The number of substructures, on all devices.
         """
         assert self.codebook is not None, "a network without a partition has no codes"
-        _, substructures = self._collect_features(batches)
+        _, substructures, _ = self._collect_features(batches)
         # Batch by batch, in the order in which one device would have them.
         found = torch.cat([gather_rows(part) for part in substructures])
         self.codebook.start(found)
@@ -191,34 +212,53 @@ class ParToken(ResidueNetwork):
         Arguments:
             batches: The arguments of `forward` for each batch, by name.
         """
-        summaries, substructures = self._collect_features(batches)
+        summaries, substructures, averages = self._collect_features(batches)
         self.head.standardise.calibrate(*_moments(torch.cat(summaries)))
         if self.codebook is not None:
             self.codebook.calibrate(*_moments(torch.cat(substructures)))
+        if self.reading is not None:
+            self.reading.standardise.calibrate(*_moments(torch.cat(averages)))
 
-    def _collect_features(self, batches: Iterable[Mapping[str, Any]]) -> tuple[list[Tensor], list[Tensor]]:
+    def _collect_features(self, batches: Iterable[Mapping[str, Any]]) -> tuple[list[Tensor], ...]:
         """Computes in evaluation mode the features that are standardised later.
 
         Returns:
-            Pooled chains `[B, dim]` and substructures `[M, code_dim]` of each batch; none without a partition.
+            Of each batch, the pooled chains `[B, dim]`, the substructures `[M, code_dim]`, and the averages that the
+            labels read by attention, `[B, labels * width]`. A network without a partition has no substructures, and one
+            without attention no averages.
         """
         was_training = self.training
         self.eval()
-        summaries, substructures = [], []
+        summaries, substructures, averages = [], [], []
         for batch in batches:
-            given = {name: value for name, value in batch.items() if name not in ("share", "fold")}
+            given = {name: batch[name] for name in batch if name not in ("share", "fold", "surroundings")}
             h, graph = self.embed(**given, num_neighbors=self._neighbors_of_partition)
             summaries.append(self.head.pool(h, graph))
             if self.codebook is not None:
                 partition = self.partition(h, graph)
                 features = self.to_code(partition.features)
                 substructures.append(features[partition.mask])
+            if self.reading is not None:
+                surroundings = batch.get("surroundings")
+                if surroundings is None:
+                    surroundings = compute_surroundings(batch["coords"], batch["ptr"])
+                averages.append(self.reading.average(h, graph, surroundings))
         self.train(was_training)
-        return summaries, substructures
+        return summaries, substructures, averages
 
-    def _classify_whole_chains(self, h: Tensor, graph: ResidueGraph) -> ParTokenOutput:
+    def _read_residues(
+        self, logits: Tensor, h: Tensor, graph: ResidueGraph, surroundings: Tensor | None
+    ) -> tuple[Tensor, Tensor | None]:
+        """Adds to the logits `[B, C]` what the labels read by attention, and returns the weights of the residues."""
+        if self.reading is None:
+            return logits, None
+        read = self.reading(h, graph, surroundings)
+        return logits + read.logits, read.attention
+
+    def _classify_whole_chains(self, h: Tensor, graph: ResidueGraph, surroundings: Tensor | None) -> ParTokenOutput:
         """Classifies chains by their summary alone; there are no substructures."""
         logits, _, summary = self.head(h, graph)
+        logits, attention = self._read_residues(logits, h, graph, surroundings)
         shape = (graph.num_chains, self.settings.max_clusters)
         zero = h.sum() * 0
         return ParTokenOutput(
@@ -230,6 +270,7 @@ class ParToken(ResidueNetwork):
             membership=h.new_zeros(len(h)),
             summary=summary,
             losses={"vq": zero, "entropy": zero, "coverage": zero},
+            attention=attention,
         )
 
 

@@ -125,6 +125,13 @@ class NetworkSettings:
     fold_geometry: bool = False
     """True: the classifier reads the fold geometry of the chain, see `partoken.protein.geometry.fold`."""
 
+    residue_attention: bool = False
+    """True: each label also reads the residues of the chain with attention weights of its own, see `AttentionReading`.
+    A prediction then has the weight of each residue."""
+    attention_prior: bool = True
+    """True: the attention starts at residues that are close to the centroid and face a pocket. False: it starts with
+    equal weights. Without `residue_attention` it has no effect."""
+
     # Data
 
     feature_width: int = 0
@@ -144,6 +151,8 @@ class NetworkSettings:
         check_number("model.codebook_beta", self.codebook_beta, minimum=0)
         check_flag("model.seq_in", self.seq_in)
         check_flag("model.bypass_codebook", self.bypass_codebook)
+        check_flag("model.residue_attention", self.residue_attention)
+        check_flag("model.attention_prior", self.attention_prior)
         check_flag("model.fold_geometry", self.fold_geometry)
         check_choice("model.pooling", self.pooling, POOLINGS)
         check_choice("model.partition", self.partition, PARTITIONS)
@@ -151,6 +160,7 @@ class NetworkSettings:
         check_choice("model.tokens_from", self.tokens_from, TOKEN_SOURCES)
         check_choice("model.classify_from", self.classify_from, CLASSIFIER_INPUTS)
         self._check_temperatures()
+        self._check_attention()
         self._check_dims()
 
     def _check_temperatures(self) -> None:
@@ -158,6 +168,13 @@ class NetworkSettings:
             raise UserError(
                 f"model.tau_min={self.tau_min}: must be at most model.tau_init={self.tau_init}, because the "
                 "temperature falls from tau_init to tau_min; lower tau_min or raise tau_init"
+            )
+
+    def _check_attention(self) -> None:
+        if self.residue_attention and self.classify_from == "substructures" and self.partition != "none":
+            raise UserError(
+                "model.residue_attention=true: the classifier would also read residues, but "
+                "model.classify_from=substructures says that it reads nothing but substructures; choose one of them"
             )
 
     def _check_dims(self) -> None:
