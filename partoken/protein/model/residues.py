@@ -201,6 +201,7 @@ class ResidueNetwork(nn.Module):
         h = self.encode_surroundings(graph, sequence, features)
         if not self._appends_type:
             return h
+        assert sequence is not None
         own_type = F.one_hot(sequence, UNKNOWN + 1) * graph.mask[:, None]
         return torch.cat([h, own_type.to(h.dtype)], dim=-1)
 
