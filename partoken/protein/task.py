@@ -155,11 +155,15 @@ class ParTokenTask(ScheduledModule):
         return [f"network.{part}" for part in self.network.encoder_parts]
 
     def _embed_data(self) -> None:
-        """Lets the data module add the embeddings of a frozen encoder to its batches.
+        """Lets the data module add fold geometry and the embeddings of a frozen encoder to its batches.
 
-        The few batches of `trainer.overfit_batches` were made before, so the network embeds them in each step.
+        The few batches of `trainer.overfit_batches` were made before, so the network computes both in each step.
         """
-        embed = getattr(getattr(self.trainer, "datamodule", None), "embed", None)
+        data = getattr(self.trainer, "datamodule", None)
+        add_folds = getattr(data, "add_folds", None)
+        if self.network.settings.fold_geometry and add_folds is not None:
+            add_folds()
+        embed = getattr(data, "embed", None)
         if self.network.is_encoder_frozen and embed is not None:
             embed(self.network.fingerprint(), self._encode, self.network.residue_channels)
 

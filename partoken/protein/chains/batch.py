@@ -47,13 +47,15 @@ class ChainBatch:
     """float32 [N, D]: residue features that the user brings; None: there are none."""
     embedding: Tensor | None = None
     """float32 [N, D]: features of the residues that a frozen encoder has computed before; None: there are none."""
+    fold: Tensor | None = None
+    """float32 [B, F]: fold geometry of the chains, see `fold_geometry`; None: it was not asked for."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def inputs(self) -> dict[str, Any]:
         """Returns the arguments of a network's `forward`, by name."""
-        optional = {"features": self.features, "embedding": self.embedding}
+        optional = {"features": self.features, "embedding": self.embedding, "fold": self.fold}
         given = {name: value for name, value in optional.items() if value is not None}
         return {"coords": self.coords, "ptr": self.ptr, "sequence": self.sequence, "share": self.share, **given}
 

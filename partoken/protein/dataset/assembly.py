@@ -57,6 +57,7 @@ class ChainDataset(Dataset):
         self.rows = rows
         self.labels = {name: torch.from_numpy(encoded) for name, encoded in labels.items()}
         self.embeddings: ResidueFeatures | None = None
+        self.folds: ResidueFeatures | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -74,11 +75,15 @@ class ChainDataset(Dataset):
     def __getitem__(self, batch: Sequence[int]) -> ChainBatch:
         labels = {name: encoded[batch] for name, encoded in self.labels.items()}
         chains, share = self.store.read(self.rows[batch]), getattr(batch, "share", None)
-        if self.embeddings is not None:
-            embedding = np.concatenate(list(self.embeddings.read_all(chain.id for chain in chains)))
-            return replace(collate(chains, labels, batch, share), embedding=torch.from_numpy(embedding))
-        features = None if self.features is None else self.features.read_all(chain.id for chain in chains)
-        return collate(chains, labels, batch, share, features)
+        ids = [chain.id for chain in chains]
+        features = self.features if self.embeddings is None else None  # embeddings already depend on the features
+        joined = collate(chains, labels, batch, share, None if features is None else features.read_all(ids))
+        return replace(joined, embedding=_read(self.embeddings, ids), fold=_read(self.folds, ids))
+
+
+def _read(features: ResidueFeatures | None, ids: Sequence[str]) -> torch.Tensor | None:
+    """Reads the rows of some chains, float32 [rows, D]; None: there are none."""
+    return None if features is None else torch.from_numpy(np.concatenate(list(features.read_all(ids))))
 
 
 @dataclass(frozen=True)

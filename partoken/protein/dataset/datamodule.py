@@ -22,6 +22,7 @@ from partoken.protein.dataset.assembly import (
 )
 from partoken.protein.dataset.batching import BatchSampler, count_batches
 from partoken.protein.dataset.embeddings import open_embeddings
+from partoken.protein.dataset.folds import open_folds
 from partoken.protein.dataset.joining import join_features
 from partoken.protein.dataset.labels import count_classes
 from partoken.protein.dataset.options import DataOptions
@@ -269,13 +270,35 @@ class ProteinDataModule(ResumableDataModule):
         """
         if self._encoder == encoder:
             return
-        rows = np.sort(np.concatenate([data.rows for data in self._datasets.values()]))
         store, folder = self.collection.store, self.options.cache_dir
-        embeddings = open_embeddings(store, rows, encoder, encode, width, folder, self.residue_features)
+        embeddings = open_embeddings(store, self._rows, encoder, encode, width, folder, self.residue_features)
         for data in self._datasets.values():
             data.embeddings = embeddings
         self._encoder = encoder
         log.info("%d residues in %s", embeddings.lengths.sum(), embeddings.path)
+
+    @cached_property
+    def folds(self) -> ResidueFeatures:
+        """Fold geometry of all chains in use, one row per chain; computed once and kept in the cache folder.
+
+        Raises:
+            UserError: the cache folder cannot be written.
+        """
+        return open_folds(self.collection.store, self._rows, self.options.cache_dir)
+
+    def add_folds(self) -> None:
+        """Adds the fold geometry of the chains to all batches from now on: `ChainBatch.fold`.
+
+        Raises:
+            UserError: the cache folder cannot be written.
+        """
+        for data in self._datasets.values():
+            data.folds = self.folds
+
+    @property
+    def _rows(self) -> np.ndarray:
+        """int64 [n]: rows of the store with the chains in use, sorted."""
+        return np.sort(np.concatenate([data.rows for data in self._datasets.values()]))
 
     def _loader(self, split: str, *, shuffle: bool = False, epochs_per_pass: int = 1) -> ResumableLoader:
         dataset = self._datasets[split]

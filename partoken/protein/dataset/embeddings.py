@@ -13,7 +13,7 @@ from partoken.protein.chains.cache import cached_features
 from partoken.protein.chains.features import ResidueFeatures
 from partoken.protein.chains.store import ChainStore
 
-__all__ = ["open_embeddings"]
+__all__ = ["digest_chains", "divide_chains", "open_embeddings"]
 
 BATCH_RESIDUES = 8192
 """Largest number of residues that are embedded at a time, unless a single chain has more."""
@@ -45,18 +45,18 @@ def open_embeddings(
 
     def compute() -> Iterator[np.ndarray]:
         with tqdm(total=len(rows), desc="embedding", unit="chain", disable=None, leave=False) as progress:
-            for part in _parts(store.lengths[rows]):
+            for part in divide_chains(store.lengths[rows]):
                 chains = store.read(rows[part])
                 given = None if features is None else features.read_all(chain.id for chain in chains)
                 yield encode(collate(chains, features=given)).float().cpu().numpy()
                 progress.update(len(part))
 
     ids = [store.ids[row] for row in rows]
-    key = [encoder, _digest(store, rows), *([] if features is None else features.fingerprint)]
+    key = [encoder, digest_chains(store, rows), *([] if features is None else features.fingerprint)]
     return cached_features("embeddings", key, ids, store.lengths[rows], width, compute, folder)
 
 
-def _parts(lengths: np.ndarray) -> Iterator[list[int]]:
+def divide_chains(lengths: np.ndarray) -> Iterator[list[int]]:
     """Divides chains into batches in their order, so that each has the same batch mates every time."""
     part: list[int] = []
     residues = 0
@@ -70,7 +70,7 @@ def _parts(lengths: np.ndarray) -> Iterator[list[int]]:
         yield part
 
 
-def _digest(store: ChainStore, rows: np.ndarray) -> str:
+def digest_chains(store: ChainStore, rows: np.ndarray) -> str:
     """Returns a digest of the names, coordinates and residue types of chains."""
     digest = hashlib.sha256()
     for row in rows:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from partoken.protein.chains.batch import ChainShare
+from partoken.protein.geometry.fold import fold_geometry
 from partoken.protein.geometry.graph import ResidueGraph
 from partoken.protein.model.codebook import Codebook
 from partoken.protein.model.head import Head
@@ -94,6 +95,7 @@ class ParToken(ResidueNetwork):
         share: ChainShare | None = None,
         features: Tensor | None = None,
         embedding: Tensor | None = None,
+        fold: Tensor | None = None,
     ) -> ParTokenOutput:
         """Classifies a flat batch of chains.
 
@@ -104,11 +106,14 @@ class ParToken(ResidueNetwork):
             share: The place of these chains in the batch of all devices; None: there is one device.
             features: Residue features that the user brings, `[N, feature_width]`; not read if the width is 0.
             embedding: Features of the residues, computed before by `embed`, `[N, dim]`; None: they are computed.
+            fold: Fold geometry of the chains, `[B, FOLD_WIDTH]`; None: it is computed if the network reads it.
 
         Raises:
             UserError: `seq_in` is true and there is no sequence; or the residue features are missing or have another
                 width.
         """
+        if self.settings.fold_geometry and fold is None:
+            fold = fold_geometry(coords, ptr)
         h, graph = self.embed(
             coords,
             ptr,
@@ -201,7 +206,7 @@ class ParToken(ResidueNetwork):
         self.eval()
         summaries, substructures = [], []
         for batch in batches:
-            given = {name: value for name, value in batch.items() if name != "share"}
+            given = {name: value for name, value in batch.items() if name not in ("share", "fold")}
             h, graph = self.embed(**given, num_neighbors=self._neighbors_of_partition)
             summaries.append(self.head.pool(h, graph))
             if self.codebook is not None:

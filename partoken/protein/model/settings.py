@@ -127,6 +127,9 @@ class NetworkSettings:
     """both: the classifier reads the substructures and the summary of all residues; substructures: nothing else, so
     that nothing else can decide. Without a partition it reads the summary."""
 
+    fold_geometry: bool = False
+    """True: the classifier reads the fold geometry of the chain, see `partoken.protein.geometry.fold`."""
+
     # Data
 
     feature_width: int = 0
@@ -147,6 +150,7 @@ class NetworkSettings:
         check_flag("model.seq_in", self.seq_in)
         check_flag("model.bypass_codebook", self.bypass_codebook)
         check_choice("model.encoder", self.encoder, ENCODERS)
+        check_flag("model.fold_geometry", self.fold_geometry)
         check_choice("model.pooling", self.pooling, POOLINGS)
         check_choice("model.partition", self.partition, PARTITIONS)
         check_choice("model.codebook_distance", self.codebook_distance, DISTANCES)
