@@ -168,7 +168,7 @@ class ParTokenTask(ScheduledModule):
             add_surroundings()
         embed = getattr(data, "embed", None)
         if self.network.is_encoder_frozen and embed is not None:
-            embed(self.network.fingerprint(), self._encode, self.network.settings.node_h_dim[0])
+            embed(self.network.fingerprint(), self._encode, self.network.residue_channels)
 
     @torch.no_grad()
     def _encode(self, batch: ChainBatch) -> Tensor:

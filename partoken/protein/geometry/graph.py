@@ -16,7 +16,7 @@ from torch import Tensor
 
 from partoken.protein.chains.batch import ChainShare
 
-__all__ = ["ResidueGraph", "featurize"]
+__all__ = ["ResidueGraph", "featurize", "radial_basis"]
 
 # These two weights place the imputed side chain on a tetrahedron around CA.
 _BISECTOR, _PERPENDICULAR = math.sqrt(1 / 3), math.sqrt(2 / 3)
@@ -82,8 +82,8 @@ def featurize(
         coords: Positions of N, CA, C, O in angstrom, `[N, 4, 3]`, NaN where missing.
         ptr: First residue of each chain, and N, `[B + 1]` int64. On the CPU it saves a GPU one synchronisation.
         num_neighbors: Neighbour slots k of each residue, 0 or more. A chain with fewer residues leaves slots empty.
-        num_rbf: Gaussian radial basis functions of the distance, evenly spaced from 0 to 20 angstrom.
-        num_positional: Sinusoids of the sequence offset, half of them cosines; even.
+        num_rbf: Gaussian radial basis functions of the distance, evenly spaced from 0 to 20 angstrom; 0: none.
+        num_positional: Sinusoids of the sequence offset, half of them cosines; even, 0: none.
         features: False: only neighbours are computed; the features of residues and edges have no channels.
 
     Returns:
@@ -128,8 +128,12 @@ def featurize(
     distance = toward.norm(dim=-1)
     occupied = neighbor_mask[..., None]
     offset = neighbors - torch.arange(len(ca), device=ca.device)[:, None]
-    positional = _positional(offset, longest, num_positional).to(distance.dtype)
-    edge_s = torch.cat([_radial_basis(distance, num_rbf), positional], dim=-1)
+    edge_parts = []
+    if num_rbf:
+        edge_parts.append(radial_basis(distance, num_rbf))
+    if num_positional:
+        edge_parts.append(_positional(offset, longest, num_positional).to(distance.dtype))
+    edge_s = torch.cat(edge_parts, dim=-1) if edge_parts else distance.new_empty(*distance.shape, 0)
     return ResidueGraph(
         node_s=_dihedrals(backbone, linked) * mask[:, None],
         node_v=_directions(backbone, linked) * mask[:, None, None],
@@ -171,8 +175,8 @@ def _nearest(ca: Tensor, mask: Tensor, chain: Tensor, bounds: list[int], k: int)
     return torch.where(neighbor_mask, nearest & 0xFFFFFFFF, index[:, None]), neighbor_mask
 
 
-def _radial_basis(distance: Tensor, count: int) -> Tensor:
-    """Computes `count` Gaussians of distances `[N, k]` in angstrom, `[N, k, count]`."""
+def radial_basis(distance: Tensor, count: int) -> Tensor:
+    """Computes `count` Gaussians of distances `[...]`, evenly spaced from 0 to 20 angstrom, `[..., count]`."""
     centres = torch.linspace(0.0, _MAX_DISTANCE, count, device=distance.device, dtype=distance.dtype)
     return (distance[..., None] - centres).mul_(count / _MAX_DISTANCE).square_().neg_().exp_()
 

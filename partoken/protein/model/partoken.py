@@ -67,13 +67,13 @@ class ParToken(ResidueNetwork):
         assert num_classes and min(num_classes) >= 1
         settings = settings or NetworkSettings()
         super().__init__(settings)
-        dim = settings.node_h_dim[0]
+        dim = self.residue_channels
         # The order of these lines is the order in which weights are drawn: another order changes every run.
         self.partitioner = self.codebook = None
         reads = "summary"
         if settings.partition != "none":
             code_dim = settings.codebook_dim or dim
-            self.partitioner = _build_partitioner(settings)
+            self.partitioner = _build_partitioner(dim, settings)
             self.to_code = nn.Linear(dim, code_dim) if settings.codebook_dim else nn.Identity()
             self.codebook = Codebook(
                 settings.codebook_size,
@@ -274,9 +274,9 @@ class ParToken(ResidueNetwork):
         )
 
 
-def _build_partitioner(settings: NetworkSettings) -> Partitioner:
+def _build_partitioner(dim: int, settings: NetworkSettings) -> Partitioner:
     return Partitioner(
-        settings.node_h_dim[0],
+        dim,
         settings.nhid,
         max_clusters=settings.max_clusters,
         k_hop=settings.k_hop,

@@ -9,6 +9,7 @@ from partoken.errors import UserError, check_choice, check_flag, check_number, d
 __all__ = ["POOLINGS", "LossSettings", "NetworkSettings", "feature_width", "split_settings"]
 
 POOLINGS = ("sum", "mean", "max", "attention")
+ENCODERS = ("gvp", "frames")
 PARTITIONS = ("learned", "random", "none")
 DISTANCES = ("l2", "cosine")
 TOKEN_SOURCES = ("codes", "features")
@@ -52,6 +53,10 @@ class NetworkSettings:
 
     # Encoder
 
+    encoder: str = "gvp"
+    """gvp: geometric vector perceptrons, scalars and vectors; frames: attention over the neighbours as each residue
+    sees them in its own frame, scalars only. `node_in_dim`, `edge_in_dim`, `edge_h_dim` and the vectors of
+    `node_h_dim` have no effect on frames. See `FrameEncoder`."""
     node_in_dim: tuple[int, int] = (6, 3)
     """Scalars and vectors read of each residue: 2, 4 or 6 scalars (cosine and sine of phi, psi, omega) and 1 to 3
     vectors (to the next CA, to the previous CA, to the side chain)."""
@@ -153,6 +158,7 @@ class NetworkSettings:
         check_flag("model.bypass_codebook", self.bypass_codebook)
         check_flag("model.residue_attention", self.residue_attention)
         check_flag("model.attention_prior", self.attention_prior)
+        check_choice("model.encoder", self.encoder, ENCODERS)
         check_flag("model.fold_geometry", self.fold_geometry)
         check_choice("model.pooling", self.pooling, POOLINGS)
         check_choice("model.partition", self.partition, PARTITIONS)
