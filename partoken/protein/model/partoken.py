@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from partoken.protein.chains.batch import ChainShare
 from partoken.protein.geometry.graph import ResidueGraph
 from partoken.protein.model.codebook import Codebook
+from partoken.protein.model.elements import ElementPartitioner
 from partoken.protein.model.head import Head
 from partoken.protein.model.partition import Partition, Partitioner
 from partoken.protein.model.residues import ResidueNetwork
@@ -83,6 +84,8 @@ class ParToken(ResidueNetwork):
             pooling=settings.pooling,
             drop_rate=settings.drop_rate,
             reads=reads,
+            exchange=settings.exchange,
+            exchange_layers=settings.exchange_layers,
         )
         self.register_buffer("tau", torch.tensor(float(settings.tau_init)))
 
@@ -145,7 +148,10 @@ class ParToken(ResidueNetwork):
     @property
     def _neighbors_of_partition(self) -> int:
         """Neighbours of a residue that are needed beside its features."""
-        return 0 if self.partitioner is None else self.settings.num_neighbors
+        settings = self.settings
+        needs_none = settings.partition == "none"
+        needs_none |= settings.partition == "elements" and settings.exchange == "geometry"
+        return 0 if needs_none else settings.num_neighbors
 
     def partition(self, h: Tensor, graph: ResidueGraph) -> Partition:
         """Cuts chains with residue features `[N, dim]` into substructures, always in full precision."""
@@ -228,7 +234,9 @@ class ParToken(ResidueNetwork):
         )
 
 
-def _build_partitioner(settings: NetworkSettings) -> Partitioner:
+def _build_partitioner(settings: NetworkSettings) -> Partitioner | ElementPartitioner:
+    if settings.partition == "elements":
+        return ElementPartitioner(settings.max_clusters)
     return Partitioner(
         settings.node_h_dim[0],
         settings.nhid,
