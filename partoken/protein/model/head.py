@@ -4,7 +4,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from partoken.protein.geometry.arrangement import arrange
 from partoken.protein.geometry.graph import ResidueGraph
+from partoken.protein.model.exchange import GeometryExchange
 from partoken.protein.model.partition import Partition
 from partoken.system.distributed import Dropout, Rows, num_processes, total
 
@@ -119,8 +121,9 @@ class Standardise(nn.Module):
 class Head(nn.Module):
     """Creates the classifier of chains with substructures.
 
-    Substructures that touch exchange messages by attention, with a residual. The summary of the chain then attends to
-    the substructures; these attention weights are the importance scores. A gate mixes the result with the summary.
+    Substructures that touch exchange messages by attention, with a residual; or `GeometryExchange` does it. The summary
+    of the chain then attends to the substructures; these attention weights are the importance scores. A gate mixes the
+    result with the summary.
 
     Arguments:
         dim: Channels of residues and substructures.
@@ -129,6 +132,8 @@ class Head(nn.Module):
         drop_rate: Dropout rate.
         reads: Input of the classes: the chain's `"summary"`, its `"substructures"`, or `"both"` through the gate. With
             `"substructures"`, the summary is still the query of the attention.
+        exchange: Messages between substructures: among those that are `"touching"`, or by their `"geometry"`.
+        exchange_layers: Rounds of messages by geometry.
     """
 
     def __init__(
@@ -139,19 +144,25 @@ class Head(nn.Module):
         pooling: str,
         drop_rate: float,
         reads: str = "both",
+        exchange: str = "touching",
+        exchange_layers: int = 1,
     ):
         super().__init__()
         self.pool = ChainPooling(dim, pooling)
         self.standardise = Standardise(dim)
         self.drop = Dropout(drop_rate)
         if reads != "summary":
-            self.before = nn.LayerNorm(dim)
-            self.exchange = nn.Linear(dim, 3 * dim)
-            self.exchanged = nn.Linear(dim, dim)
+            if exchange == "touching":
+                self.before = nn.LayerNorm(dim)
+                self.exchange = nn.Linear(dim, 3 * dim)
+                self.exchanged = nn.Linear(dim, dim)
             self.query = nn.Linear(dim, dim)
             self.key = nn.Linear(dim, dim, bias=False)
             self.gate = nn.Linear(2 * dim, dim) if reads == "both" else None
         self.classify = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), Dropout(drop_rate), nn.Linear(dim, num_classes))
+        self.geometry_exchange = None
+        if reads != "summary" and exchange == "geometry":
+            self.geometry_exchange = GeometryExchange(dim, exchange_layers, drop_rate)
 
     def forward(
         self,
@@ -202,11 +213,15 @@ class Head(nn.Module):
         self.classify[-1].bias.copy_(scores)
 
     def _exchange(self, tokens: Tensor, partition: Partition, graph: ResidueGraph) -> Tensor:
-        """Adds to each substructure `[B, K, dim]` the messages of the substructures that touch it."""
+        """Adds to each substructure `[B, K, dim]` the messages of the others."""
+        rows = graph.share and graph.share.chains
+        if self.geometry_exchange is not None:
+            arrangement = arrange(graph, partition.assignment, partition.mask, partition.core)
+            return self.geometry_exchange(tokens, arrangement, rows)
         query, key, value = self.exchange(self.before(tokens)).chunk(3, dim=-1)
         scores = query @ key.transpose(1, 2) / tokens.shape[-1] ** 0.5
         message = _masked_softmax(scores, touching(partition, graph)) @ value
-        return tokens + self.drop(self.exchanged(message), graph.share and graph.share.chains)
+        return tokens + self.drop(self.exchanged(message), rows)
 
 
 def touching(partition: Partition, graph: ResidueGraph) -> Tensor:

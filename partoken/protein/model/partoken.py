@@ -12,6 +12,7 @@ from partoken.protein.geometry.fold import fold_geometry
 from partoken.protein.geometry.graph import ResidueGraph
 from partoken.protein.geometry.surroundings import surroundings as compute_surroundings
 from partoken.protein.model.codebook import Codebook
+from partoken.protein.model.elements import ElementPartitioner
 from partoken.protein.model.head import Head
 from partoken.protein.model.partition import Partition, Partitioner
 from partoken.protein.model.reading import AttentionReading
@@ -90,6 +91,8 @@ class ParToken(ResidueNetwork):
             pooling=settings.pooling,
             drop_rate=settings.drop_rate,
             reads=reads,
+            exchange=settings.exchange,
+            exchange_layers=settings.exchange_layers,
         )
         self.reading = None
         if settings.residue_attention:
@@ -171,7 +174,10 @@ class ParToken(ResidueNetwork):
     @property
     def _neighbors_of_partition(self) -> int:
         """Neighbours of a residue that are needed beside its features."""
-        return 0 if self.partitioner is None else self.settings.num_neighbors
+        settings = self.settings
+        needs_none = settings.partition == "none"
+        needs_none |= settings.partition == "elements" and settings.exchange == "geometry"
+        return 0 if needs_none else settings.num_neighbors
 
     def partition(self, h: Tensor, graph: ResidueGraph) -> Partition:
         """Cuts chains with residue features `[N, dim]` into substructures, always in full precision."""
@@ -274,7 +280,9 @@ class ParToken(ResidueNetwork):
         )
 
 
-def _build_partitioner(dim: int, settings: NetworkSettings) -> Partitioner:
+def _build_partitioner(dim: int, settings: NetworkSettings) -> Partitioner | ElementPartitioner:
+    if settings.partition == "elements":
+        return ElementPartitioner(settings.max_clusters)
     return Partitioner(
         dim,
         settings.nhid,
