@@ -8,7 +8,7 @@ from partoken.errors import UserError, check_choice, check_flag, check_number, d
 
 __all__ = ["POOLINGS", "LossSettings", "NetworkSettings", "feature_width", "split_settings"]
 
-POOLINGS = ("sum", "mean", "max", "attention")
+POOLINGS = ("sum", "mean", "max", "attention", "moments")
 ENCODERS = ("gvp", "frames")
 PARTITIONS = ("learned", "random", "elements", "none")
 EXCHANGES = ("touching", "geometry")
@@ -80,7 +80,7 @@ class NetworkSettings:
     """Channels to which the residue features of `data.residue_features` are mapped before they join the other scalars
     of a residue. None: as many as hidden scalars. Without such features it has no effect."""
     pooling: str = "sum"
-    """How residues become the summary of a chain: sum, mean, max or attention. See `ChainPooling`."""
+    """How residues become the summary of a chain: sum, mean, max, attention or moments. See `ChainPooling`."""
 
     # Partitioner
 

@@ -315,7 +315,7 @@ def test_fault_11_substructures_that_all_touch_keep_different_importance(batch_o
         assignment=torch.arange(30) % 4,
         membership=torch.ones(30),
     )
-    _, importance, _ = head(torch.rand(30, 16), graph, partition.features, partition)
+    importance = head(torch.rand(30, 16), graph, partition.features, partition).importance
     assert importance.std() > 1e-3
 
 

@@ -55,7 +55,7 @@ def test_lists_from_yaml_become_tuples():
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
-        ("pooling", "average", "choose sum, mean, max or attention"),
+        ("pooling", "average", "choose sum, mean, max, attention or moments"),
         ("partition", "both", "choose learned, random, elements or none"),
         ("tokens_from", "code", "choose codes or features. Did you mean codes?"),
         ("exchange", "near", "choose touching or geometry"),
