@@ -12,8 +12,15 @@ from torch import Tensor
 
 from partoken.errors import UserError
 from partoken.protein.chains.batch import ChainBatch, is_labelled
-from partoken.protein.chains.label_spec import SCORES, label_names
-from partoken.protein.evaluation import MEAN_SCORES, evaluate, join_scores, summarise
+from partoken.protein.chains.label_spec import SCORES, by_name, label_names
+from partoken.protein.evaluation import (
+    MEAN_SCORES,
+    describe_parts,
+    evaluate,
+    join_scores,
+    score_parts,
+    summarise,
+)
 from partoken.protein.metrics import codebook_usage, partition_statistics
 from partoken.protein.model.codebook import Codebook
 from partoken.protein.model.feature_input import check_feature_width
@@ -306,30 +313,32 @@ class ParTokenTask(ScheduledModule):
     def summary(self) -> dict[str, Any]:
         """Returns the model's part of `summary.json`; see `partoken.training.domain.Task.summary`.
 
-        Beside the keys of the contract: `majority`, the baseline with its class, and `majority_accuracy`; `codebook`
-        and `partition`, the numbers in `facts`; `classes`, their names; `class_counts`, chains of each class in each
-        split; `confusion_matrix`, `[true class][predicted class]`, or None if a chain may have several classes. With
-        several labels, `majority`, `majority_accuracy`, `classes`, `class_counts` and `confusion_matrix` have these
-        for each label, by its name.
+        Beside the keys of the contract: `majority`, the baseline with its class, and `majority_accuracy`; `codebook`,
+        `partition` and `parts`, the numbers in `facts`; `classes`, their names; `class_counts`, chains of each class in
+        each split; `confusion_matrix`, `[true class][predicted class]`, or None if a chain may have several classes.
+        With several labels, `majority`, `majority_accuracy`, `parts`, `classes`, `class_counts` and `confusion_matrix`
+        have these for each label, by its name.
         """
         results = self.test_results
         return {
             "test": results["scores"],
-            "facts": self._facts(results["codebook"], results["partition"]),
+            "facts": self._facts(results),
             "codebook": results["codebook"],
             "partition": results["partition"],
+            "parts": by_name(results["parts"]),
             **summarise(self.labels, results["labels"]),
         }
 
-    def _facts(self, codebook: Mapping[str, Any], partition: Mapping[str, float]) -> dict[str, str]:
-        """Describes codes and substructures in one sentence each; a network without a partition has neither."""
+    def _facts(self, results: Mapping[str, Any]) -> dict[str, str]:
+        """Describes the parts of the answers, the codes and the substructures, if there are any, in one line each."""
+        facts = {"answer": describe_parts(self.labels, results["parts"])}
         if self.network.partitioner is None:
-            return {}
-        settings = self.network.settings
+            return facts
+        settings, codebook, partition = self.network.settings, results["codebook"], results["partition"]
         use = (
             f"{codebook['used_codes']} of {settings.codebook_size} codes used, perplexity {codebook['perplexity']:.1f}"
         )
-        return {
+        return facts | {
             "codebook": "bypassed" if settings.bypass_codebook else use,
             "partition": (
                 f"{partition['coverage']:.0%} of the residues in {partition['mean_count']:.1f} substructures "
@@ -358,6 +367,7 @@ class ParTokenTask(ScheduledModule):
         self._evaluated.append(
             {
                 **{f"label {name}": label for name, label in batch.labels.items()},
+                **{f"part {name}": scores.float() for name, scores in output.contributions.items()},
                 "logits": output.logits.float(),
                 "other_terms": other_terms.float().expand(len(batch)),
                 "tokens": output.tokens,
@@ -383,12 +393,14 @@ class ParTokenTask(ScheduledModule):
         truth = {label.name: outputs[f"label {label.name}"] for label in self.labels}
         sums = self._sum_losses(outputs["logits"], truth)
         results = evaluate(self.labels, split_logits(outputs["logits"], self.labels), truth, sums)
+        parts = {name.removeprefix("part "): scores for name, scores in outputs.items() if name.startswith("part ")}
         task_loss = sum(
             share * result.loss for share, result in zip(shares(self.labels), results.values(), strict=True)
         )
         return {
             "scores": {**join_scores(self.labels, results), "loss": task_loss + float(outputs["other_terms"].mean())},
             "labels": results,
+            "parts": score_parts(self.labels, outputs["logits"], truth, parts),
             "codebook": codebook_usage(outputs["tokens"], self.network.settings.codebook_size),
             "partition": partition_statistics(outputs["sizes"], outputs["lengths"]),
         }

@@ -98,7 +98,9 @@ def test_the_command_writes_one_row_per_chain_and_lists_skipped_files(checkpoint
     assert [r["id"] for r in rows] == ["one", "two_A", "two_B"]
     names = partoken.load(checkpoint, device="cpu").class_names
     columns = [f"p_{name}" for name in names]
-    assert list(rows[0]) == ["id", "file", "class", "confidence", *columns, "tokens", "importance", "residues"]
+    parts = ["from_substructures", "from_whole_chain"]
+    assert list(rows[0]) == ["id", "file", "class", "confidence", *columns, "tokens", "importance", "residues", *parts]
+    assert sum(float(rows[0][part]) for part in parts) == pytest.approx(1, abs=2e-3)
     assert all(r["class"] in names for r in rows)
     assert len(rows[0]["tokens"].split()) == len(rows[0]["residues"].split())
     with open(tmp_path / "p.skipped.csv", newline="") as file:
@@ -186,6 +188,7 @@ def test_the_table_has_columns_for_every_label(several, folder, tmp_path):
         *("id", "file", "class_enzyme", "confidence_enzyme", "p_enzyme_no enzyme", "p_enzyme_enzyme"),
         *("class_fold", "confidence_fold", *(f"p_fold_{name}" for name in model.labels["fold"].class_names)),
         *("tokens", "importance", "residues"),
+        *(f"from_{part}_{label}" for label in ("enzyme", "fold") for part in ("substructures", "whole_chain")),
     ]
     answers = model.predict(folder)[0].answers
     assert rows[0]["class_enzyme"] == answers["enzyme"].label

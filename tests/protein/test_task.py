@@ -333,8 +333,17 @@ def test_the_summary_of_several_labels_compares_with_their_frequencies(batch, qu
     assert summary["matrices"] == {} and summary["confusion_matrix"] is None
 
 
+def test_the_summary_says_how_much_of_the_answers_came_from_each_part(batch, quiet):
+    summary = summary_of(task(), batch)
+    assert list(summary["parts"]) == ["substructures", "whole chain"]
+    assert sum(part["share"] for part in summary["parts"].values()) == pytest.approx(1, abs=1e-5)
+    assert all(0 <= part["accuracy"] <= 1 for part in summary["parts"].values())
+    assert "from the substructures (alone right for" in summary["facts"]["answer"]
+
+
 def test_a_model_without_a_partition_has_no_facts_about_it(batch, quiet):
-    assert summary_of(task(partition="none"), batch)["facts"] == {}
+    facts = summary_of(task(partition="none"), batch)["facts"]
+    assert list(facts) == ["answer"] and facts["answer"].startswith("100% from the whole chain")
 
 
 def test_the_checkpoint_holds_flat_plain_settings_and_restores_the_answer(batch, tmp_path):

@@ -13,11 +13,10 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-__all__ = ["FOLD", "PARTS", "RESIDUES", "SUBSTRUCTURES", "WHOLE", "answer_shares", "split_between"]
+__all__ = ["FOLD", "RESIDUES", "SUBSTRUCTURES", "WHOLE", "answer_shares", "split_between"]
 
-SUBSTRUCTURES, RESIDUES, WHOLE, FOLD = "substructures", "residues", "whole chain", "fold geometry"
-PARTS = (SUBSTRUCTURES, RESIDUES, WHOLE, FOLD)
-"""Parts that a network may have, in the order in which they are shown."""
+SUBSTRUCTURES, WHOLE, RESIDUES, FOLD = "substructures", "whole chain", "residues", "fold geometry"
+"""Parts that a network may have."""
 
 
 def split_between(scores: Callable[[Tensor, Tensor], Tensor], first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:

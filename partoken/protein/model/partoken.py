@@ -12,7 +12,7 @@ from partoken.protein.geometry.fold import fold_geometry
 from partoken.protein.geometry.graph import ResidueGraph
 from partoken.protein.geometry.surroundings import surroundings as compute_surroundings
 from partoken.protein.model.codebook import Codebook, Quantized
-from partoken.protein.model.contributions import FOLD, RESIDUES
+from partoken.protein.model.contributions import FOLD, RESIDUES, SUBSTRUCTURES, WHOLE
 from partoken.protein.model.elements import ElementPartitioner
 from partoken.protein.model.fold_branch import FoldBranch
 from partoken.protein.model.head import Head, HeadAnswer
@@ -174,7 +174,7 @@ class ParToken(ResidueNetwork):
             logits=logits,
             summary=answer.summary,
             attention=attention,
-            contributions={} if self.training else contributions,
+            contributions={} if self.training else {name: contributions[name] for name in self.parts},
             **self._describe_substructures(h, graph, answer, partition, quantized),
         )
 
@@ -216,6 +216,18 @@ class ParToken(ResidueNetwork):
                 "coverage": quantized.coverage,
             },
         }
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the parts of which the scores are a sum, in the order of `ParTokenOutput.contributions`."""
+        has_substructures = self.partitioner is not None
+        exists = {
+            SUBSTRUCTURES: has_substructures,
+            WHOLE: not has_substructures or self.settings.classify_from == "both",
+            RESIDUES: self.reading is not None,
+            FOLD: self.fold_branch is not None,
+        }
+        return [name for name, is_there in exists.items() if is_there]
 
     @property
     def _neighbors_of_partition(self) -> int:
