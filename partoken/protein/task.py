@@ -161,7 +161,7 @@ class ParTokenTask(ScheduledModule):
         """
         data = getattr(self.trainer, "datamodule", None)
         add_folds = getattr(data, "add_folds", None)
-        if self.network.settings.fold_geometry and add_folds is not None:
+        if self.network.fold_branch is not None and add_folds is not None:
             add_folds()
         add_surroundings = getattr(data, "add_surroundings", None)
         if self.network.reading is not None and add_surroundings is not None:
@@ -260,6 +260,9 @@ class ParTokenTask(ScheduledModule):
 
     def on_fit_start(self) -> None:
         self._embed_data()
+        fold, train_folds = self.network.fold_branch, getattr(self.trainer.datamodule, "train_folds", None)
+        if fold is not None and not fold.measured and train_folds is not None:
+            fold.set_scale(train_folds().to(self.device))
 
     def on_test_start(self) -> None:
         self._embed_data()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -286,6 +287,10 @@ class ProteinDataModule(ResumableDataModule):
             UserError: the cache folder cannot be written.
         """
         return open_folds(self.collection.store, self._rows, self.options.cache_dir)
+
+    def train_folds(self) -> Tensor:
+        """Returns the fold geometry of the n training chains, float32 [n, FOLD_WIDTH]."""
+        return torch.from_numpy(np.concatenate(list(self.folds.read_all(self._datasets["train"].ids))))
 
     def add_folds(self) -> None:
         """Adds the fold geometry of the chains to all batches from now on: `ChainBatch.fold`.

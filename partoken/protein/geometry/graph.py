@@ -16,7 +16,7 @@ from torch import Tensor
 
 from partoken.protein.chains.batch import ChainShare
 
-__all__ = ["ResidueGraph", "featurize", "radial_basis"]
+__all__ = ["ResidueGraph", "backbone_angles", "featurize", "radial_basis"]
 
 # These two weights place the imputed side chain on a tetrahedron around CA.
 _BISECTOR, _PERPENDICULAR = math.sqrt(1 / 3), math.sqrt(2 / 3)
@@ -45,6 +45,8 @@ class ResidueGraph:
     """Scalars of each edge, `[N, k, 32]`: radial basis of the CA distance, then sinusoids of the sequence offset."""
     edge_v: Tensor
     """Vector of each edge, `[N, k, 1, 3]`: unit vector from receiver to sender."""
+    backbone: Tensor
+    """Positions of N, CA and C in angstrom, `[N, 3, 3]` (atom, axis); zero for a residue that is ignored."""
     mask: Tensor
     """True for residues whose N, CA and C are all known, `[N]` bool; the others are ignored."""
     chain: Tensor
@@ -104,9 +106,7 @@ def featurize(
     backbone = coords[:, :3]
     mask = backbone.isfinite().flatten(1).all(1)
     backbone = torch.where(mask[:, None, None], backbone, 0.0)
-    # True if residue i + 1 continues residue i, `[N]`.
-    linked = torch.zeros_like(mask)
-    linked[:-1] = mask[:-1] & mask[1:] & (chain[:-1] == chain[1:])
+    linked = _linked(mask, chain)
 
     ca = backbone[:, 1]
     neighbors, neighbor_mask = _nearest(ca, mask, chain, bounds, num_neighbors)
@@ -119,6 +119,7 @@ def featurize(
             neighbor_mask=neighbor_mask,
             edge_s=nothing,
             edge_v=nothing,
+            backbone=backbone,
             mask=mask,
             chain=chain,
             ptr=ptr,
@@ -141,11 +142,24 @@ def featurize(
         neighbor_mask=neighbor_mask,
         edge_s=edge_s.mul_(occupied),
         edge_v=(_unit(toward) * occupied)[:, :, None],
+        backbone=backbone,
         mask=mask,
         chain=chain,
         ptr=ptr,
         max_length=longest,
     )
+
+
+def backbone_angles(graph: ResidueGraph) -> Tensor:
+    """Computes cosine of phi, psi, omega, then their sine, `[N, 6]`, also for a graph without features."""
+    return _dihedrals(graph.backbone, _linked(graph.mask, graph.chain)) * graph.mask[:, None]
+
+
+def _linked(mask: Tensor, chain: Tensor) -> Tensor:
+    """Marks each residue that the next residue continues, `[N]` bool."""
+    linked = torch.zeros_like(mask)
+    linked[:-1] = mask[:-1] & mask[1:] & (chain[:-1] == chain[1:])
+    return linked
 
 
 def _nearest(ca: Tensor, mask: Tensor, chain: Tensor, bounds: list[int], k: int) -> tuple[Tensor, Tensor]:

@@ -11,8 +11,11 @@ from partoken.protein.chains.batch import ChainShare
 from partoken.protein.geometry.fold import fold_geometry
 from partoken.protein.geometry.graph import ResidueGraph
 from partoken.protein.geometry.surroundings import surroundings as compute_surroundings
-from partoken.protein.model.codebook import Codebook
-from partoken.protein.model.head import Head
+from partoken.protein.model.codebook import Codebook, Quantized
+from partoken.protein.model.contributions import FOLD, RESIDUES
+from partoken.protein.model.elements import ElementPartitioner
+from partoken.protein.model.fold_branch import FoldBranch
+from partoken.protein.model.head import Head, HeadAnswer
 from partoken.protein.model.partition import Partition, Partitioner
 from partoken.protein.model.reading import AttentionReading
 from partoken.protein.model.residues import ResidueNetwork
@@ -45,6 +48,9 @@ class ParTokenOutput:
     attention: Tensor | None = None
     """Weight of each residue for each label, `[N, labels]`: sum 1 over a chain, 0 for a missing residue. None: the
     network reads no residues by attention."""
+    contributions: dict[str, Tensor] = field(default_factory=dict)
+    """What each part of the network adds to the scores, `[B, C]`, by the name of the part; see
+    `partoken.protein.model.contributions`. Empty in training."""
 
 
 class ParToken(ResidueNetwork):
@@ -90,6 +96,8 @@ class ParToken(ResidueNetwork):
             pooling=settings.pooling,
             drop_rate=settings.drop_rate,
             reads=reads,
+            exchange=settings.exchange,
+            exchange_layers=settings.exchange_layers,
         )
         self.reading = None
         if settings.residue_attention:
@@ -99,6 +107,7 @@ class ParToken(ResidueNetwork):
                 prior=settings.attention_prior,
                 drop_rate=settings.drop_rate,
             )
+        self.fold_branch = FoldBranch(sum(num_classes)) if settings.fold_geometry else None
         self.register_buffer("tau", torch.tensor(float(settings.tau_init)))
 
     def forward(
@@ -129,7 +138,7 @@ class ParToken(ResidueNetwork):
             UserError: `seq_in` is true and there is no sequence; or the residue features are missing or have another
                 width.
         """
-        if self.settings.fold_geometry and fold is None:
+        if self.fold_branch is not None and fold is None:
             fold = fold_geometry(coords, ptr)
         if self.reading is not None and surroundings is None:
             surroundings = compute_surroundings(coords, ptr)
@@ -143,35 +152,78 @@ class ParToken(ResidueNetwork):
             num_neighbors=self._neighbors_of_partition,
         )
         if self.partitioner is None:
-            return self._classify_whole_chains(h, graph, surroundings)
-        partition = self.partition(h, graph)
-        assert self.codebook is not None, "a network with a partition has a codebook"
-        quantize = self.codebook.bypass if self.settings.bypass_codebook else self.codebook
-        quantized = quantize(self.to_code(partition.features), partition.mask)
-        reads_codes = self.settings.tokens_from == "codes"
-        tokens = self.from_code(quantized.vectors if reads_codes else quantized.standardised)
-        logits, importance, summary = self.head(h, graph, tokens, partition)
-        logits, attention = self._read_residues(logits, h, graph, surroundings)
+            partition, quantized = None, None
+            answer = self.head(h, graph)
+        else:
+            partition = self.partition(h, graph)
+            quantized = self._quantize(partition)
+            reads_codes = self.settings.tokens_from == "codes"
+            tokens = self.from_code(quantized.vectors if reads_codes else quantized.standardised)
+            answer = self.head(h, graph, tokens, partition)
+        logits, contributions = answer.logits, dict(answer.contributions)
+        attention = None
+        if self.reading is not None:
+            read = self.reading(h, graph, surroundings)
+            attention, logits = read.attention, logits + read.logits
+            contributions[RESIDUES] = read.logits
+        if self.fold_branch is not None:
+            of_fold = self.fold_branch(fold, graph.share and graph.share.chains)
+            logits = logits + of_fold
+            contributions[FOLD] = of_fold
         return ParTokenOutput(
             logits=logits,
-            importance=importance,
-            cluster_mask=partition.mask,
-            tokens=quantized.codes,
-            assignment=partition.assignment,
-            membership=partition.membership,
-            summary=summary,
-            losses={
+            summary=answer.summary,
+            attention=attention,
+            contributions={} if self.training else contributions,
+            **self._describe_substructures(h, graph, answer, partition, quantized),
+        )
+
+    def _quantize(self, partition: Partition) -> Quantized:
+        """Maps the substructures to codes."""
+        assert self.codebook is not None, "a network with a partition has a codebook"
+        quantize = self.codebook.bypass if self.settings.bypass_codebook else self.codebook
+        return quantize(self.to_code(partition.features), partition.mask)
+
+    def _describe_substructures(
+        self,
+        h: Tensor,
+        graph: ResidueGraph,
+        answer: HeadAnswer,
+        partition: Partition | None,
+        quantized: Quantized | None,
+    ) -> dict[str, Any]:
+        """Returns the fields of the output that are about substructures; without a partition they are empty."""
+        if partition is None or quantized is None:
+            shape = (graph.num_chains, self.settings.max_clusters)
+            zero = h.sum() * 0
+            return {
+                "importance": h.new_zeros(shape),
+                "cluster_mask": torch.zeros(shape, dtype=torch.bool, device=h.device),
+                "tokens": torch.full(shape, -1, device=h.device),
+                "assignment": torch.full_like(graph.chain, -1),
+                "membership": h.new_zeros(len(h)),
+                "losses": {"vq": zero, "entropy": zero, "coverage": zero},
+            }
+        return {
+            "importance": answer.importance,
+            "cluster_mask": partition.mask,
+            "tokens": quantized.codes,
+            "assignment": partition.assignment,
+            "membership": partition.membership,
+            "losses": {
                 "vq": self.settings.codebook_beta * quantized.commitment,
                 "entropy": quantized.entropy,
                 "coverage": quantized.coverage,
             },
-            attention=attention,
-        )
+        }
 
     @property
     def _neighbors_of_partition(self) -> int:
         """Neighbours of a residue that are needed beside its features."""
-        return 0 if self.partitioner is None else self.settings.num_neighbors
+        settings = self.settings
+        needs_none = settings.partition == "none"
+        needs_none |= settings.partition == "elements" and settings.exchange == "geometry"
+        return 0 if needs_none else settings.num_neighbors
 
     def partition(self, h: Tensor, graph: ResidueGraph) -> Partition:
         """Cuts chains with residue features `[N, dim]` into substructures, always in full precision."""
@@ -246,35 +298,10 @@ class ParToken(ResidueNetwork):
         self.train(was_training)
         return summaries, substructures, averages
 
-    def _read_residues(
-        self, logits: Tensor, h: Tensor, graph: ResidueGraph, surroundings: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Adds to the logits `[B, C]` what the labels read by attention, and returns the weights of the residues."""
-        if self.reading is None:
-            return logits, None
-        read = self.reading(h, graph, surroundings)
-        return logits + read.logits, read.attention
 
-    def _classify_whole_chains(self, h: Tensor, graph: ResidueGraph, surroundings: Tensor | None) -> ParTokenOutput:
-        """Classifies chains by their summary alone; there are no substructures."""
-        logits, _, summary = self.head(h, graph)
-        logits, attention = self._read_residues(logits, h, graph, surroundings)
-        shape = (graph.num_chains, self.settings.max_clusters)
-        zero = h.sum() * 0
-        return ParTokenOutput(
-            logits=logits,
-            importance=h.new_zeros(shape),
-            cluster_mask=torch.zeros(shape, dtype=torch.bool, device=h.device),
-            tokens=torch.full(shape, -1, device=h.device),
-            assignment=torch.full_like(graph.chain, -1),
-            membership=h.new_zeros(len(h)),
-            summary=summary,
-            losses={"vq": zero, "entropy": zero, "coverage": zero},
-            attention=attention,
-        )
-
-
-def _build_partitioner(dim: int, settings: NetworkSettings) -> Partitioner:
+def _build_partitioner(dim: int, settings: NetworkSettings) -> Partitioner | ElementPartitioner:
+    if settings.partition == "elements":
+        return ElementPartitioner(settings.max_clusters)
     return Partitioner(
         dim,
         settings.nhid,

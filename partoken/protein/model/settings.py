@@ -8,9 +8,10 @@ from partoken.errors import UserError, check_choice, check_flag, check_number, d
 
 __all__ = ["POOLINGS", "LossSettings", "NetworkSettings", "feature_width", "split_settings"]
 
-POOLINGS = ("sum", "mean", "max", "attention")
+POOLINGS = ("sum", "mean", "max", "attention", "moments")
 ENCODERS = ("gvp", "frames")
-PARTITIONS = ("learned", "random", "none")
+PARTITIONS = ("learned", "random", "elements", "none")
+EXCHANGES = ("touching", "geometry")
 DISTANCES = ("l2", "cosine")
 TOKEN_SOURCES = ("codes", "features")
 CLASSIFIER_INPUTS = ("both", "substructures")
@@ -79,14 +80,16 @@ class NetworkSettings:
     """Channels to which the residue features of `data.residue_features` are mapped before they join the other scalars
     of a residue. None: as many as hidden scalars. Without such features it has no effect."""
     pooling: str = "sum"
-    """How residues become the summary of a chain: sum, mean, max or attention. See `ChainPooling`."""
+    """How residues become the summary of a chain: sum, mean, max, attention or moments. See `ChainPooling`."""
 
     # Partitioner
 
     partition: str = "learned"
-    """learned: networks choose seeds and members; random: chance does; none: the network has no substructures."""
+    """learned: networks choose seeds and members; random: chance does; elements: the helices and strands of a chain are
+    its substructures, with the residues that lie nearest along the chain; none: the network has no substructures. With
+    elements, only `max_clusters` of the keys of the partitioner has an effect."""
     max_clusters: int = 10
-    """Largest number K of substructures in a chain."""
+    """Largest number K of substructures in a chain. With elements, the longest ones stay."""
     nhid: int = 50
     """Hidden channels of the seed, growth and context networks."""
     k_hop: int = 1
@@ -127,6 +130,11 @@ class NetworkSettings:
     """both: the classifier reads the substructures and the summary of all residues; substructures: nothing else, so
     that nothing else can decide. Without a partition it reads the summary."""
 
+    exchange: str = "touching"
+    """Messages between substructures. touching: attention among those that touch; geometry: those that lie near each
+    other or follow each other along the chain tell each other their kinds, distances, angles, handedness and order."""
+    exchange_layers: int = 1
+    """Rounds of messages with `exchange` geometry, from 1 to 3."""
     fold_geometry: bool = False
     """True: the classifier reads the fold geometry of the chain, see `partoken.protein.geometry.fold`."""
 
@@ -165,9 +173,19 @@ class NetworkSettings:
         check_choice("model.codebook_distance", self.codebook_distance, DISTANCES)
         check_choice("model.tokens_from", self.tokens_from, TOKEN_SOURCES)
         check_choice("model.classify_from", self.classify_from, CLASSIFIER_INPUTS)
+        check_choice("model.exchange", self.exchange, EXCHANGES)
+        check_number("model.exchange_layers", self.exchange_layers, minimum=1, maximum=3, whole=True)
+        self._check_exchange()
         self._check_temperatures()
         self._check_attention()
         self._check_dims()
+
+    def _check_exchange(self) -> None:
+        if self.exchange == "touching" and self.exchange_layers > 1:
+            raise UserError(
+                f"model.exchange_layers={self.exchange_layers}: has no effect with model.exchange=touching, which has "
+                "one round; set model.exchange=geometry, or remove model.exchange_layers"
+            )
 
     def _check_temperatures(self) -> None:
         if self.tau_min > self.tau_init:
