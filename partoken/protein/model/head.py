@@ -234,6 +234,7 @@ class Head(nn.Module):
 
     def _mix(self, summary: Tensor, answer: Tensor, rows: Rows | None = None) -> Tensor:
         """Computes the scores of the classes, `[B, C]`, from summary and substructures, `[B, dim]` each."""
+        assert self.gate is not None, "a head that reads both has a gate"
         gate = self.gate(torch.cat([summary, answer], dim=-1)).sigmoid()
         return self.logits(gate * summary + (1 - gate) * answer, rows)
 
