@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from partoken.errors import UserError
+from partoken.protein.baselines import regression_answers
 from partoken.protein.chains.batch import ChainBatch, is_labelled
 from partoken.protein.chains.label_spec import SCORES, label_names
-from partoken.protein.evaluation import MEAN_SCORES, evaluate, join_scores, summarise
+from partoken.protein.evaluation import MEAN_SCORES, evaluate, join_scores, score_answers, summarise
 from partoken.protein.metrics import codebook_usage, partition_statistics
 from partoken.protein.model.codebook import Codebook
 from partoken.protein.model.feature_input import check_feature_width
@@ -300,6 +301,7 @@ class ParTokenTask(ScheduledModule):
     def summary(self) -> dict[str, Any]:
         """Returns the model's part of `summary.json`; see `partoken.training.domain.Task.summary`.
 
+        `baselines` has the regressions of `partoken.protein.baselines` if the data module describes its chains.
         Beside the keys of the contract: `majority`, the baseline with its class, and `majority_accuracy`; `codebook`
         and `partition`, the numbers in `facts`; `classes`, their names; `class_counts`, chains of each class in each
         split; `confusion_matrix`, `[true class][predicted class]`, or None if a chain may have several classes. With
@@ -312,8 +314,25 @@ class ParTokenTask(ScheduledModule):
             "facts": self._facts(results["codebook"], results["partition"]),
             "codebook": results["codebook"],
             "partition": results["partition"],
-            **summarise(self.labels, results["labels"]),
+            **summarise(self.labels, results["labels"], self._score_regressions(results["index"])),
         }
+
+    def _score_regressions(self, tested: Tensor) -> dict[str, dict[str, dict[str, float]]]:
+        """Scores regressions on the tested chains, on the main process; {}: the data module describes no chains.
+
+        Arguments:
+            tested: Places of the tested chains in the test split, `[chains]`.
+        """
+        describe = getattr(getattr(self.trainer, "datamodule", None), "describe_chains", None)
+        if not self.trainer.is_global_zero or describe is None:
+            return {}
+        train, val, test = (describe(split) for split in ("train", "val", "test"))
+        if train is None:
+            return {}
+        rows = tested.cpu()
+        numbers, truth = ({name: values[rows] for name, values in part.items()} for part in test)
+        answers = regression_answers(self.labels, train, val, numbers)
+        return score_answers(self.labels, answers, truth)
 
     def _facts(self, codebook: Mapping[str, Any], partition: Mapping[str, float]) -> dict[str, str]:
         """Describes codes and substructures in one sentence each; a network without a partition has neither."""
@@ -357,6 +376,7 @@ class ParTokenTask(ScheduledModule):
                 "tokens": output.tokens,
                 "sizes": _substructure_sizes(output, batch.ptr),
                 "lengths": batch.ptr.diff(),
+                "index": batch.index,
             }
         )
 
@@ -383,6 +403,7 @@ class ParTokenTask(ScheduledModule):
         return {
             "scores": {**join_scores(self.labels, results), "loss": task_loss + float(outputs["other_terms"].mean())},
             "labels": results,
+            "index": outputs["index"],
             "codebook": codebook_usage(outputs["tokens"], self.network.settings.codebook_size),
             "partition": partition_statistics(outputs["sizes"], outputs["lengths"]),
         }

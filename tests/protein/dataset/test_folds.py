@@ -46,3 +46,17 @@ def test_compositions_are_those_of_the_chains(data, tmp_path):
     batch = dataset[list(range(len(dataset)))]
     found = torch.from_numpy(np.concatenate(list(opened.read_all(batch.ids))))
     assert torch.equal(found, composition(batch.coords, batch.ptr, batch.sequence))
+
+
+def test_chains_are_described_with_their_labels(data):
+    numbers, labels = data.describe_chains("test")
+    dataset = data.dataset("test")
+    batch = dataset[list(range(len(dataset)))]
+    assert torch.equal(labels[""], batch.labels[""])
+    torch.testing.assert_close(numbers["fold"], fold_geometry(batch.coords, batch.ptr), rtol=1e-5, atol=1e-5)
+    assert len(numbers["composition"]) == len(batch)
+
+
+def test_chains_are_not_described_without_baselines(tmp_path):
+    assert embedded(limit=20, cache_dir=str(tmp_path), baselines=False).describe_chains("train") is None
+    assert not list(tmp_path.glob("folds-*"))
