@@ -119,6 +119,17 @@ def test_the_summary_has_the_scores_beside_the_majority_answer(cosine):
     assert f"{summary['test']['accuracy']:.3f}" in said
 
 
+def test_the_summary_has_regressions_on_the_same_chains(cosine, tmp_path):
+    folder, said = cosine
+    summary = json.loads((folder / "summary.json").read_text())
+    often, *regressions = summary["baselines"]
+    assert often.startswith("always ") and regressions == ["regression", "regression + fold"]
+    assert all(name in said for name in regressions)
+    tested = run(f"hydra.run.dir={tmp_path}", "train=false", f"train.resume_from={folder}/checkpoints/best.ckpt")
+    again = json.loads((tmp_path / "summary.json").read_text())
+    assert again["baselines"] == summary["baselines"] and "regression + fold" in tested
+
+
 def test_the_applied_rates_follow_the_formula(cosine):
     folder, _ = cosine
     table = rows(folder / "lr.csv")

@@ -8,11 +8,20 @@ from torch import Tensor
 
 from partoken.protein.chains.batch import is_labelled
 from partoken.protein.chains.label_spec import by_name
-from partoken.protein.metrics import constant_answer, multi_class_scores, multi_label_scores
+from partoken.protein.metrics import constant_answer, label_scores, multi_class_scores
 from partoken.protein.model.contributions import answer_shares
 from partoken.protein.model.labels import LearnedLabel, shares, split_logits
 
-__all__ = ["MEAN_SCORES", "LabelResult", "describe_parts", "evaluate", "join_scores", "score_parts", "summarise"]
+__all__ = [
+    "MEAN_SCORES",
+    "LabelResult",
+    "describe_parts",
+    "evaluate",
+    "join_scores",
+    "score_answers",
+    "score_parts",
+    "summarise",
+]
 
 MEAN_SCORES = ("accuracy", "macro_f1")
 """Scores that every label has; those of several labels are averaged."""
@@ -62,13 +71,48 @@ def join_scores(labels: Sequence[LearnedLabel], results: Mapping[str, LabelResul
     return _join(labels, {name: {**result.scores, "loss": result.loss} for name, result in results.items()})
 
 
-def summarise(labels: Sequence[LearnedLabel], results: Mapping[str, LabelResult]) -> dict[str, Any]:
-    """Returns what `ParTokenTask.summary` says of the labels."""
+def score_answers(
+    labels: Sequence[LearnedLabel],
+    answers: Mapping[str, Mapping[str, Tensor]],
+    truth: Mapping[str, Tensor],
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Scores simple answers to each label, over the chains that have it, by answer and label.
+
+    Arguments:
+        labels: The labels.
+        answers: Scores of the classes `[chains, C]` by answer and label.
+        truth: Each label of all chains, see `ChainBatch.labels`.
+    """
+    known = {label.name: is_labelled(truth[label.name]) for label in labels}
+    return {
+        name: {
+            label.name: label_scores(
+                logits[label.name][known[label.name]], truth[label.name][known[label.name]], label.multi_label
+            )[0]
+            for label in labels
+        }
+        for name, logits in answers.items()
+    }
+
+
+def summarise(
+    labels: Sequence[LearnedLabel],
+    results: Mapping[str, LabelResult],
+    simple: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None,
+) -> dict[str, Any]:
+    """Returns what `ParTokenTask.summary` says of the labels.
+
+    Arguments:
+        labels: The labels.
+        results: Scores of the network and of the best answer that ignores the structure.
+        simple: Scores of further simple answers, see `score_answers`; None: there are none.
+    """
+    simple = simple or {}
     majority = {name: {"class": result.majority_class, **result.majority} for name, result in results.items()}
     return {
-        "baselines": _baselines(labels, results),
+        "baselines": _baselines(labels, results, simple),
         "matrices": _matrices(labels, results),
-        **({} if "" in results else {"tables": {"label": _table(labels, results)}}),
+        **({} if "" in results else {"tables": {"label": _table(labels, results, simple)}}),
         "majority_accuracy": by_name({name: result.majority["accuracy"] for name, result in results.items()}),
         "majority": by_name(majority),
         "classes": by_name({label.name: list(label.class_names) for label in labels}),
@@ -129,16 +173,10 @@ def _evaluate(label: LearnedLabel, logits: Tensor, truth: Tensor, loss: float) -
     known = is_labelled(truth)
     logits, truth = logits[known], truth[known]
     constant = constant_answer(label.class_counts["train"], label.train_chains, label.multi_label)
-    scores, confusion = _score(label, logits, truth)
-    majority, _ = _score(label, constant.to(logits).expand_as(logits), truth)
+    scores, confusion = label_scores(logits, truth, label.multi_label)
+    majority, _ = label_scores(constant.to(logits).expand_as(logits), truth, label.multi_label)
     answer = "their frequencies" if label.multi_label else label.class_names[int(constant.argmax())]
     return LabelResult(scores, majority, answer, confusion, loss / max(1, len(truth)), len(truth))
-
-
-def _score(label: LearnedLabel, logits: Tensor, truth: Tensor) -> tuple[dict[str, float], list[list[int]] | None]:
-    if label.multi_label:
-        return multi_label_scores(logits, truth), None
-    return multi_class_scores(logits, truth)
 
 
 def _join(labels: Sequence[LearnedLabel], scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -149,25 +187,40 @@ def _join(labels: Sequence[LearnedLabel], scores: Mapping[str, Mapping[str, floa
     return {**means, **own}
 
 
-def _baselines(labels: Sequence[LearnedLabel], results: Mapping[str, LabelResult]) -> dict[str, dict[str, float]]:
-    """Returns the scores of the best answer that ignores the structure, by what it is."""
+def _baselines(
+    labels: Sequence[LearnedLabel],
+    results: Mapping[str, LabelResult],
+    simple: Mapping[str, Mapping[str, Mapping[str, float]]],
+) -> dict[str, dict[str, float]]:
+    """Returns the scores of the best answer that ignores the structure, by what it is, and of further answers."""
     if "" not in results:
-        return {_simple_answer(labels): _join(labels, {name: result.majority for name, result in results.items()})}
+        constant = _join(labels, {name: result.majority for name, result in results.items()})
+        return {_simple_answer(labels): constant, **{name: _join(labels, scores) for name, scores in simple.items()}}
     answer = results[""].majority_class
-    return {answer if labels[0].multi_label else f"always '{answer}'": dict(results[""].majority)}
+    constant = dict(results[""].majority)
+    return {
+        answer if labels[0].multi_label else f"always '{answer}'": constant,
+        **{name: dict(scores[""]) for name, scores in simple.items()},
+    }
 
 
 def _simple_answer(labels: Sequence[LearnedLabel]) -> str:
     return "class frequencies" if any(label.multi_label for label in labels) else "most frequent"
 
 
-def _table(labels: Sequence[LearnedLabel], results: Mapping[str, LabelResult]) -> dict[str, dict[str, float]]:
+def _table(
+    labels: Sequence[LearnedLabel],
+    results: Mapping[str, LabelResult],
+    simple: Mapping[str, Mapping[str, Mapping[str, float]]],
+) -> dict[str, dict[str, float]]:
     """Returns the main scores of several labels, by name."""
     return {
         name: {
             "accuracy": result.scores["accuracy"],
             _simple_answer(labels): result.majority["accuracy"],
+            **{answer: scores[name]["accuracy"] for answer, scores in simple.items()},
             "macro F1": result.scores["macro_f1"],
+            **{f"F1 of {answer}": scores[name]["macro_f1"] for answer, scores in simple.items()},
             **({"Fmax": result.scores["fmax"]} if "fmax" in result.scores else {}),
             "chains": result.num_chains,
         }

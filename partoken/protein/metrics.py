@@ -11,6 +11,7 @@ __all__ = [
     "codebook_usage",
     "constant_answer",
     "fmax",
+    "label_scores",
     "multi_class_scores",
     "multi_label_scores",
     "partition_statistics",
@@ -76,6 +77,13 @@ def multi_label_scores(logits: Tensor, label: Tensor) -> dict[str, float]:
         "accuracy": float((predicted == true).double().mean()),
         "macro_f1": float(f1.mean()) if len(f1) else 0.0,
     }
+
+
+def label_scores(logits: Tensor, label: Tensor, multi_label: bool) -> tuple[dict[str, float], list[list[int]] | None]:
+    """Scores predictions by `multi_class_scores` or `multi_label_scores`; the latter have no confusion matrix."""
+    if multi_label:
+        return multi_label_scores(logits, label), None
+    return multi_class_scores(logits, label)
 
 
 def constant_answer(counts: Sequence[int], num_chains: int, multi_label: bool) -> Tensor:

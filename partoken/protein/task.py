@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from partoken.errors import UserError
+from partoken.protein.baselines import regression_answers
 from partoken.protein.chains.batch import ChainBatch, is_labelled
 from partoken.protein.chains.label_spec import SCORES, by_name, label_names
 from partoken.protein.evaluation import (
@@ -18,6 +19,7 @@ from partoken.protein.evaluation import (
     describe_parts,
     evaluate,
     join_scores,
+    score_answers,
     score_parts,
     summarise,
 )
@@ -318,6 +320,7 @@ class ParTokenTask(ScheduledModule):
     def summary(self) -> dict[str, Any]:
         """Returns the model's part of `summary.json`; see `partoken.training.domain.Task.summary`.
 
+        `baselines` has the regressions of `partoken.protein.baselines` if the data module describes its chains.
         Beside the keys of the contract: `majority`, the baseline with its class, and `majority_accuracy`; `codebook`,
         `partition` and `parts`, the numbers in `facts`; `classes`, their names; `class_counts`, chains of each class in
         each split; `confusion_matrix`, `[true class][predicted class]`, or None if a chain may have several classes.
@@ -331,8 +334,25 @@ class ParTokenTask(ScheduledModule):
             "codebook": results["codebook"],
             "partition": results["partition"],
             "parts": by_name(results["parts"]),
-            **summarise(self.labels, results["labels"]),
+            **summarise(self.labels, results["labels"], self._score_regressions(results["index"])),
         }
+
+    def _score_regressions(self, tested: Tensor) -> dict[str, dict[str, dict[str, float]]]:
+        """Scores regressions on the tested chains, on the main process; {}: the data module describes no chains.
+
+        Arguments:
+            tested: Places of the tested chains in the test split, `[chains]`.
+        """
+        describe = getattr(self._datamodule, "describe_chains", None)
+        if not self.trainer.is_global_zero or describe is None:
+            return {}
+        train, val, test = (describe(split) for split in ("train", "val", "test"))
+        if train is None:
+            return {}
+        rows = tested.cpu()
+        numbers, truth = ({name: values[rows] for name, values in part.items()} for part in test)
+        answers = regression_answers(self.labels, train, val, numbers)
+        return score_answers(self.labels, answers, truth)
 
     def _facts(self, results: Mapping[str, Any]) -> dict[str, str]:
         """Describes the parts of the answers, the codes and the substructures, if there are any, in one line each."""
@@ -378,6 +398,7 @@ class ParTokenTask(ScheduledModule):
                 "tokens": output.tokens,
                 "sizes": _substructure_sizes(output, batch.ptr),
                 "lengths": batch.ptr.diff(),
+                "index": batch.index,
             }
         )
 
@@ -406,6 +427,7 @@ class ParTokenTask(ScheduledModule):
             "scores": {**join_scores(self.labels, results), "loss": task_loss + float(outputs["other_terms"].mean())},
             "labels": results,
             "parts": score_parts(self.labels, outputs["logits"], truth, parts),
+            "index": outputs["index"],
             "codebook": codebook_usage(outputs["tokens"], self.network.settings.codebook_size),
             "partition": partition_statistics(outputs["sizes"], outputs["lengths"]),
         }

@@ -29,7 +29,8 @@ def metric_value(folder: Path, metric: str) -> float | None:
         summary = json.loads((folder / "summary.json").read_text())
     except FileNotFoundError:
         return None
-    rows = read_table(folder / "metrics.csv") if "monitor" in summary else []
+    table = folder / "metrics.csv"  # a run that only tests has none
+    rows = read_table(table) if "monitor" in summary and table.is_file() else []
     return metric_of(summary, rows, metric)
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from partoken.protein.evaluation import evaluate, join_scores, summarise
+from partoken.protein.evaluation import evaluate, join_scores, score_answers, summarise
 from partoken.protein.model.labels import LearnedLabel
 
 FOLD = LearnedLabel("fold", ("a", "b"), False, {"train": [3, 1]}, 4, weight=3.0)
@@ -40,3 +40,23 @@ def test_the_summary_has_a_line_and_a_matrix_for_each_label(results):
     (baseline,) = summary["baselines"].values()
     assert baseline["fold_accuracy"] == summary["majority"]["fold"]["accuracy"] == 0.5
     assert summary["classes"] == {"fold": ["a", "b"], "site": ["x", "y"]}
+
+
+def test_further_simple_answers_stand_beside_the_most_frequent_class(results):
+    right = {"fold": torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]]), "site": LOGITS["site"]}
+    simple = score_answers((FOLD, SITE), {"regression": right}, TRUTH)
+    assert simple["regression"]["fold"]["accuracy"] == 1.0
+    summary = summarise((FOLD, SITE), results, simple)
+    assert list(summary["baselines"]) == ["class frequencies", "regression"]
+    assert summary["baselines"]["regression"]["fold_accuracy"] == 1.0
+    row = summary["tables"]["label"]["fold"]
+    assert row["regression"] == 1.0 and row["F1 of regression"] == 1.0 and row["accuracy"] == 0.5
+
+
+def test_simple_answers_to_a_single_label_have_its_scores():
+    label = LearnedLabel("", ("a", "b"), False, {"train": [3, 1]}, 4)
+    logits, truth = {"": LOGITS["fold"]}, {"": TRUTH["fold"]}
+    results = evaluate((label,), logits, truth, [torch.tensor(1.0)])
+    summary = summarise((label,), results, score_answers((label,), {"regression": logits}, truth))
+    assert list(summary["baselines"]) == ["always 'a'", "regression"]
+    assert summary["baselines"]["regression"]["accuracy"] == 0.5

@@ -34,6 +34,13 @@ def test_a_score_of_the_test_has_its_prefix(folder):
     assert metric_value(folder, "test_loss") == json.loads((folder / "summary.json").read_text())["test"]["loss"]
 
 
+def test_a_run_that_only_tests_has_its_scores_and_its_monitor(folder, tmp_path):
+    tested = json.loads((folder / "summary.json").read_text())
+    (tmp_path / "summary.json").write_text(json.dumps(tested))
+    assert metric_value(tmp_path, "val_loss") == tested["monitor"]["best"]
+    assert metric_value(tmp_path, "train_loss") is None
+
+
 @pytest.mark.parametrize(("direction", "worst"), [("max", -1e9), ("min", 1e9)])
 def test_a_run_without_the_metric_counts_as_the_worst(direction, worst, folder, tmp_path):
     assert objective(folder, "val_acuracy", direction) == worst

@@ -32,7 +32,7 @@ from partoken.training.limit import limit_rows
 
 log = logging.getLogger(__name__)
 
-__all__ = ["ChainDataset", "SelectedLabel", "Selection", "build_datasets", "select_chains"]
+__all__ = ["ChainDataset", "SelectedLabel", "Selection", "build_datasets", "read_rows", "select_chains"]
 
 
 class ChainDataset(Dataset):
@@ -81,15 +81,15 @@ class ChainDataset(Dataset):
         joined = collate(chains, labels, batch, share, None if features is None else features.read_all(ids))
         return replace(
             joined,
-            embedding=_read(self.embeddings, ids),
-            fold=_read(self.folds, ids),
-            surroundings=_read(self.surroundings, ids),
+            embedding=None if self.embeddings is None else read_rows(self.embeddings, ids),
+            fold=None if self.folds is None else read_rows(self.folds, ids),
+            surroundings=None if self.surroundings is None else read_rows(self.surroundings, ids),
         )
 
 
-def _read(features: ResidueFeatures | None, ids: Sequence[str]) -> torch.Tensor | None:
-    """Reads the rows of some chains, float32 [rows, D]; None: there are none."""
-    return None if features is None else torch.from_numpy(np.concatenate(list(features.read_all(ids))))
+def read_rows(features: ResidueFeatures, ids: Sequence[str]) -> torch.Tensor:
+    """Reads the rows of some chains one after another, float32 [rows, D]."""
+    return torch.from_numpy(np.concatenate(list(features.read_all(ids))))
 
 
 @dataclass(frozen=True)

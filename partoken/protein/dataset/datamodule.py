@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -19,11 +18,12 @@ from partoken.protein.dataset.assembly import (
     ChainDataset,
     Selection,
     build_datasets,
+    read_rows,
     select_chains,
 )
 from partoken.protein.dataset.batching import BatchSampler, count_batches
 from partoken.protein.dataset.embeddings import open_embeddings
-from partoken.protein.dataset.folds import open_folds
+from partoken.protein.dataset.folds import open_compositions, open_folds
 from partoken.protein.dataset.joining import join_features
 from partoken.protein.dataset.labels import count_classes
 from partoken.protein.dataset.options import DataOptions
@@ -290,7 +290,7 @@ class ProteinDataModule(ResumableDataModule):
 
     def train_folds(self) -> Tensor:
         """Returns the fold geometry of the n training chains, float32 [n, FOLD_WIDTH]."""
-        return torch.from_numpy(np.concatenate(list(self.folds.read_all(self._datasets["train"].ids))))
+        return read_rows(self.folds, self._datasets["train"].ids)
 
     def add_folds(self) -> None:
         """Adds the fold geometry of the chains to all batches from now on: `ChainBatch.fold`.
@@ -312,6 +312,25 @@ class ProteinDataModule(ResumableDataModule):
         opened = open_surroundings(self.collection.store, self._rows, self.options.cache_dir)
         for data in self._datasets.values():
             data.surroundings = opened
+
+    def describe_chains(self, split: str) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
+        """Returns numbers of the n chains of a split, for regressions; None with `data.baselines=false`.
+
+        Returns:
+            `composition` and `fold`, float32 `[n, D]`; and the labels of the chains, see `ChainBatch.labels`.
+
+        Raises:
+            UserError: the cache folder cannot be written.
+        """
+        if not self.options.baselines:
+            return None
+        data = self._datasets[split]
+        opened = {"composition": self._compositions, "fold": self.folds}
+        return {name: read_rows(numbers, data.ids) for name, numbers in opened.items()}, data.labels
+
+    @cached_property
+    def _compositions(self) -> ResidueFeatures:
+        return open_compositions(self.collection.store, self._rows, self.options.cache_dir)
 
     @property
     def _rows(self) -> np.ndarray:

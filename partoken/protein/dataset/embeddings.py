@@ -45,7 +45,7 @@ def open_embeddings(
 
     def compute() -> Iterator[np.ndarray]:
         with tqdm(total=len(rows), desc="embedding", unit="chain", disable=None, leave=False) as progress:
-            for part in divide_chains(store.lengths[rows]):
+            for part in divide_chains(store.lengths[rows], BATCH_RESIDUES):
                 chains = store.read(rows[part])
                 given = None if features is None else features.read_all(chain.id for chain in chains)
                 yield encode(collate(chains, features=given)).float().cpu().numpy()
@@ -56,12 +56,17 @@ def open_embeddings(
     return cached_features("embeddings", key, ids, store.lengths[rows], width, compute, folder)
 
 
-def divide_chains(lengths: np.ndarray) -> Iterator[list[int]]:
-    """Divides chains into batches in their order, so that each has the same batch mates every time."""
+def divide_chains(lengths: np.ndarray, max_residues: int) -> Iterator[list[int]]:
+    """Divides chains into batches in their order, so that each has the same batch mates every time.
+
+    Arguments:
+        lengths: residues of each chain, int64 [n].
+        max_residues: largest number of residues of a batch, unless a single chain has more.
+    """
     part: list[int] = []
     residues = 0
     for position, length in enumerate(lengths.tolist()):
-        if part and residues + length > BATCH_RESIDUES:
+        if part and residues + length > max_residues:
             yield part
             part, residues = [], 0
         part.append(position)

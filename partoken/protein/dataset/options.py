@@ -56,6 +56,8 @@ class DataOptions:
     """Sequence identity, 0 to 1, from which two chains belong to one cluster; unused if the source has clusters."""
     max_skipped: float = 0.1
     """Largest fraction of inputs, 0 to 1, that may be unusable; above it the run stops."""
+    baselines: bool = True
+    """True: the summary compares the network with regressions on a few hundred numbers of each chain."""
     cache_dir: str | os.PathLike[str] | None = None
     """Folder for chains and clusters that take long to read or compute. None: the user's cache folder."""
 
@@ -63,6 +65,7 @@ class DataOptions:
         check_choice("data.split", self.split, SPLIT_KINDS, optional=True)
         _check_fractions(self.fractions)
         check_flag("data.unlabelled", self.unlabelled)
+        check_flag("data.baselines", self.baselines)
         self.label_specs()
         check_number("data.limit", self.limit, minimum=1, whole=True, optional=True)
         features = self.residue_features

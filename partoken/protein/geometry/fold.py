@@ -3,12 +3,16 @@
 import torch
 from torch import Tensor
 
+from partoken.protein.geometry.fold_distances import DISTANCE_NAMES, distance_numbers, known_residues, pair_residues
+from partoken.protein.geometry.fold_elements import ELEMENT_NAMES, element_numbers, find_elements
+from partoken.protein.geometry.graph import featurize
+
 __all__ = ["FOLD_NAMES", "FOLD_VERSION", "FOLD_WIDTH", "fold_geometry"]
 
 FOLD_VERSION = 1
 """Raise it when the same chain gets other numbers: numbers in a cache are then computed again."""
 
-FOLD_NAMES = ("log_length", "log_radius_of_gyration")
+FOLD_NAMES = (*DISTANCE_NAMES, *ELEMENT_NAMES)
 """What each number is."""
 
 FOLD_WIDTH = len(FOLD_NAMES)
@@ -19,7 +23,8 @@ FOLD_WIDTH = len(FOLD_NAMES)
 def fold_geometry(coords: Tensor, ptr: Tensor) -> Tensor:
     """Computes the fold geometry of a flat batch of chains; rotation and translation of a chain change nothing.
 
-    A residue without N, CA or C is ignored. All numbers are finite for every chain.
+    A residue without N, CA or C is ignored. All numbers are finite for every chain. Their scales differ: standardise
+    them before use.
 
     Arguments:
         coords: Positions of N, CA, C, O in angstrom, `[N, 4, 3]`, NaN where missing.
@@ -27,15 +32,14 @@ def fold_geometry(coords: Tensor, ptr: Tensor) -> Tensor:
 
     Returns:
         The numbers of `FOLD_NAMES` for each chain, float32 `[B, FOLD_WIDTH]`.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> fold_geometry(torch.randn(50, 4, 3).cumsum(0), torch.tensor([0, 20, 50])).shape[0]
+        2
     """
-    ptr = ptr.to(coords.device)
-    coords = coords.float()
-    mask = coords[:, :3].isfinite().flatten(1).all(1)
-    chain = torch.repeat_interleave(
-        torch.arange(len(ptr) - 1, device=coords.device), ptr.diff(), output_size=len(coords)
-    )
-    ca, chain = coords[mask, 1], chain[mask]
-    count = ca.new_zeros(len(ptr) - 1).index_add_(0, chain, torch.ones_like(ca[:, 0])).clamp(min=1)
-    centre = ca.new_zeros(len(count), 3).index_add_(0, chain, ca) / count[:, None]
-    square = ca.new_zeros(len(count)).index_add_(0, chain, (ca - centre[chain]).square().sum(1)) / count
-    return torch.stack([count.log(), square.sqrt().clamp(min=1).log()], dim=1)
+    graph = featurize(coords.float(), ptr, 0)
+    residues = known_residues(coords[:, 1].float(), graph)
+    pairs = pair_residues(residues)
+    elements = find_elements(graph, residues)
+    return torch.cat([distance_numbers(residues, pairs), element_numbers(elements, residues, pairs)], dim=1)

@@ -69,7 +69,6 @@ def test_a_damaged_file_is_computed_again(data, tmp_path, caplog):
     assert file.read_bytes() == whole
 
 
-def test_batches_of_the_encoder_are_small_and_in_order(data, monkeypatch):
-    monkeypatch.setattr(embeddings, "BATCH_RESIDUES", 300)
+def test_batches_of_the_encoder_are_small_and_in_order():
     lengths = np.array([100, 150, 60, 500, 10])
-    assert list(embeddings.divide_chains(lengths)) == [[0, 1], [2], [3], [4]]
+    assert list(embeddings.divide_chains(lengths, 300)) == [[0, 1], [2], [3], [4]]
