@@ -15,6 +15,7 @@ EXCHANGES = ("touching", "geometry")
 DISTANCES = ("l2", "cosine")
 TOKEN_SOURCES = ("codes", "features")
 CLASSIFIER_INPUTS = ("both", "substructures")
+INITS = ("pretrained", "random")
 
 _COUNTS = (
     "num_layers",
@@ -248,12 +249,16 @@ class LossSettings:
     """Standard deviation, in angstrom, of the noise on every coordinate during training."""
     frozen_encoder: bool = False
     """True: the encoder is not trained. Its features of all residues are computed once and kept in a file."""
+    init: str = "random"
+    """pretrained: the encoder starts with weights that ship with the package, for which its settings must be those of
+    the weights; random: with new ones. With `train.weights_from` it has no effect."""
 
     def __post_init__(self) -> None:
         for key in _WEIGHTS:
             check_number(f"model.{key}", getattr(self, key), minimum=0)
         check_number("model.class_balance", self.class_balance, minimum=0, maximum=1)
         check_flag("model.frozen_encoder", self.frozen_encoder)
+        check_choice("model.init", self.init, INITS)
         if self.frozen_encoder and self.coordinate_noise:
             raise UserError(
                 f"model.coordinate_noise={self.coordinate_noise}: has no effect with model.frozen_encoder=true, "
