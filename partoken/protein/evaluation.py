@@ -137,6 +137,8 @@ def score_parts(
         chain has one class, `accuracy`, the fraction for which this part alone gives the right class.
     """
     of_parts = {name: split_logits(scores, labels) for name, scores in contributions.items()}
+    # What is left are the scores of an answer without any input; each part alone is added to it.
+    constants = split_logits(logits - sum(contributions.values()), labels)
     results: dict[str, dict[str, dict[str, float]]] = {}
     for label, scores in zip(labels, split_logits(logits, labels).values(), strict=True):
         known = is_labelled(truth[label.name])
@@ -146,7 +148,7 @@ def score_parts(
         for name, share in answer_shares(of_label, scores[known].argmax(1)).items():
             results[label.name][name] = {"share": float(share.mean()) if len(share) else 0.0}
             if not label.multi_label:
-                alone, _ = multi_class_scores(of_label[name], right)
+                alone, _ = multi_class_scores(constants[label.name][known] + of_label[name], right)
                 results[label.name][name]["accuracy"] = alone["accuracy"]
     return results
 

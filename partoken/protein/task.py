@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 
 CALIBRATION_CHAINS = 64
 """Latest training chains, on all devices, on which the running averages for evaluation are measured."""
-_TERMS = ("loss", "task", "summary", "vq", "entropy", "coverage")
+_TERMS = ("loss", "task", "summary", "parts", "vq", "entropy", "coverage")
 
 
 class ParTokenTask(ScheduledModule):
@@ -94,8 +94,10 @@ class ParTokenTask(ScheduledModule):
             "entropy": loss.lambda_ent,
             "coverage": loss.lambda_psc,
             "summary": loss.lambda_summary,
+            "parts": loss.lambda_parts,
         }
         self.network = ParToken([len(label.class_names) for label in self.labels], settings)
+        _check_parts(loss.lambda_parts, self.network)
         if loss.frozen_encoder:
             self.network.freeze_encoder()
         self._set_class_prior(loss.class_balance)
@@ -178,7 +180,7 @@ class ParTokenTask(ScheduledModule):
         if self.network.fold_branch is not None and add_folds is not None:
             add_folds()
         add_surroundings = getattr(data, "add_surroundings", None)
-        if self.network.reading is not None and add_surroundings is not None:
+        if self.network.reads_surroundings and add_surroundings is not None:
             add_surroundings()
         embed = getattr(data, "embed", None)
         if self.network.is_encoder_frozen and embed is not None:
@@ -229,6 +231,13 @@ class ParTokenTask(ScheduledModule):
         if self.loss_weights["summary"] and self.network.partitioner is not None:
             second_answer = self.network.head.logits(output.summary, rows)
             terms["summary"] = self._mean_loss(self._label_losses(second_answer, labels, counts))
+        if self.loss_weights["parts"] and len(self.network.parts) > 1:
+            prior = self.network.head.prior
+            alone = [
+                self._mean_loss(self._label_losses(prior + scores, labels, counts))
+                for scores in output.contributions.values()
+            ]
+            terms["parts"] = torch.stack(alone).mean()
         weights = {"task": 1.0, **self.loss_weights}
         weighted = [weights[name] * term for name, term in terms.items() if weights[name]]
         if len(self.labels) > 1:
@@ -444,6 +453,15 @@ def _check_balance(balance: float, label: LearnedLabel) -> None:
         raise UserError(
             f"model.class_balance={balance}: must be 0 with {where}.multi_label=true, "
             "because a chain then has no single class to weight it by"
+        )
+
+
+def _check_parts(weight: float, network: ParToken) -> None:
+    """Rejects a loss of single parts that a gate has mixed."""
+    if weight and network.head.gate is not None:
+        raise UserError(
+            f"model.lambda_parts={weight}: a gate mixes substructures and summary, so they have no answers of their "
+            "own; set model.combine=sum, or model.lambda_parts=0"
         )
 
 

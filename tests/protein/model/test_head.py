@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from partoken.protein.geometry.graph import featurize
-from partoken.protein.model.head import ChainPooling, Standardise
+from partoken.protein.model.head import Standardise
+from partoken.protein.model.pooling import ChainPooling
 from partoken.protein.model.settings import POOLINGS
 
 
