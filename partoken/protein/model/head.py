@@ -197,7 +197,10 @@ class Head(nn.Module):
     @property
     def prior(self) -> Tensor:
         """Output bias, `[C]`: the scores of the classes without any input, as far as the answer is a sum of parts."""
-        return self.classify[-1].bias.to(torch.promote_types(self.classify[-1].bias.dtype, torch.float32))
+        last = self.classify[-1]
+        assert isinstance(last, nn.Linear)
+        bias = last.bias
+        return bias.to(torch.promote_types(bias.dtype, torch.float32))
 
     def _answer(
         self, part: str, read: Tensor, importance: Tensor | None, summary: Tensor, rows: Rows | None

@@ -311,7 +311,7 @@ class ParToken(ResidueNetwork):
                 partition = self.partition(h, graph)
                 features = self.to_code(partition.features)
                 substructures.append(features[partition.mask])
-            if self.reading is not None:
+            if self.reading is not None and surroundings is not None:
                 averages.append(self.reading.average(h, graph, surroundings))
         self.train(was_training)
         return summaries, substructures, averages
