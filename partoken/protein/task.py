@@ -23,6 +23,7 @@ from partoken.protein.evaluation import (
     score_parts,
     summarise,
 )
+from partoken.protein.family_scores import family_table
 from partoken.protein.metrics import codebook_usage, partition_statistics
 from partoken.protein.model.codebook import Codebook
 from partoken.protein.model.feature_input import check_feature_width
@@ -329,7 +330,8 @@ class ParTokenTask(ScheduledModule):
     def summary(self) -> dict[str, Any]:
         """Returns the model's part of `summary.json`; see `partoken.training.domain.Task.summary`.
 
-        `baselines` has the regressions of `partoken.protein.baselines` if the data module describes its chains.
+        `baselines` has the regressions of `partoken.protein.baselines` if the data module describes its chains, and
+        `tables` has the scores on chains of seen and unseen families if the data module knows families.
         Beside the keys of the contract: `majority`, the baseline with its class, and `majority_accuracy`; `codebook`,
         `partition` and `parts`, the numbers in `facts`; `classes`, their names; `class_counts`, chains of each class in
         each split; `confusion_matrix`, `[true class][predicted class]`, or None if a chain may have several classes.
@@ -343,11 +345,22 @@ class ParTokenTask(ScheduledModule):
             "codebook": results["codebook"],
             "partition": results["partition"],
             "parts": by_name(results["parts"]),
-            **summarise(self.labels, results["labels"], self._score_regressions(results["index"])),
+            **self._summarise_labels(),
         }
 
-    def _score_regressions(self, tested: Tensor) -> dict[str, dict[str, dict[str, float]]]:
-        """Scores regressions on the tested chains, on the main process; {}: the data module describes no chains.
+    def _summarise_labels(self) -> dict[str, Any]:
+        """Returns the scores of the network beside those of simple answers, also on chains of unseen families."""
+        results = self.test_results
+        tested = results["index"].cpu()
+        logits, truth = ({name: values.cpu() for name, values in results[key].items()} for key in ("logits", "truth"))
+        answers = self._answer_simply(tested)
+        mark = getattr(self._datamodule, "seen_families", None)
+        seen = None if mark is None else mark("test")
+        families = None if seen is None else family_table(self.labels, logits, answers, truth, seen[tested])
+        return summarise(self.labels, results["labels"], score_answers(self.labels, answers, truth), families)
+
+    def _answer_simply(self, tested: Tensor) -> dict[str, dict[str, Tensor]]:
+        """Lets regressions answer for the tested chains, on the main process; {}: the data module describes no chains.
 
         Arguments:
             tested: Places of the tested chains in the test split, `[chains]`.
@@ -358,10 +371,8 @@ class ParTokenTask(ScheduledModule):
         train, val, test = (describe(split) for split in ("train", "val", "test"))
         if train is None:
             return {}
-        rows = tested.cpu()
-        numbers, truth = ({name: values[rows] for name, values in part.items()} for part in test)
-        answers = regression_answers(self.labels, train, val, numbers)
-        return score_answers(self.labels, answers, truth)
+        numbers = {name: values[tested] for name, values in test[0].items()}
+        return regression_answers(self.labels, train, val, numbers)
 
     def _facts(self, results: Mapping[str, Any]) -> dict[str, str]:
         """Describes the parts of the answers, the codes and the substructures, if there are any, in one line each."""
@@ -427,7 +438,8 @@ class ParTokenTask(ScheduledModule):
         outputs = self._collect_outputs()
         truth = {label.name: outputs[f"label {label.name}"] for label in self.labels}
         sums = self._sum_losses(outputs["logits"], truth)
-        results = evaluate(self.labels, split_logits(outputs["logits"], self.labels), truth, sums)
+        logits = split_logits(outputs["logits"], self.labels)
+        results = evaluate(self.labels, logits, truth, sums)
         parts = {name.removeprefix("part "): scores for name, scores in outputs.items() if name.startswith("part ")}
         task_loss = sum(
             share * result.loss for share, result in zip(shares(self.labels), results.values(), strict=True)
@@ -437,6 +449,8 @@ class ParTokenTask(ScheduledModule):
             "labels": results,
             "parts": score_parts(self.labels, outputs["logits"], truth, parts),
             "index": outputs["index"],
+            "logits": logits,
+            "truth": truth,
             "codebook": codebook_usage(outputs["tokens"], self.network.settings.codebook_size),
             "partition": partition_statistics(outputs["sizes"], outputs["lengths"]),
         }
