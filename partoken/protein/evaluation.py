@@ -8,10 +8,12 @@ from torch import Tensor
 
 from partoken.protein.chains.batch import is_labelled
 from partoken.protein.chains.label_spec import by_name
-from partoken.protein.metrics import constant_answer, label_scores
-from partoken.protein.model.labels import LearnedLabel, shares
+from partoken.protein.metrics import constant_answer, label_scores, multi_class_scores
+from partoken.protein.model.contributions import answer_shares
+from partoken.protein.model.labels import LearnedLabel, shares, split_logits
 
-__all__ = ["MEAN_SCORES", "LabelResult", "evaluate", "join_scores", "score_answers", "summarise"]
+__all__ = ["MEAN_SCORES", "LabelResult", "describe_parts", "evaluate", "join_scores", "score_answers", "score_parts"]
+__all__ += ["summarise"]
 
 MEAN_SCORES = ("accuracy", "macro_f1")
 """Scores that every label has; those of several labels are averaged."""
@@ -109,6 +111,54 @@ def summarise(
         "class_counts": by_name({label.name: label.class_counts for label in labels}),
         "confusion_matrix": by_name({name: result.confusion for name, result in results.items()}),
     }
+
+
+def score_parts(
+    labels: Sequence[LearnedLabel], logits: Tensor, truth: Mapping[str, Tensor], contributions: Mapping[str, Tensor]
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Measures how much of the answers to each label came from each part of the network.
+
+    Arguments:
+        labels: The labels.
+        logits: Scores of the classes of all labels, `[chains, C]`.
+        truth: Each label of all chains, see `ChainBatch.labels`.
+        contributions: What each part adds to the scores, `[chains, C]`, by its name.
+
+    Returns:
+        For each label and part: `share`, the mean of `answer_shares` over the chains that have the label; and, if a
+        chain has one class, `accuracy`, the fraction for which this part alone gives the right class.
+    """
+    of_parts = {name: split_logits(scores, labels) for name, scores in contributions.items()}
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    for label, scores in zip(labels, split_logits(logits, labels).values(), strict=True):
+        known = is_labelled(truth[label.name])
+        of_label = {name: parts[label.name][known] for name, parts in of_parts.items()}
+        right = truth[label.name][known]
+        results[label.name] = {}
+        for name, share in answer_shares(of_label, scores[known].argmax(1)).items():
+            results[label.name][name] = {"share": float(share.mean()) if len(share) else 0.0}
+            if not label.multi_label:
+                alone, _ = multi_class_scores(of_label[name], right)
+                results[label.name][name]["accuracy"] = alone["accuracy"]
+    return results
+
+
+def describe_parts(labels: Sequence[LearnedLabel], parts: Mapping[str, Mapping[str, Mapping[str, float]]]) -> str:
+    """Says in one line how much of the answers came from each part; of several labels, their weighted mean.
+
+    >>> label = LearnedLabel("", ("a", "b"), multi_label=False)
+    >>> describe_parts([label], {"": {"substructures": {"share": 0.7, "accuracy": 0.81}, "residues": {"share": 0.3}}})
+    '70% from the substructures (alone right for 0.810), 30% from the residues'
+    """
+    weights = dict(zip((label.name for label in labels), shares(labels), strict=True))
+    texts = []
+    for part in next(iter(parts.values())):
+        share = sum(weight * parts[name][part]["share"] for name, weight in weights.items())
+        text = f"{share:.0%} from the {part}"
+        if len(labels) == 1 and "accuracy" in parts[labels[0].name][part]:
+            text += f" (alone right for {parts[labels[0].name][part]['accuracy']:.3f})"
+        texts.append(text)
+    return ", ".join(texts)
 
 
 def _evaluate(label: LearnedLabel, logits: Tensor, truth: Tensor, loss: float) -> LabelResult:

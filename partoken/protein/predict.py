@@ -3,7 +3,7 @@
 import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from partoken.errors import UserError
 from partoken.protein.chains.backbone import Backbone
 from partoken.protein.chains.batch import collate
 from partoken.protein.chains.features import ResidueFeatures, open_features
+from partoken.protein.model.contributions import answer_shares
 from partoken.protein.model.labels import LearnedLabel, split_logits
 from partoken.protein.model.saved import load_network
 from partoken.protein.sources.finding import list_structures
@@ -37,6 +38,9 @@ class LabelAnswer:
     semicolons."""
     probabilities: dict[str, float]
     """Probability of each class, by name."""
+    parts: dict[str, float] = field(default_factory=dict)
+    """Fraction of the answer that came from each part of the network, such as `substructures` or `whole chain`; see
+    `partoken.protein.model.contributions`. They sum to 1, or to 0 if no part argues for the answer."""
 
     @property
     def confidence(self) -> float:
@@ -60,6 +64,9 @@ class Prediction:
     """Weight of each substructure in the answer; the sum is 1."""
     residues: list[list[int]]
     """Residues of each substructure, counted from 0 along the chain."""
+    attention: dict[str, list[float]] = field(default_factory=dict)
+    """Weight of each residue in what a label reads by attention, by name of the label: sum 1, 0 for a missing residue.
+    Empty if the network reads no residues by attention (`model.residue_attention=false`)."""
 
     @property
     def label(self) -> str:
@@ -182,10 +189,16 @@ class Predictor:
         output = self.network(**batch.inputs())
         labels = list(self.labels.values())
         parts = split_logits(output.logits.float(), labels)
-        answers = [_answer(label, parts[label.name]) for label in labels]
+        contributions = {name: split_logits(scores, labels) for name, scores in output.contributions.items()}
+        answers = [
+            _answer(label, parts[label.name], {name: part[label.name] for name, part in contributions.items()})
+            for label in labels
+        ]
         tokens, importance = output.tokens.cpu(), output.importance.float().cpu()
         cluster_mask = output.cluster_mask.cpu()
-        assignments = output.assignment.cpu().split(batch.ptr.diff().tolist())
+        lengths = batch.ptr.diff().tolist()
+        assignments = output.assignment.cpu().split(lengths)
+        attention = None if output.attention is None else output.attention.float().cpu().split(lengths)
         predictions = []
         for i, chain in enumerate(chains):
             present = cluster_mask[i].nonzero().flatten().tolist()
@@ -198,6 +211,7 @@ class Predictor:
                     tokens=tokens[i, present].tolist(),
                     importance=importance[i, present].tolist(),
                     residues=residues,
+                    attention={} if attention is None else dict(zip(self.labels, attention[i].T.tolist(), strict=True)),
                 )
             )
         return predictions
@@ -213,7 +227,8 @@ class Predictor:
 
         The columns are `id, file, class, confidence`, `p_NAME` for each class, and, with one value per substructure,
         `tokens`, `importance` and `residues` (ranges joined by commas, counted from 1 along the chain). If the network
-        answers several labels, each has its own `class_LABEL`, `confidence_LABEL` and `p_LABEL_NAME`. Skipped files are
+        answers several labels, each has its own `class_LABEL`, `confidence_LABEL` and `p_LABEL_NAME`. The last columns,
+        `from_PART` or `from_PART_LABEL`, say which fraction of the answer came from which part. Skipped files are
         listed in a second file, see `skipped_beside`.
 
         Arguments:
@@ -249,7 +264,12 @@ class Predictor:
         for name, label in self.labels.items():
             of_label = f"_{name}" if name else ""
             columns += [f"class{of_label}", f"confidence{of_label}", *(f"p{of_label}_{c}" for c in label.class_names)]
-        return ["id", "file", *columns, "tokens", "importance", "residues"]
+        origins = [
+            f"from_{part.replace(' ', '_')}{f'_{name}' if name else ''}"
+            for name in self.labels
+            for part in self.network.parts
+        ]
+        return ["id", "file", *columns, "tokens", "importance", "residues", *origins]
 
 
 def predict_files(
@@ -342,17 +362,18 @@ def _only(values: Mapping[str, Any], attribute: str) -> Any:
     return next(iter(values.values()))
 
 
-def _answer(label: LearnedLabel, logits: torch.Tensor) -> list[LabelAnswer]:
-    """Returns the answers to a label for each chain, from the logits of its classes `[B, C]`."""
+def _answer(label: LearnedLabel, logits: torch.Tensor, contributions: Mapping[str, torch.Tensor]) -> list[LabelAnswer]:
+    """Returns the answers to a label for each chain, from the logits of its classes and their parts, `[B, C]` each."""
     probabilities = (logits.sigmoid() if label.multi_label else logits.softmax(-1)).cpu()
+    origins = {name: share.tolist() for name, share in answer_shares(contributions, logits.argmax(1)).items()}
     answers = []
-    for of_chain in probabilities.tolist():
+    for i, of_chain in enumerate(probabilities.tolist()):
         by_name = dict(zip(label.class_names, of_chain, strict=True))
         if label.multi_label:
             chosen = ";".join(name for name, probability in by_name.items() if probability >= 0.5)
         else:
             chosen = max(by_name, key=by_name.__getitem__)
-        answers.append(LabelAnswer(chosen, by_name))
+        answers.append(LabelAnswer(chosen, by_name, {name: share[i] for name, share in origins.items()}))
     return answers
 
 
@@ -368,4 +389,5 @@ def _row(p: Prediction) -> list[str]:
         " ".join(map(str, p.tokens)),
         " ".join(f"{weight:.4f}" for weight in p.importance),
         " ".join(map(ranges, p.residues)),
+        *(f"{share:.3f}" for answer in p.answers.values() for share in answer.parts.values()),
     ]

@@ -23,7 +23,8 @@ class MaskedResidueTask(ScheduledModule):
     """Trains the encoder of `ParToken` to predict the types of hidden residues; see `MaskedResidues`.
 
     In training the hidden residues are drawn anew for each batch. In validation and in the test every evaluation hides
-    the same residues. If the network reads no residue types (`seq_in` is false), it predicts all of them.
+    the same residues. A network whose features never know a residue's own type predicts all; see
+    `MaskedResidues.predicts_all`.
 
     Arguments:
         train: The train config as a plain dictionary.
@@ -78,7 +79,7 @@ class MaskedResidueTask(ScheduledModule):
     def training_step(self, batch: ChainBatch, batch_idx: int) -> Tensor:
         rows = batch.share and batch.share.residues
         hidden = _predictable(batch)
-        if self.network.settings.seq_in:
+        if not self.network.predicts_all:
             hidden &= draw(batch.coords[:, 0, 0], Tensor.uniform_, rows) < self.mask_fraction
         if self.coordinate_noise:
             noise = self.coordinate_noise * draw(batch.coords, Tensor.normal_, rows)
@@ -132,7 +133,7 @@ class MaskedResidueTask(ScheduledModule):
     def _evaluate(self, batch: ChainBatch) -> None:
         """Adds a batch to the sums of the evaluation."""
         hidden = _predictable(batch)
-        if self.network.settings.seq_in:
+        if not self.network.predicts_all:
             hidden &= choose_evenly(_places(batch.ptr), self.mask_fraction)
         logits, types = self._predict(batch, hidden)
         cells = types * UNKNOWN + logits.argmax(1)

@@ -13,8 +13,16 @@ from torch import Tensor
 from partoken.errors import UserError
 from partoken.protein.baselines import regression_answers
 from partoken.protein.chains.batch import ChainBatch, is_labelled
-from partoken.protein.chains.label_spec import SCORES, label_names
-from partoken.protein.evaluation import MEAN_SCORES, evaluate, join_scores, score_answers, summarise
+from partoken.protein.chains.label_spec import SCORES, by_name, label_names
+from partoken.protein.evaluation import (
+    MEAN_SCORES,
+    describe_parts,
+    evaluate,
+    join_scores,
+    score_answers,
+    score_parts,
+    summarise,
+)
 from partoken.protein.metrics import codebook_usage, partition_statistics
 from partoken.protein.model.codebook import Codebook
 from partoken.protein.model.feature_input import check_feature_width
@@ -87,7 +95,7 @@ class ParTokenTask(ScheduledModule):
             "coverage": loss.lambda_psc,
             "summary": loss.lambda_summary,
         }
-        self.network = ParToken(sum(len(label.class_names) for label in self.labels), settings)
+        self.network = ParToken([len(label.class_names) for label in self.labels], settings)
         if loss.frozen_encoder:
             self.network.freeze_encoder()
         self._set_class_prior(loss.class_balance)
@@ -155,18 +163,26 @@ class ParTokenTask(ScheduledModule):
     def _encoder_parts(self) -> list[str]:
         return [f"network.{part}" for part in self.network.encoder_parts]
 
-    def _embed_data(self) -> None:
-        """Lets the data module add fold geometry and the embeddings of a frozen encoder to its batches.
+    @property
+    def _datamodule(self) -> Any:
+        """The data of the run; None in a run on loaders alone."""
+        return getattr(self.trainer, "datamodule", None)
 
-        The few batches of `trainer.overfit_batches` were made before, so the network computes both in each step.
+    def _embed_data(self) -> None:
+        """Lets the data module add fold geometry, surroundings and the embeddings of a frozen encoder to its batches.
+
+        The few batches of `trainer.overfit_batches` were made before, so the network computes them in each step.
         """
-        data = getattr(self.trainer, "datamodule", None)
+        data = self._datamodule
         add_folds = getattr(data, "add_folds", None)
-        if self.network.settings.fold_geometry and add_folds is not None:
+        if self.network.fold_branch is not None and add_folds is not None:
             add_folds()
+        add_surroundings = getattr(data, "add_surroundings", None)
+        if self.network.reading is not None and add_surroundings is not None:
+            add_surroundings()
         embed = getattr(data, "embed", None)
         if self.network.is_encoder_frozen and embed is not None:
-            embed(self.network.fingerprint(), self._encode, self.network.settings.node_h_dim[0])
+            embed(self.network.fingerprint(), self._encode, self.network.residue_channels)
 
     @torch.no_grad()
     def _encode(self, batch: ChainBatch) -> Tensor:
@@ -258,6 +274,9 @@ class ParTokenTask(ScheduledModule):
 
     def on_fit_start(self) -> None:
         self._embed_data()
+        fold, train_folds = self.network.fold_branch, getattr(self._datamodule, "train_folds", None)
+        if fold is not None and not fold.measured and train_folds is not None:
+            fold.set_scale(train_folds().to(self.device))
 
     def on_test_start(self) -> None:
         self._embed_data()
@@ -302,18 +321,19 @@ class ParTokenTask(ScheduledModule):
         """Returns the model's part of `summary.json`; see `partoken.training.domain.Task.summary`.
 
         `baselines` has the regressions of `partoken.protein.baselines` if the data module describes its chains.
-        Beside the keys of the contract: `majority`, the baseline with its class, and `majority_accuracy`; `codebook`
-        and `partition`, the numbers in `facts`; `classes`, their names; `class_counts`, chains of each class in each
-        split; `confusion_matrix`, `[true class][predicted class]`, or None if a chain may have several classes. With
-        several labels, `majority`, `majority_accuracy`, `classes`, `class_counts` and `confusion_matrix` have these
-        for each label, by its name.
+        Beside the keys of the contract: `majority`, the baseline with its class, and `majority_accuracy`; `codebook`,
+        `partition` and `parts`, the numbers in `facts`; `classes`, their names; `class_counts`, chains of each class in
+        each split; `confusion_matrix`, `[true class][predicted class]`, or None if a chain may have several classes.
+        With several labels, `majority`, `majority_accuracy`, `parts`, `classes`, `class_counts` and `confusion_matrix`
+        have these for each label, by its name.
         """
         results = self.test_results
         return {
             "test": results["scores"],
-            "facts": self._facts(results["codebook"], results["partition"]),
+            "facts": self._facts(results),
             "codebook": results["codebook"],
             "partition": results["partition"],
+            "parts": by_name(results["parts"]),
             **summarise(self.labels, results["labels"], self._score_regressions(results["index"])),
         }
 
@@ -334,15 +354,16 @@ class ParTokenTask(ScheduledModule):
         answers = regression_answers(self.labels, train, val, numbers)
         return score_answers(self.labels, answers, truth)
 
-    def _facts(self, codebook: Mapping[str, Any], partition: Mapping[str, float]) -> dict[str, str]:
-        """Describes codes and substructures in one sentence each; a network without a partition has neither."""
+    def _facts(self, results: Mapping[str, Any]) -> dict[str, str]:
+        """Describes the parts of the answers, the codes and the substructures, if there are any, in one line each."""
+        facts = {"answer": describe_parts(self.labels, results["parts"])}
         if self.network.partitioner is None:
-            return {}
-        settings = self.network.settings
+            return facts
+        settings, codebook, partition = self.network.settings, results["codebook"], results["partition"]
         use = (
             f"{codebook['used_codes']} of {settings.codebook_size} codes used, perplexity {codebook['perplexity']:.1f}"
         )
-        return {
+        return facts | {
             "codebook": "bypassed" if settings.bypass_codebook else use,
             "partition": (
                 f"{partition['coverage']:.0%} of the residues in {partition['mean_count']:.1f} substructures "
@@ -371,6 +392,7 @@ class ParTokenTask(ScheduledModule):
         self._evaluated.append(
             {
                 **{f"label {name}": label for name, label in batch.labels.items()},
+                **{f"part {name}": scores.float() for name, scores in output.contributions.items()},
                 "logits": output.logits.float(),
                 "other_terms": other_terms.float().expand(len(batch)),
                 "tokens": output.tokens,
@@ -397,6 +419,7 @@ class ParTokenTask(ScheduledModule):
         truth = {label.name: outputs[f"label {label.name}"] for label in self.labels}
         sums = self._sum_losses(outputs["logits"], truth)
         results = evaluate(self.labels, split_logits(outputs["logits"], self.labels), truth, sums)
+        parts = {name.removeprefix("part "): scores for name, scores in outputs.items() if name.startswith("part ")}
         task_loss = sum(
             share * result.loss for share, result in zip(shares(self.labels), results.values(), strict=True)
         )
@@ -404,6 +427,7 @@ class ParTokenTask(ScheduledModule):
             "scores": {**join_scores(self.labels, results), "loss": task_loss + float(outputs["other_terms"].mean())},
             "labels": results,
             "index": outputs["index"],
+            "parts": score_parts(self.labels, outputs["logits"], truth, parts),
             "codebook": codebook_usage(outputs["tokens"], self.network.settings.codebook_size),
             "partition": partition_statistics(outputs["sizes"], outputs["lengths"]),
         }

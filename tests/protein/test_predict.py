@@ -79,6 +79,17 @@ def test_a_chain_has_the_same_answer_alone_and_among_others(checkpoint, folder):
     np.testing.assert_allclose(list(alone.probabilities.values()), list(together.probabilities.values()), atol=1e-5)
 
 
+def test_a_prediction_has_the_weight_of_each_residue_if_labels_read_residues_by_attention(checkpoint, chains, tmp_path):
+    data = embedded(limit=30, min_class_size=20, batch_size=4)
+    task = ParTokenTask(train=TRAIN, data=data.settings(), residue_attention=True, **SMALL)
+    path = tmp_path / "attention.ckpt"
+    torch.save({"state_dict": task.state_dict(), "hyper_parameters": dict(task.hparams), "epoch": 0}, path)
+    for chain, prediction in zip(chains, partoken.load(path, device="cpu").classify(chains), strict=True):
+        assert len(prediction.attention[""]) == len(chain)
+        assert sum(prediction.attention[""]) == pytest.approx(1, abs=1e-5)
+    assert partoken.load(checkpoint, device="cpu").classify(chains)[0].attention == {}
+
+
 def test_the_command_writes_one_row_per_chain_and_lists_skipped_files(checkpoint, folder, tmp_path, capsys):
     out = tmp_path / "p.csv"
     assert main(["predict", str(checkpoint), str(folder), "--out", str(out)]) == 0
@@ -87,7 +98,9 @@ def test_the_command_writes_one_row_per_chain_and_lists_skipped_files(checkpoint
     assert [r["id"] for r in rows] == ["one", "two_A", "two_B"]
     names = partoken.load(checkpoint, device="cpu").class_names
     columns = [f"p_{name}" for name in names]
-    assert list(rows[0]) == ["id", "file", "class", "confidence", *columns, "tokens", "importance", "residues"]
+    parts = ["from_substructures", "from_whole_chain"]
+    assert list(rows[0]) == ["id", "file", "class", "confidence", *columns, "tokens", "importance", "residues", *parts]
+    assert sum(float(rows[0][part]) for part in parts) == pytest.approx(1, abs=2e-3)
     assert all(r["class"] in names for r in rows)
     assert len(rows[0]["tokens"].split()) == len(rows[0]["residues"].split())
     with open(tmp_path / "p.skipped.csv", newline="") as file:
@@ -175,6 +188,7 @@ def test_the_table_has_columns_for_every_label(several, folder, tmp_path):
         *("id", "file", "class_enzyme", "confidence_enzyme", "p_enzyme_no enzyme", "p_enzyme_enzyme"),
         *("class_fold", "confidence_fold", *(f"p_fold_{name}" for name in model.labels["fold"].class_names)),
         *("tokens", "importance", "residues"),
+        *(f"from_{part}_{label}" for label in ("enzyme", "fold") for part in ("substructures", "whole_chain")),
     ]
     answers = model.predict(folder)[0].answers
     assert rows[0]["class_enzyme"] == answers["enzyme"].label

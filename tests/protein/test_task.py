@@ -1,6 +1,7 @@
 """The Lightning task: losses, freezing, calibration, the summary, and the checkpoint."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -9,6 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from partoken.errors import UserError
 from partoken.protein.catalog import embedded
+from partoken.protein.geometry.surroundings import surroundings
 from partoken.protein.task import ParTokenTask
 
 TRAIN = {"batch_size": 4, "monitor": "val_macro_f1", "monitor_mode": "max"}
@@ -122,6 +124,27 @@ def test_a_training_step_never_waits_for_the_device(batch, options, quiet):
     assert waits.operations == []
 
 
+def test_a_step_that_reads_residues_by_attention_never_waits_for_the_device(batch, quiet):
+    read = replace(batch, surroundings=surroundings(batch.coords, batch.ptr))
+    model = task(coordinate_noise=0.1, residue_attention=True)
+    for _ in range(2):
+        model.training_step(read, 0)
+    with Waits() as waits:
+        model.training_step(read, 0).backward()
+    assert waits.operations == []
+
+
+@pytest.mark.parametrize("is_read", [True, False], ids=["read", "not read"])
+def test_the_data_module_adds_surroundings_only_if_the_network_reads_them(is_read, tmp_path, monkeypatch):
+    data = embedded(limit=30, min_class_size=20, batch_size=4, cache_dir=str(tmp_path))
+    model = task(residue_attention=is_read)
+    monkeypatch.setattr(ParTokenTask, "trainer", SimpleNamespace(datamodule=data))
+    model.on_fit_start()
+    batch = next(iter(data.train_dataloader()))
+    assert ("surroundings" in batch.inputs()) == is_read
+    assert model(batch).logits.isfinite().all()
+
+
 @pytest.mark.parametrize("balance", [0.0, 0.5, 1.0])
 def test_class_balance_weights_a_class_by_a_power_of_its_frequency(batch, balance):
     model = task(class_balance=balance)
@@ -194,7 +217,7 @@ def test_evaluation_is_calibrated_on_the_latest_chains_once_after_training(batch
     assert all(torch.equal(inputs["coords"], batch.coords) for inputs in calls[0])
     model.training_step(batch, 0)
     model.on_train_epoch_end()
-    summaries, _ = model.network._collect_features([batch.inputs()])
+    summaries, *_ = model.network._collect_features([batch.inputs()])
     torch.testing.assert_close(model.network.head.standardise.running_mean, summaries[0].mean(0))
 
 
@@ -310,8 +333,17 @@ def test_the_summary_of_several_labels_compares_with_their_frequencies(batch, qu
     assert summary["matrices"] == {} and summary["confusion_matrix"] is None
 
 
+def test_the_summary_says_how_much_of_the_answers_came_from_each_part(batch, quiet):
+    summary = summary_of(task(), batch)
+    assert list(summary["parts"]) == ["substructures", "whole chain"]
+    assert 0 < sum(part["share"] for part in summary["parts"].values()) <= 1 + 1e-5
+    assert all(0 <= part["accuracy"] <= 1 for part in summary["parts"].values())
+    assert "from the substructures (alone right for" in summary["facts"]["answer"]
+
+
 def test_a_model_without_a_partition_has_no_facts_about_it(batch, quiet):
-    assert summary_of(task(partition="none"), batch)["facts"] == {}
+    facts = summary_of(task(partition="none"), batch)["facts"]
+    assert list(facts) == ["answer"] and facts["answer"].startswith("100% from the whole chain")
 
 
 def test_the_checkpoint_holds_flat_plain_settings_and_restores_the_answer(batch, tmp_path):

@@ -49,13 +49,20 @@ class ChainBatch:
     """float32 [N, D]: features of the residues that a frozen encoder has computed before; None: there are none."""
     fold: Tensor | None = None
     """float32 [B, F]: fold geometry of the chains, see `fold_geometry`; None: it was not asked for."""
+    surroundings: Tensor | None = None
+    """float32 [N, S]: surroundings of the residues, see `geometry.surroundings`; None: they were not asked for."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def inputs(self) -> dict[str, Any]:
         """Returns the arguments of a network's `forward`, by name."""
-        optional = {"features": self.features, "embedding": self.embedding, "fold": self.fold}
+        optional = {
+            "features": self.features,
+            "embedding": self.embedding,
+            "fold": self.fold,
+            "surroundings": self.surroundings,
+        }
         given = {name: value for name, value in optional.items() if value is not None}
         return {"coords": self.coords, "ptr": self.ptr, "sequence": self.sequence, "share": self.share, **given}
 

@@ -58,6 +58,7 @@ class ChainDataset(Dataset):
         self.labels = {name: torch.from_numpy(encoded) for name, encoded in labels.items()}
         self.embeddings: ResidueFeatures | None = None
         self.folds: ResidueFeatures | None = None
+        self.surroundings: ResidueFeatures | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -82,6 +83,7 @@ class ChainDataset(Dataset):
             joined,
             embedding=None if self.embeddings is None else read_rows(self.embeddings, ids),
             fold=None if self.folds is None else read_rows(self.folds, ids),
+            surroundings=None if self.surroundings is None else read_rows(self.surroundings, ids),
         )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -28,6 +29,7 @@ from partoken.protein.dataset.joining import join_features
 from partoken.protein.dataset.labels import count_classes
 from partoken.protein.dataset.options import DataOptions
 from partoken.protein.dataset.report import data_report, describe_report
+from partoken.protein.dataset.surroundings import open_surroundings
 from partoken.system.files import write_json
 from partoken.system.skipped import Skipped, check_skipped, write_skipped
 from partoken.training.resume import ResumableDataModule, ResumableLoader
@@ -287,6 +289,10 @@ class ProteinDataModule(ResumableDataModule):
         """
         return open_folds(self.collection.store, self._rows, self.options.cache_dir)
 
+    def train_folds(self) -> Tensor:
+        """Returns the fold geometry of the n training chains, float32 [n, FOLD_WIDTH]."""
+        return torch.from_numpy(np.concatenate(list(self.folds.read_all(self._datasets["train"].ids))))
+
     def add_folds(self) -> None:
         """Adds the fold geometry of the chains to all batches from now on: `ChainBatch.fold`.
 
@@ -295,6 +301,18 @@ class ProteinDataModule(ResumableDataModule):
         """
         for data in self._datasets.values():
             data.folds = self.folds
+
+    def add_surroundings(self) -> None:
+        """Adds the surroundings of the residues to all batches from now on: `ChainBatch.surroundings`.
+
+        Raises:
+            UserError: the cache folder cannot be written.
+        """
+        if self._datasets["train"].surroundings is not None:
+            return
+        opened = open_surroundings(self.collection.store, self._rows, self.options.cache_dir)
+        for data in self._datasets.values():
+            data.surroundings = opened
 
     def describe_chains(self, split: str) -> tuple[dict[str, Tensor], dict[str, Tensor]] | None:
         """Returns numbers of the n chains of a split, for regressions; None with `data.baselines=false`.

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from partoken.protein.chains.batch import ChainShare
 
-__all__ = ["ResidueGraph", "featurize"]
+__all__ = ["ResidueGraph", "backbone_angles", "featurize", "radial_basis"]
 
 # These two weights place the imputed side chain on a tetrahedron around CA.
 _BISECTOR, _PERPENDICULAR = math.sqrt(1 / 3), math.sqrt(2 / 3)
@@ -45,6 +45,8 @@ class ResidueGraph:
     """Scalars of each edge, `[N, k, 32]`: radial basis of the CA distance, then sinusoids of the sequence offset."""
     edge_v: Tensor
     """Vector of each edge, `[N, k, 1, 3]`: unit vector from receiver to sender."""
+    backbone: Tensor
+    """Positions of N, CA and C in angstrom, `[N, 3, 3]` (atom, axis); zero for a residue that is ignored."""
     mask: Tensor
     """True for residues whose N, CA and C are all known, `[N]` bool; the others are ignored."""
     chain: Tensor
@@ -82,8 +84,8 @@ def featurize(
         coords: Positions of N, CA, C, O in angstrom, `[N, 4, 3]`, NaN where missing.
         ptr: First residue of each chain, and N, `[B + 1]` int64. On the CPU it saves a GPU one synchronisation.
         num_neighbors: Neighbour slots k of each residue, 0 or more. A chain with fewer residues leaves slots empty.
-        num_rbf: Gaussian radial basis functions of the distance, evenly spaced from 0 to 20 angstrom.
-        num_positional: Sinusoids of the sequence offset, half of them cosines; even.
+        num_rbf: Gaussian radial basis functions of the distance, evenly spaced from 0 to 20 angstrom; 0: none.
+        num_positional: Sinusoids of the sequence offset, half of them cosines; even, 0: none.
         features: False: only neighbours are computed; the features of residues and edges have no channels.
 
     Returns:
@@ -104,9 +106,7 @@ def featurize(
     backbone = coords[:, :3]
     mask = backbone.isfinite().flatten(1).all(1)
     backbone = torch.where(mask[:, None, None], backbone, 0.0)
-    # True if residue i + 1 continues residue i, `[N]`.
-    linked = torch.zeros_like(mask)
-    linked[:-1] = mask[:-1] & mask[1:] & (chain[:-1] == chain[1:])
+    linked = _linked(mask, chain)
 
     ca = backbone[:, 1]
     neighbors, neighbor_mask = _nearest(ca, mask, chain, bounds, num_neighbors)
@@ -119,6 +119,7 @@ def featurize(
             neighbor_mask=neighbor_mask,
             edge_s=nothing,
             edge_v=nothing,
+            backbone=backbone,
             mask=mask,
             chain=chain,
             ptr=ptr,
@@ -128,8 +129,12 @@ def featurize(
     distance = toward.norm(dim=-1)
     occupied = neighbor_mask[..., None]
     offset = neighbors - torch.arange(len(ca), device=ca.device)[:, None]
-    positional = _positional(offset, longest, num_positional).to(distance.dtype)
-    edge_s = torch.cat([_radial_basis(distance, num_rbf), positional], dim=-1)
+    edge_parts = []
+    if num_rbf:
+        edge_parts.append(radial_basis(distance, num_rbf))
+    if num_positional:
+        edge_parts.append(_positional(offset, longest, num_positional).to(distance.dtype))
+    edge_s = torch.cat(edge_parts, dim=-1) if edge_parts else distance.new_empty(*distance.shape, 0)
     return ResidueGraph(
         node_s=_dihedrals(backbone, linked) * mask[:, None],
         node_v=_directions(backbone, linked) * mask[:, None, None],
@@ -137,11 +142,24 @@ def featurize(
         neighbor_mask=neighbor_mask,
         edge_s=edge_s.mul_(occupied),
         edge_v=(_unit(toward) * occupied)[:, :, None],
+        backbone=backbone,
         mask=mask,
         chain=chain,
         ptr=ptr,
         max_length=longest,
     )
+
+
+def backbone_angles(graph: ResidueGraph) -> Tensor:
+    """Computes cosine of phi, psi, omega, then their sine, `[N, 6]`, also for a graph without features."""
+    return _dihedrals(graph.backbone, _linked(graph.mask, graph.chain)) * graph.mask[:, None]
+
+
+def _linked(mask: Tensor, chain: Tensor) -> Tensor:
+    """Marks each residue that the next residue continues, `[N]` bool."""
+    linked = torch.zeros_like(mask)
+    linked[:-1] = mask[:-1] & mask[1:] & (chain[:-1] == chain[1:])
+    return linked
 
 
 def _nearest(ca: Tensor, mask: Tensor, chain: Tensor, bounds: list[int], k: int) -> tuple[Tensor, Tensor]:
@@ -171,8 +189,8 @@ def _nearest(ca: Tensor, mask: Tensor, chain: Tensor, bounds: list[int], k: int)
     return torch.where(neighbor_mask, nearest & 0xFFFFFFFF, index[:, None]), neighbor_mask
 
 
-def _radial_basis(distance: Tensor, count: int) -> Tensor:
-    """Computes `count` Gaussians of distances `[N, k]` in angstrom, `[N, k, count]`."""
+def radial_basis(distance: Tensor, count: int) -> Tensor:
+    """Computes `count` Gaussians of distances `[...]`, evenly spaced from 0 to 20 angstrom, `[..., count]`."""
     centres = torch.linspace(0.0, _MAX_DISTANCE, count, device=distance.device, dtype=distance.dtype)
     return (distance[..., None] - centres).mul_(count / _MAX_DISTANCE).square_().neg_().exp_()
 

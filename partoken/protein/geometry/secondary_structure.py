@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from partoken.protein.geometry.graph import ResidueGraph
+from partoken.protein.geometry.graph import ResidueGraph, backbone_angles
 
 __all__ = ["COIL", "HELIX", "STRAND", "number_runs", "secondary_structure"]
 
@@ -22,12 +22,13 @@ def secondary_structure(graph: ResidueGraph) -> Tensor:
     the Ramachandran plot around the ideal angles, (-57, -47) and (-120, 130) degrees.
 
     Arguments:
-        graph: The batch of chains; only its scalars of residues, mask and chain numbers are read.
+        graph: The batch of chains; it needs no features.
 
     Returns:
         `COIL`, `HELIX` or `STRAND` for each residue, `[N]` int64.
     """
-    phi, psi = (torch.rad2deg(torch.atan2(graph.node_s[:, 3 + i], graph.node_s[:, i])) for i in range(2))
+    angles = backbone_angles(graph)
+    phi, psi = (torch.rad2deg(torch.atan2(angles[:, 3 + i], angles[:, i])) for i in range(2))
     # An angle that is not known is exactly 0, which lies in neither region.
     helix = (phi > -140) & (phi < -30) & (psi > -90) & (psi < 0)
     strand = (phi < -45) & ((psi > 60) | (psi < -150))

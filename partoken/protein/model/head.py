@@ -1,17 +1,24 @@
 """The classifier: reads a chain and its substructures, and scores classes and the importance of substructures."""
 
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from partoken.protein.geometry.arrangement import arrange
 from partoken.protein.geometry.graph import ResidueGraph
+from partoken.protein.model.contributions import SUBSTRUCTURES, WHOLE, split_between
+from partoken.protein.model.exchange import GeometryExchange
 from partoken.protein.model.partition import Partition
 from partoken.system.distributed import Dropout, Rows, num_processes, total
 
-__all__ = ["ChainPooling", "Head", "Standardise"]
+__all__ = ["ChainPooling", "Head", "HeadAnswer", "Standardise"]
 
 # Sums are divided by this number of residues, which keeps the first layer's inputs near one.
 _TYPICAL_LENGTH = 100.0
+_LEAST_VARIANCE = 1e-6
+"""Added to variances, so that the gradient of their root is finite."""
 
 
 class ChainPooling(nn.Module):
@@ -19,16 +26,18 @@ class ChainPooling(nn.Module):
 
     Arguments:
         dim: Channels of a residue.
-        pooling: `"sum"` (in units of 100 residues), `"mean"`, `"max"` or `"attention"` (learned weights of sum 1).
+        pooling: `"sum"` (in units of 100 residues), `"mean"`, `"max"`, `"attention"` (learned weights of sum 1), or
+            `"moments"`: mean and standard deviation.
     """
 
     def __init__(self, dim: int, pooling: str):
         super().__init__()
         self.pooling = pooling
+        self.width = 2 * dim if pooling == "moments" else dim
         self.score = nn.Linear(dim, 1, bias=False) if pooling == "attention" else None
 
     def forward(self, h: Tensor, graph: ResidueGraph) -> Tensor:
-        """Pools residue features `[N, dim]` into the summaries of the chains, `[B, dim]`."""
+        """Pools residue features `[N, dim]` into the summaries of the chains, `[B, width]`."""
         # In single precision at least: the rounding of a bfloat16 sum is larger than the differences between chains.
         h = h.to(torch.promote_types(h.dtype, torch.float32))
         present = graph.mask.to(h.dtype)
@@ -45,7 +54,13 @@ class ChainPooling(nn.Module):
                 weight = weight * self.score(h).squeeze(-1).clamp(-30, 30).exp()
             norm = weight.new_zeros(graph.num_chains).index_add(0, graph.chain, weight)
             weight = weight / norm.clamp(min=torch.finfo(h.dtype).tiny).index_select(0, graph.chain)
-        return total.index_add(0, graph.chain, h * weight[:, None])
+        pooled = total.index_add(0, graph.chain, h * weight[:, None])
+        if self.pooling != "moments":
+            return pooled
+        # From the deviations, because the difference of the mean square and the squared mean would lose digits.
+        square = (h - pooled.index_select(0, graph.chain)).square()
+        variance = total.index_add(0, graph.chain, square * weight[:, None])
+        return torch.cat([pooled, (variance + _LEAST_VARIANCE).sqrt()], dim=-1)
 
 
 class Standardise(nn.Module):
@@ -116,11 +131,25 @@ class Standardise(nn.Module):
             self.running_var.copy_(variance)
 
 
+class HeadAnswer(NamedTuple):
+    """The answer for B chains with up to K substructures."""
+
+    logits: Tensor
+    """Scores of the classes, `[B, C]` float32 or wider."""
+    importance: Tensor | None
+    """Weight of each substructure, `[B, K]`: sum 1 over a chain's substructures; None without substructures."""
+    summary: Tensor
+    """Summary of each chain, standardised, `[B, dim]`."""
+    contributions: dict[str, Tensor]
+    """What each part adds to the scores, `[B, C]`, see `contributions`; empty in training."""
+
+
 class Head(nn.Module):
     """Creates the classifier of chains with substructures.
 
-    Substructures that touch exchange messages by attention, with a residual. The summary of the chain then attends to
-    the substructures; these attention weights are the importance scores. A gate mixes the result with the summary.
+    Substructures that touch exchange messages by attention, with a residual; or `GeometryExchange` does it. The summary
+    of the chain then attends to the substructures; these attention weights are the importance scores. A gate mixes the
+    result with the summary.
 
     Arguments:
         dim: Channels of residues and substructures.
@@ -129,6 +158,8 @@ class Head(nn.Module):
         drop_rate: Dropout rate.
         reads: Input of the classes: the chain's `"summary"`, its `"substructures"`, or `"both"` through the gate. With
             `"substructures"`, the summary is still the query of the attention.
+        exchange: Messages between substructures: among those that are `"touching"`, or by their `"geometry"`.
+        exchange_layers: Rounds of messages by geometry.
     """
 
     def __init__(
@@ -139,19 +170,26 @@ class Head(nn.Module):
         pooling: str,
         drop_rate: float,
         reads: str = "both",
+        exchange: str = "touching",
+        exchange_layers: int = 1,
     ):
         super().__init__()
         self.pool = ChainPooling(dim, pooling)
-        self.standardise = Standardise(dim)
+        self.standardise = Standardise(self.pool.width)
         self.drop = Dropout(drop_rate)
         if reads != "summary":
-            self.before = nn.LayerNorm(dim)
-            self.exchange = nn.Linear(dim, 3 * dim)
-            self.exchanged = nn.Linear(dim, dim)
+            if exchange == "touching":
+                self.before = nn.LayerNorm(dim)
+                self.exchange = nn.Linear(dim, 3 * dim)
+                self.exchanged = nn.Linear(dim, dim)
             self.query = nn.Linear(dim, dim)
             self.key = nn.Linear(dim, dim, bias=False)
             self.gate = nn.Linear(2 * dim, dim) if reads == "both" else None
         self.classify = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), Dropout(drop_rate), nn.Linear(dim, num_classes))
+        self.geometry_exchange = None
+        if reads != "summary" and exchange == "geometry":
+            self.geometry_exchange = GeometryExchange(dim, exchange_layers, drop_rate)
+        self.reduce = nn.Linear(self.pool.width, dim, bias=False) if self.pool.width > dim else nn.Identity()
 
     def forward(
         self,
@@ -159,7 +197,7 @@ class Head(nn.Module):
         graph: ResidueGraph,
         tokens: Tensor | None = None,
         partition: Partition | None = None,
-    ) -> tuple[Tensor, Tensor | None, Tensor]:
+    ) -> HeadAnswer:
         """Classifies chains.
 
         Arguments:
@@ -167,23 +205,38 @@ class Head(nn.Module):
             graph: The batch of chains.
             tokens: Features of the substructures, `[B, K, dim]`; None if the head reads the summary alone.
             partition: The substructures; None as for `tokens`.
-
-        Returns:
-            Logits `[B, C]`, importance scores `[B, K]` (None without tokens), and summaries `[B, dim]`.
         """
         rows = graph.share and graph.share.chains
-        summary = self.standardise(self.pool(h, graph))
+        summary = self.reduce(self.standardise(self.pool(h, graph)))
         if tokens is None:
-            return self.logits(summary, rows), None, summary
+            return self._answer(WHOLE, summary, None, summary, rows)
         tokens = self._exchange(tokens, partition, graph)
         scores = torch.einsum("bd,bkd->bk", self.query(summary), self.key(tokens))
         scores = scores / tokens.shape[-1] ** 0.5
         importance = _masked_softmax(scores, partition.mask)
         answer = torch.einsum("bk,bkd->bd", importance, tokens)
         if self.gate is None:
-            return self.logits(answer, rows), importance, summary
+            return self._answer(SUBSTRUCTURES, answer, importance, summary, rows)
+        logits = self._mix(summary, answer, rows)
+        contributions = {}
+        if not self.training:
+            of_whole, of_substructures = split_between(self._mix, summary, answer.to(summary.dtype))
+            contributions = {SUBSTRUCTURES: of_substructures, WHOLE: of_whole}
+        return HeadAnswer(logits, importance, summary, contributions)
+
+    def _answer(
+        self, part: str, read: Tensor, importance: Tensor | None, summary: Tensor, rows: Rows | None
+    ) -> HeadAnswer:
+        """Returns the answer of a head that reads a single part, `[B, dim]`."""
+        logits = self.logits(read, rows)
+        contributions = {} if self.training else {part: logits - self.logits(torch.zeros_like(read))}
+        return HeadAnswer(logits, importance, summary, contributions)
+
+    def _mix(self, summary: Tensor, answer: Tensor, rows: Rows | None = None) -> Tensor:
+        """Computes the scores of the classes, `[B, C]`, from summary and substructures, `[B, dim]` each."""
+        assert self.gate is not None, "a head that reads both has a gate"
         gate = self.gate(torch.cat([summary, answer], dim=-1)).sigmoid()
-        return self.logits(gate * summary + (1 - gate) * answer, rows), importance, summary
+        return self.logits(gate * summary + (1 - gate) * answer, rows)
 
     def logits(self, x: Tensor, rows: Rows | None = None) -> Tensor:
         """Maps a feature of each chain, `[B, dim]`, to scores of the classes, `[B, C]` float32 or wider.
@@ -202,11 +255,15 @@ class Head(nn.Module):
         self.classify[-1].bias.copy_(scores)
 
     def _exchange(self, tokens: Tensor, partition: Partition, graph: ResidueGraph) -> Tensor:
-        """Adds to each substructure `[B, K, dim]` the messages of the substructures that touch it."""
+        """Adds to each substructure `[B, K, dim]` the messages of the others."""
+        rows = graph.share and graph.share.chains
+        if self.geometry_exchange is not None:
+            arrangement = arrange(graph, partition.assignment, partition.mask, partition.core)
+            return self.geometry_exchange(tokens, arrangement, rows)
         query, key, value = self.exchange(self.before(tokens)).chunk(3, dim=-1)
         scores = query @ key.transpose(1, 2) / tokens.shape[-1] ** 0.5
         message = _masked_softmax(scores, touching(partition, graph)) @ value
-        return tokens + self.drop(self.exchanged(message), graph.share and graph.share.chains)
+        return tokens + self.drop(self.exchanged(message), rows)
 
 
 def touching(partition: Partition, graph: ResidueGraph) -> Tensor:

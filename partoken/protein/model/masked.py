@@ -22,11 +22,13 @@ class MaskedResidues(ResidueNetwork):
     """Creates an encoder with a small head for residue types, which is dropped after pretraining.
 
     A hidden residue enters the network as an unknown one. Its type is then nowhere in the input, so no message can
-    carry it back to its own residue, whatever the number of layers.
+    carry it back to its own residue, whatever the number of layers. Without residue features, the encoder `frames`
+    never reads the type of a residue for its own features. Then no residue has to enter as an unknown one, and all can
+    be predicted at once: `predicts_all`.
 
     Arguments:
         settings: The architecture; only its encoder matters here. If `seq_in` is false, the network reads geometry
-            alone, and every residue can be predicted at once.
+            alone, and every residue can be predicted at once, too.
 
     Example:
         >>> network = MaskedResidues(NetworkSettings(seq_in=True))
@@ -40,6 +42,12 @@ class MaskedResidues(ResidueNetwork):
         super().__init__(settings)
         dim = settings.node_h_dim[0]
         self.predict = nn.Sequential(nn.Linear(dim, dim), nn.GELU(), nn.LayerNorm(dim), nn.Linear(dim, UNKNOWN))
+
+    @property
+    def predicts_all(self) -> bool:
+        """Whether every residue can be predicted in one pass, from all the others."""
+        settings = self.settings
+        return not settings.seq_in or (settings.encoder == "frames" and not settings.feature_width)
 
     def forward(
         self,
@@ -66,7 +74,9 @@ class MaskedResidues(ResidueNetwork):
         graph = self.featurize(coords, ptr, share)
         if features is not None:
             features = features.masked_fill(hidden[:, None], 0)
-        h = self.encode(graph, sequence.masked_fill(hidden, UNKNOWN), features)
+        if not self.predicts_all:
+            sequence = sequence.masked_fill(hidden, UNKNOWN)
+        h = self.encode_surroundings(graph, sequence, features)
         logits: Tensor = self.predict(h[hidden])
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 

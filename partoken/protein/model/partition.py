@@ -27,6 +27,8 @@ class Partition:
     """Substructure of each residue, numbered within its chain, `[N]` int64, -1 for none."""
     membership: Tensor
     """Probability with which its substructure took each residue, `[N]`: 1 for a seed, 0 for a residue without one."""
+    core: Tensor | None = None
+    """Residues that give a substructure its place and direction, `[N]` bool; None: all of its residues."""
 
 
 class Partitioner(nn.Module):

@@ -1,6 +1,6 @@
 """The whole network: coordinates in, class scores, tokens and their importance out."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,9 +10,14 @@ from torch import Tensor, nn
 from partoken.protein.chains.batch import ChainShare
 from partoken.protein.geometry.fold import fold_geometry
 from partoken.protein.geometry.graph import ResidueGraph
-from partoken.protein.model.codebook import Codebook
-from partoken.protein.model.head import Head
+from partoken.protein.geometry.surroundings import surroundings as compute_surroundings
+from partoken.protein.model.codebook import Codebook, Quantized
+from partoken.protein.model.contributions import FOLD, RESIDUES, SUBSTRUCTURES, WHOLE
+from partoken.protein.model.elements import ElementPartitioner
+from partoken.protein.model.fold_branch import FoldBranch
+from partoken.protein.model.head import Head, HeadAnswer
 from partoken.protein.model.partition import Partition, Partitioner
+from partoken.protein.model.reading import AttentionReading
 from partoken.protein.model.residues import ResidueNetwork
 from partoken.protein.model.settings import NetworkSettings
 from partoken.system.distributed import gather_rows, total
@@ -40,13 +45,19 @@ class ParTokenOutput:
     """All residues of each chain, pooled and standardised, `[B, dim]`."""
     losses: dict[str, Tensor] = field(default_factory=dict)
     """Scalars `vq`, `entropy` and `coverage`, before their weights."""
+    attention: Tensor | None = None
+    """Weight of each residue for each label, `[N, labels]`: sum 1 over a chain, 0 for a missing residue. None: the
+    network reads no residues by attention."""
+    contributions: dict[str, Tensor] = field(default_factory=dict)
+    """What each part of the network adds to the scores, `[B, C]`, by the name of the part; see
+    `partoken.protein.model.contributions`. Empty in training."""
 
 
 class ParToken(ResidueNetwork):
     """Creates the network.
 
     Arguments:
-        num_classes: Number of classes C.
+        num_classes: Number of classes C of a single label, or those of each label.
         settings: The architecture; None takes the defaults.
 
     Example:
@@ -57,17 +68,18 @@ class ParToken(ResidueNetwork):
         (torch.Size([2, 3]), torch.Size([2, 5]))
     """
 
-    def __init__(self, num_classes: int, settings: NetworkSettings | None = None):
-        assert num_classes >= 1
+    def __init__(self, num_classes: int | Sequence[int], settings: NetworkSettings | None = None):
+        num_classes = [num_classes] if isinstance(num_classes, int) else list(num_classes)
+        assert num_classes and min(num_classes) >= 1
         settings = settings or NetworkSettings()
         super().__init__(settings)
-        dim = settings.node_h_dim[0]
+        dim = self.residue_channels
         # The order of these lines is the order in which weights are drawn: another order changes every run.
         self.partitioner = self.codebook = None
         reads = "summary"
         if settings.partition != "none":
             code_dim = settings.codebook_dim or dim
-            self.partitioner = _build_partitioner(settings)
+            self.partitioner = _build_partitioner(dim, settings)
             self.to_code = nn.Linear(dim, code_dim) if settings.codebook_dim else nn.Identity()
             self.codebook = Codebook(
                 settings.codebook_size,
@@ -80,11 +92,22 @@ class ParToken(ResidueNetwork):
             reads = settings.classify_from
         self.head = Head(
             dim,
-            num_classes,
+            sum(num_classes),
             pooling=settings.pooling,
             drop_rate=settings.drop_rate,
             reads=reads,
+            exchange=settings.exchange,
+            exchange_layers=settings.exchange_layers,
         )
+        self.reading = None
+        if settings.residue_attention:
+            self.reading = AttentionReading(
+                dim,
+                num_classes,
+                prior=settings.attention_prior,
+                drop_rate=settings.drop_rate,
+            )
+        self.fold_branch = FoldBranch(sum(num_classes)) if settings.fold_geometry else None
         self.register_buffer("tau", torch.tensor(float(settings.tau_init)))
 
     def forward(
@@ -96,6 +119,7 @@ class ParToken(ResidueNetwork):
         features: Tensor | None = None,
         embedding: Tensor | None = None,
         fold: Tensor | None = None,
+        surroundings: Tensor | None = None,
     ) -> ParTokenOutput:
         """Classifies a flat batch of chains.
 
@@ -107,13 +131,17 @@ class ParToken(ResidueNetwork):
             features: Residue features that the user brings, `[N, feature_width]`; not read if the width is 0.
             embedding: Features of the residues, computed before by `embed`, `[N, dim]`; None: they are computed.
             fold: Fold geometry of the chains, `[B, FOLD_WIDTH]`; None: it is computed if the network reads it.
+            surroundings: Surroundings of the residues, `[N, S]`, see `geometry.surroundings`; None: they are computed
+                on the CPU, which takes about 10 ms a chain, if the network reads them.
 
         Raises:
             UserError: `seq_in` is true and there is no sequence; or the residue features are missing or have another
                 width.
         """
-        if self.settings.fold_geometry and fold is None:
+        if self.fold_branch is not None and fold is None:
             fold = fold_geometry(coords, ptr)
+        if self.reading is not None and surroundings is None:
+            surroundings = compute_surroundings(coords, ptr)
         h, graph = self.embed(
             coords,
             ptr,
@@ -124,33 +152,90 @@ class ParToken(ResidueNetwork):
             num_neighbors=self._neighbors_of_partition,
         )
         if self.partitioner is None:
-            return self._classify_whole_chains(h, graph)
-        partition = self.partition(h, graph)
-        assert self.codebook is not None, "a network with a partition has a codebook"
-        quantize = self.codebook.bypass if self.settings.bypass_codebook else self.codebook
-        quantized = quantize(self.to_code(partition.features), partition.mask)
-        reads_codes = self.settings.tokens_from == "codes"
-        tokens = self.from_code(quantized.vectors if reads_codes else quantized.standardised)
-        logits, importance, summary = self.head(h, graph, tokens, partition)
+            partition, quantized = None, None
+            answer = self.head(h, graph)
+        else:
+            partition = self.partition(h, graph)
+            quantized = self._quantize(partition)
+            reads_codes = self.settings.tokens_from == "codes"
+            tokens = self.from_code(quantized.vectors if reads_codes else quantized.standardised)
+            answer = self.head(h, graph, tokens, partition)
+        logits, contributions = answer.logits, dict(answer.contributions)
+        attention = None
+        if self.reading is not None:
+            read = self.reading(h, graph, surroundings)
+            attention, logits = read.attention, logits + read.logits
+            contributions[RESIDUES] = read.logits
+        if self.fold_branch is not None:
+            of_fold = self.fold_branch(fold, graph.share and graph.share.chains)
+            logits = logits + of_fold
+            contributions[FOLD] = of_fold
         return ParTokenOutput(
             logits=logits,
-            importance=importance,
-            cluster_mask=partition.mask,
-            tokens=quantized.codes,
-            assignment=partition.assignment,
-            membership=partition.membership,
-            summary=summary,
-            losses={
+            summary=answer.summary,
+            attention=attention,
+            contributions={} if self.training else {name: contributions[name] for name in self.parts},
+            **self._describe_substructures(h, graph, answer, partition, quantized),
+        )
+
+    def _quantize(self, partition: Partition) -> Quantized:
+        """Maps the substructures to codes."""
+        assert self.codebook is not None, "a network with a partition has a codebook"
+        quantize = self.codebook.bypass if self.settings.bypass_codebook else self.codebook
+        return quantize(self.to_code(partition.features), partition.mask)
+
+    def _describe_substructures(
+        self,
+        h: Tensor,
+        graph: ResidueGraph,
+        answer: HeadAnswer,
+        partition: Partition | None,
+        quantized: Quantized | None,
+    ) -> dict[str, Any]:
+        """Returns the fields of the output that are about substructures; without a partition they are empty."""
+        if partition is None or quantized is None:
+            shape = (graph.num_chains, self.settings.max_clusters)
+            zero = h.sum() * 0
+            return {
+                "importance": h.new_zeros(shape),
+                "cluster_mask": torch.zeros(shape, dtype=torch.bool, device=h.device),
+                "tokens": torch.full(shape, -1, device=h.device),
+                "assignment": torch.full_like(graph.chain, -1),
+                "membership": h.new_zeros(len(h)),
+                "losses": {"vq": zero, "entropy": zero, "coverage": zero},
+            }
+        return {
+            "importance": answer.importance,
+            "cluster_mask": partition.mask,
+            "tokens": quantized.codes,
+            "assignment": partition.assignment,
+            "membership": partition.membership,
+            "losses": {
                 "vq": self.settings.codebook_beta * quantized.commitment,
                 "entropy": quantized.entropy,
                 "coverage": quantized.coverage,
             },
-        )
+        }
+
+    @property
+    def parts(self) -> list[str]:
+        """Names of the parts of which the scores are a sum, in the order of `ParTokenOutput.contributions`."""
+        has_substructures = self.partitioner is not None
+        exists = {
+            SUBSTRUCTURES: has_substructures,
+            WHOLE: not has_substructures or self.settings.classify_from == "both",
+            RESIDUES: self.reading is not None,
+            FOLD: self.fold_branch is not None,
+        }
+        return [name for name, is_there in exists.items() if is_there]
 
     @property
     def _neighbors_of_partition(self) -> int:
         """Neighbours of a residue that are needed beside its features."""
-        return 0 if self.partitioner is None else self.settings.num_neighbors
+        settings = self.settings
+        needs_none = settings.partition == "none"
+        needs_none |= settings.partition == "elements" and settings.exchange == "geometry"
+        return 0 if needs_none else settings.num_neighbors
 
     def partition(self, h: Tensor, graph: ResidueGraph) -> Partition:
         """Cuts chains with residue features `[N, dim]` into substructures, always in full precision."""
@@ -175,7 +260,7 @@ class ParToken(ResidueNetwork):
             The number of substructures, on all devices.
         """
         assert self.codebook is not None, "a network without a partition has no codes"
-        _, substructures = self._collect_features(batches)
+        _, substructures, _ = self._collect_features(batches)
         # Batch by batch, in the order in which one device would have them.
         found = torch.cat([gather_rows(part) for part in substructures])
         self.codebook.start(found)
@@ -191,51 +276,46 @@ class ParToken(ResidueNetwork):
         Arguments:
             batches: The arguments of `forward` for each batch, by name.
         """
-        summaries, substructures = self._collect_features(batches)
+        summaries, substructures, averages = self._collect_features(batches)
         self.head.standardise.calibrate(*_moments(torch.cat(summaries)))
         if self.codebook is not None:
             self.codebook.calibrate(*_moments(torch.cat(substructures)))
+        if self.reading is not None:
+            self.reading.standardise.calibrate(*_moments(torch.cat(averages)))
 
-    def _collect_features(self, batches: Iterable[Mapping[str, Any]]) -> tuple[list[Tensor], list[Tensor]]:
+    def _collect_features(self, batches: Iterable[Mapping[str, Any]]) -> tuple[list[Tensor], ...]:
         """Computes in evaluation mode the features that are standardised later.
 
         Returns:
-            Pooled chains `[B, dim]` and substructures `[M, code_dim]` of each batch; none without a partition.
+            Of each batch, the pooled chains `[B, dim]`, the substructures `[M, code_dim]`, and the averages that the
+            labels read by attention, `[B, labels * width]`. A network without a partition has no substructures, and one
+            without attention no averages.
         """
         was_training = self.training
         self.eval()
-        summaries, substructures = [], []
+        summaries, substructures, averages = [], [], []
         for batch in batches:
-            given = {name: value for name, value in batch.items() if name not in ("share", "fold")}
+            given = {name: batch[name] for name in batch if name not in ("share", "fold", "surroundings")}
             h, graph = self.embed(**given, num_neighbors=self._neighbors_of_partition)
             summaries.append(self.head.pool(h, graph))
             if self.codebook is not None:
                 partition = self.partition(h, graph)
                 features = self.to_code(partition.features)
                 substructures.append(features[partition.mask])
+            if self.reading is not None:
+                surroundings = batch.get("surroundings")
+                if surroundings is None:
+                    surroundings = compute_surroundings(batch["coords"], batch["ptr"])
+                averages.append(self.reading.average(h, graph, surroundings))
         self.train(was_training)
-        return summaries, substructures
-
-    def _classify_whole_chains(self, h: Tensor, graph: ResidueGraph) -> ParTokenOutput:
-        """Classifies chains by their summary alone; there are no substructures."""
-        logits, _, summary = self.head(h, graph)
-        shape = (graph.num_chains, self.settings.max_clusters)
-        zero = h.sum() * 0
-        return ParTokenOutput(
-            logits=logits,
-            importance=h.new_zeros(shape),
-            cluster_mask=torch.zeros(shape, dtype=torch.bool, device=h.device),
-            tokens=torch.full(shape, -1, device=h.device),
-            assignment=torch.full_like(graph.chain, -1),
-            membership=h.new_zeros(len(h)),
-            summary=summary,
-            losses={"vq": zero, "entropy": zero, "coverage": zero},
-        )
+        return summaries, substructures, averages
 
 
-def _build_partitioner(settings: NetworkSettings) -> Partitioner:
+def _build_partitioner(dim: int, settings: NetworkSettings) -> Partitioner | ElementPartitioner:
+    if settings.partition == "elements":
+        return ElementPartitioner(settings.max_clusters)
     return Partitioner(
-        settings.node_h_dim[0],
+        dim,
         settings.nhid,
         max_clusters=settings.max_clusters,
         k_hop=settings.k_hop,

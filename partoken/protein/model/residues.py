@@ -6,12 +6,15 @@ from dataclasses import replace
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from partoken.errors import UserError
 from partoken.protein.chains.batch import ChainShare
 from partoken.protein.geometry.graph import ResidueGraph, featurize
+from partoken.protein.geometry.local_frames import LOCAL_CHANNELS, local_edges
 from partoken.protein.model.feature_input import FeatureInput
+from partoken.protein.model.frames import FrameEncoder
 from partoken.protein.model.gvp import Encoder
 from partoken.protein.model.settings import NetworkSettings
 
@@ -24,6 +27,8 @@ ENCODER_VERSION = 1
 """Raise it when the same weights compute other features: embeddings in a cache are then computed again."""
 
 _SEQUENCE_CHANNELS = 20
+_NUM_ANGLES = 6
+"""Cosine and sine of phi, psi and omega."""
 
 
 class ResidueNetwork(nn.Module):
@@ -40,18 +45,19 @@ class ResidueNetwork(nn.Module):
         super().__init__()
         self.settings = settings
         self.is_encoder_frozen = False
+        self.feature_input: FeatureInput | None = None
+        self.residue_type: nn.Embedding | None = None
+        self.encoder = self._build_frames() if settings.encoder == "frames" else self._build_gvp()
+
+    def _build_gvp(self) -> Encoder:
+        settings = self.settings
         num_scalars, num_vectors = settings.node_in_dim
         # The order of these lines is the order in which weights are drawn: another order changes every run.
-        self.residue_type = None
         if settings.seq_in:
             self.residue_type = nn.Embedding(UNKNOWN + 1, _SEQUENCE_CHANNELS)
             num_scalars += _SEQUENCE_CHANNELS
-        self.feature_input = None
-        if settings.feature_width:
-            channels = settings.feature_channels or settings.node_h_dim[0]
-            self.feature_input = FeatureInput(settings.feature_width, channels)
-            num_scalars += channels
-        self.encoder = Encoder(
+        num_scalars += self._add_feature_input()
+        return Encoder(
             (num_scalars, num_vectors),
             settings.node_h_dim,
             settings.edge_in_dim,
@@ -59,6 +65,37 @@ class ResidueNetwork(nn.Module):
             num_layers=settings.num_layers,
             drop_rate=settings.drop_rate,
         )
+
+    def _build_frames(self) -> FrameEncoder:
+        settings = self.settings
+        return FrameEncoder(
+            _NUM_ANGLES,
+            settings.node_h_dim[0],
+            LOCAL_CHANNELS,
+            num_layers=settings.num_layers,
+            drop_rate=settings.drop_rate,
+            num_types=UNKNOWN + 1 if settings.seq_in else 0,
+            extra_channels=self._add_feature_input(),
+        )
+
+    def _add_feature_input(self) -> int:
+        """Creates the reader of the features that the user brings, and returns its number of channels."""
+        if not self.settings.feature_width:
+            return 0
+        channels = self.settings.feature_channels or self.settings.node_h_dim[0]
+        self.feature_input = FeatureInput(self.settings.feature_width, channels)
+        return channels
+
+    @property
+    def residue_channels(self) -> int:
+        """Number of features of a residue."""
+        own_type = UNKNOWN + 1 if self._appends_type else 0
+        return self.settings.node_h_dim[0] + own_type
+
+    @property
+    def _appends_type(self) -> bool:
+        """Whether each residue's own type follows its features, because the encoder has not read it."""
+        return self.settings.encoder == "frames" and self.settings.seq_in
 
     def freeze_encoder(self) -> None:
         """Stops the training of the encoder for good. It computes as in evaluation, so without dropout."""
@@ -76,7 +113,10 @@ class ResidueNetwork(nn.Module):
 
     def fingerprint(self) -> str:
         """Returns a digest of everything on which the features of a residue depend, apart from the chain itself."""
-        read = [ENCODER_VERSION, self.settings.node_in_dim, self.settings.edge_in_dim, self.settings.num_neighbors]
+        settings = self.settings
+        read = [ENCODER_VERSION, settings.node_in_dim, settings.edge_in_dim, settings.num_neighbors]
+        if settings.encoder != "gvp":
+            read += [settings.encoder]
         digest = hashlib.sha256(json.dumps(read).encode())
         for part in self._encoder_modules():
             for name, value in part.state_dict().items():
@@ -105,11 +145,12 @@ class ResidueNetwork(nn.Module):
             sequence: Amino acids, `[N]` int64 from 0 to 20 (20: unknown); required if `seq_in` is true.
             share: The place of these chains in the batch of all devices; None: there is one device.
             features: Residue features that the user brings, `[N, feature_width]`; not read if the width is 0.
-            embedding: Features of the residues from an earlier call, `[N, dim]`; None: they are computed.
+            embedding: Features of the residues from an earlier call, `[N, residue_channels]`; None: they are computed.
             num_neighbors: Neighbours in the graph if the features are given; None takes those of the settings.
 
         Returns:
-            Features `[N, dim]`; and the graph, which has neighbours and no features if the embedding was given.
+            Features `[N, residue_channels]`; and the graph, which has neighbours and no features if the embedding was
+            given.
 
         Raises:
             UserError: as for `encode`.
@@ -129,6 +170,9 @@ class ResidueNetwork(nn.Module):
             ptr: First residue of each chain, and N, `[B + 1]` int64.
             share: The place of these chains in the batch of all devices; None: there is one device.
         """
+        if self.settings.encoder == "frames":
+            graph = featurize(coords, ptr, self.settings.num_neighbors, num_rbf=0, num_positional=0)
+            return replace(graph, edge_s=local_edges(coords, graph), share=share)
         num_scalars, num_vectors = self.settings.node_in_dim
         half = self.settings.edge_in_dim[0] // 2
         graph = featurize(
@@ -143,7 +187,7 @@ class ResidueNetwork(nn.Module):
         return replace(graph, node_s=node_s, node_v=graph.node_v[:, :num_vectors], share=share)
 
     def encode(self, graph: ResidueGraph, sequence: Tensor | None = None, features: Tensor | None = None) -> Tensor:
-        """Computes residue features `[N, dim]`.
+        """Computes residue features `[N, residue_channels]`.
 
         Arguments:
             graph: The batch of chains; see `featurize`.
@@ -154,13 +198,28 @@ class ResidueNetwork(nn.Module):
             UserError: `seq_in` is true and there is no sequence; or the residue features are missing or have another
                 width.
         """
-        extra = []
-        if self.residue_type is not None:
-            if sequence is None:
-                raise UserError(
-                    "model.seq_in=true: these chains have no sequence; give one, or train with model.seq_in=false"
-                )
-            extra.append(self.residue_type(sequence))
-        if self.feature_input is not None:
-            extra.append(self.feature_input(features))
-        return self.encoder(graph, torch.cat(extra, dim=-1) * graph.mask[:, None] if extra else None)
+        h = self.encode_surroundings(graph, sequence, features)
+        if not self._appends_type:
+            return h
+        assert sequence is not None
+        own_type = F.one_hot(sequence, UNKNOWN + 1) * graph.mask[:, None]
+        return torch.cat([h, own_type.to(h.dtype)], dim=-1)
+
+    def encode_surroundings(
+        self, graph: ResidueGraph, sequence: Tensor | None = None, features: Tensor | None = None
+    ) -> Tensor:
+        """Computes residue features `[N, node_h_dim[0]]`, which know a residue's own type only with `encoder` gvp.
+
+        Arguments and errors are those of `encode`.
+        """
+        if self.settings.seq_in and sequence is None:
+            raise UserError(
+                "model.seq_in=true: these chains have no sequence; give one, or train with model.seq_in=false"
+            )
+        brought = None if self.feature_input is None else self.feature_input(features) * graph.mask[:, None]
+        if isinstance(self.encoder, FrameEncoder):
+            return self.encoder(graph, sequence, brought)
+        extra = [] if self.residue_type is None else [self.residue_type(sequence) * graph.mask[:, None]]
+        if brought is not None:
+            extra.append(brought)
+        return self.encoder(graph, torch.cat(extra, dim=-1) if extra else None)

@@ -51,7 +51,7 @@ def load_network(checkpoint: str | os.PathLike[str]) -> SavedNetwork:
         network_settings, _ = split_settings(model)
         labels = learned_labels(data)
         network_settings = replace(network_settings, feature_width=feature_width(data))
-        network = ParToken(sum(len(label.class_names) for label in labels), network_settings)
+        network = ParToken([len(label.class_names) for label in labels], network_settings)
         network.load_state_dict(_network_weights(content["state_dict"]))
     except (UserError, RuntimeError) as error:
         reason = " ".join(str(error).split())

@@ -8,8 +8,10 @@ from partoken.errors import UserError, check_choice, check_flag, check_number, d
 
 __all__ = ["POOLINGS", "LossSettings", "NetworkSettings", "feature_width", "split_settings"]
 
-POOLINGS = ("sum", "mean", "max", "attention")
-PARTITIONS = ("learned", "random", "none")
+POOLINGS = ("sum", "mean", "max", "attention", "moments")
+ENCODERS = ("gvp", "frames")
+PARTITIONS = ("learned", "random", "elements", "none")
+EXCHANGES = ("touching", "geometry")
 DISTANCES = ("l2", "cosine")
 TOKEN_SOURCES = ("codes", "features")
 CLASSIFIER_INPUTS = ("both", "substructures")
@@ -52,6 +54,10 @@ class NetworkSettings:
 
     # Encoder
 
+    encoder: str = "gvp"
+    """gvp: geometric vector perceptrons, scalars and vectors; frames: attention over the neighbours as each residue
+    sees them in its own frame, scalars only. `node_in_dim`, `edge_in_dim`, `edge_h_dim` and the vectors of
+    `node_h_dim` have no effect on frames. See `FrameEncoder`."""
     node_in_dim: tuple[int, int] = (6, 3)
     """Scalars and vectors read of each residue: 2, 4 or 6 scalars (cosine and sine of phi, psi, omega) and 1 to 3
     vectors (to the next CA, to the previous CA, to the side chain)."""
@@ -74,14 +80,16 @@ class NetworkSettings:
     """Channels to which the residue features of `data.residue_features` are mapped before they join the other scalars
     of a residue. None: as many as hidden scalars. Without such features it has no effect."""
     pooling: str = "sum"
-    """How residues become the summary of a chain: sum, mean, max or attention. See `ChainPooling`."""
+    """How residues become the summary of a chain: sum, mean, max, attention or moments. See `ChainPooling`."""
 
     # Partitioner
 
     partition: str = "learned"
-    """learned: networks choose seeds and members; random: chance does; none: the network has no substructures."""
+    """learned: networks choose seeds and members; random: chance does; elements: the helices and strands of a chain are
+    its substructures, with the residues that lie nearest along the chain; none: the network has no substructures. With
+    elements, only `max_clusters` of the keys of the partitioner has an effect."""
     max_clusters: int = 10
-    """Largest number K of substructures in a chain."""
+    """Largest number K of substructures in a chain. With elements, the longest ones stay."""
     nhid: int = 50
     """Hidden channels of the seed, growth and context networks."""
     k_hop: int = 1
@@ -122,8 +130,20 @@ class NetworkSettings:
     """both: the classifier reads the substructures and the summary of all residues; substructures: nothing else, so
     that nothing else can decide. Without a partition it reads the summary."""
 
+    exchange: str = "touching"
+    """Messages between substructures. touching: attention among those that touch; geometry: those that lie near each
+    other or follow each other along the chain tell each other their kinds, distances, angles, handedness and order."""
+    exchange_layers: int = 1
+    """Rounds of messages with `exchange` geometry, from 1 to 3."""
     fold_geometry: bool = False
     """True: the classifier reads the fold geometry of the chain, see `partoken.protein.geometry.fold`."""
+
+    residue_attention: bool = False
+    """True: each label also reads the residues of the chain with attention weights of its own, see `AttentionReading`.
+    A prediction then has the weight of each residue."""
+    attention_prior: bool = True
+    """True: the attention starts at residues that are close to the centroid and face a pocket. False: it starts with
+    equal weights. Without `residue_attention` it has no effect."""
 
     # Data
 
@@ -144,20 +164,41 @@ class NetworkSettings:
         check_number("model.codebook_beta", self.codebook_beta, minimum=0)
         check_flag("model.seq_in", self.seq_in)
         check_flag("model.bypass_codebook", self.bypass_codebook)
+        check_flag("model.residue_attention", self.residue_attention)
+        check_flag("model.attention_prior", self.attention_prior)
+        check_choice("model.encoder", self.encoder, ENCODERS)
         check_flag("model.fold_geometry", self.fold_geometry)
         check_choice("model.pooling", self.pooling, POOLINGS)
         check_choice("model.partition", self.partition, PARTITIONS)
         check_choice("model.codebook_distance", self.codebook_distance, DISTANCES)
         check_choice("model.tokens_from", self.tokens_from, TOKEN_SOURCES)
         check_choice("model.classify_from", self.classify_from, CLASSIFIER_INPUTS)
+        check_choice("model.exchange", self.exchange, EXCHANGES)
+        check_number("model.exchange_layers", self.exchange_layers, minimum=1, maximum=3, whole=True)
+        self._check_exchange()
         self._check_temperatures()
+        self._check_attention()
         self._check_dims()
+
+    def _check_exchange(self) -> None:
+        if self.exchange == "touching" and self.exchange_layers > 1:
+            raise UserError(
+                f"model.exchange_layers={self.exchange_layers}: has no effect with model.exchange=touching, which has "
+                "one round; set model.exchange=geometry, or remove model.exchange_layers"
+            )
 
     def _check_temperatures(self) -> None:
         if self.tau_min > self.tau_init:
             raise UserError(
                 f"model.tau_min={self.tau_min}: must be at most model.tau_init={self.tau_init}, because the "
                 "temperature falls from tau_init to tau_min; lower tau_min or raise tau_init"
+            )
+
+    def _check_attention(self) -> None:
+        if self.residue_attention and self.classify_from == "substructures" and self.partition != "none":
+            raise UserError(
+                "model.residue_attention=true: the classifier would also read residues, but "
+                "model.classify_from=substructures says that it reads nothing but substructures; choose one of them"
             )
 
     def _check_dims(self) -> None:

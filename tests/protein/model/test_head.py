@@ -80,3 +80,14 @@ def test_the_summary_of_a_long_chain_is_as_exact_in_half_precision(batch_of, poo
     with torch.autocast("cpu", dtype=torch.bfloat16):
         half = pool(h.bfloat16(), graph)
     torch.testing.assert_close(half, pool(h.bfloat16().float(), graph), rtol=2e-3, atol=0)
+
+
+def test_moments_are_mean_and_deviation_of_the_present_residues(batch_of):
+    coords, ptr = batch_of(20, 30)
+    coords[4, 1] = torch.nan
+    graph = featurize(coords, ptr, 4)
+    h = torch.randn(50, 6)
+    pooled = ChainPooling(6, "moments")(h, graph)
+    first = torch.cat([h[:4], h[5:20]])
+    torch.testing.assert_close(pooled[0], torch.cat([first.mean(0), first.std(0, correction=0)]), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(pooled[1, :6], h[20:].mean(0))

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from partoken.errors import UserError
+from partoken.protein.chains.batch import collate
 from partoken.protein.model.head import Head
 from partoken.protein.model.partition import Partition
 from partoken.protein.model.partoken import ParToken
@@ -68,7 +69,17 @@ def test_the_output_has_the_documented_shapes(batch_of):
     assert all(value.shape == () and value.requires_grad for value in output.losses.values())
 
 
-@pytest.mark.parametrize("settings", [{}, {"partition": "random"}, {"partition": "none"}, {"pooling": "attention"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"partition": "random"},
+        {"partition": "none"},
+        {"pooling": "attention"},
+        {"exchange": "geometry"},
+        {"partition": "elements", "exchange": "geometry", "exchange_layers": 2},
+    ],
+)
 def test_fault_6_a_chain_gets_the_same_answer_alone_in_any_batch_in_any_order_and_twice(batch_of, settings):
     model = network(**settings).eval()
     coords, ptr = batch_of(10, 60, 35)
@@ -123,12 +134,31 @@ def test_one_batch_can_hold_chains_of_ten_and_three_thousand_residues_and_an_emp
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
 
 
+@pytest.mark.parametrize("exchange", ["touching", "geometry"])
+def test_elements_and_kept_embeddings_give_the_answer_of_the_whole_network(chains, exchange):
+    model = network(partition="elements", exchange=exchange, max_clusters=9).eval()
+    batch = collate(chains[:4])
+    output = model(batch.coords, batch.ptr)
+    assert (output.assignment >= 0).all() and output.cluster_mask.any(1).all()
+    h, _ = model.embed(batch.coords, batch.ptr)
+    kept = model(batch.coords, batch.ptr, embedding=h)
+    assert torch.equal(kept.assignment, output.assignment)
+    torch.testing.assert_close(kept.logits, output.logits)
+    torch.testing.assert_close(kept.importance, output.importance)
+
+
 # Faults of the published code.
 
 
 @pytest.mark.parametrize("pooling", ["sum", "mean", "max", "attention"])
 @pytest.mark.parametrize(
-    "settings", [{}, {"tokens_from": "features", "classify_from": "substructures"}, {"codebook_dim": 7, "seq_in": True}]
+    "settings",
+    [
+        {},
+        {"tokens_from": "features", "classify_from": "substructures"},
+        {"codebook_dim": 7, "seq_in": True},
+        {"exchange": "geometry", "exchange_layers": 3},
+    ],
 )
 def test_fault_1_the_task_loss_alone_reaches_every_parameter(batch_of, pooling, settings):
     model = network(pooling=pooling, **settings)
@@ -273,9 +303,10 @@ def test_fault_11_substructures_differ_in_importance(batch_of):
     assert (importance.max(1).values - importance.min(1).values > 1e-3).all()
 
 
-def test_fault_11_substructures_that_all_touch_keep_different_importance(batch_of):
+@pytest.mark.parametrize("exchange", ["touching", "geometry"])
+def test_fault_11_substructures_that_all_touch_keep_different_importance(batch_of, exchange):
     """On a complete graph of substructures, plain averaging would make them equal."""
-    head = Head(16, 3, pooling="mean", drop_rate=0.0)
+    head = Head(16, 3, pooling="mean", drop_rate=0.0, exchange=exchange)
     coords, ptr = batch_of(30)
     graph = network().featurize(coords, ptr)
     partition = Partition(
@@ -284,7 +315,7 @@ def test_fault_11_substructures_that_all_touch_keep_different_importance(batch_o
         assignment=torch.arange(30) % 4,
         membership=torch.ones(30),
     )
-    _, importance, _ = head(torch.rand(30, 16), graph, partition.features, partition)
+    importance = head(torch.rand(30, 16), graph, partition.features, partition).importance
     assert importance.std() > 1e-3
 
 
@@ -360,6 +391,7 @@ CHANGED = {
     "tokens_from": "features",
     "partition": "random",
     "classify_from": "substructures",
+    "exchange": "geometry",
 }
 
 
@@ -381,6 +413,13 @@ def test_every_setting_changes_the_training(batch_of, key):
     if key == "seq_in":
         model.forward = lambda coords, ptr, forward=model.forward: forward(coords, ptr, sequence_of(coords))
     assert not torch.allclose(answer(network(), coords, ptr), answer(model, coords, ptr), rtol=1e-4)
+
+
+def test_the_rounds_of_messages_and_the_elements_change_the_training(batch_of):
+    batch = batch_of(50, 90)
+    kinds = ({}, {"exchange_layers": 2}, {"partition": "elements"})
+    first, *others = (answer(network(exchange="geometry", **kind), *batch) for kind in kinds)
+    assert not any(torch.allclose(first, other, rtol=1e-4) for other in others)
 
 
 def test_the_decay_of_the_codebook_changes_the_codes(batch_of):

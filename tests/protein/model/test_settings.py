@@ -55,9 +55,12 @@ def test_lists_from_yaml_become_tuples():
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
-        ("pooling", "average", "choose sum, mean, max or attention"),
-        ("partition", "both", "choose learned, random or none"),
+        ("pooling", "average", "choose sum, mean, max, attention or moments"),
+        ("partition", "both", "choose learned, random, elements or none"),
         ("tokens_from", "code", "choose codes or features. Did you mean codes?"),
+        ("exchange", "near", "choose touching or geometry"),
+        ("exchange_layers", 4, "1 or more and at most 3"),
+        ("exchange_layers", 2, "has no effect with model.exchange=touching"),
         ("classify_from", "tokens", "choose both or substructures"),
         ("codebook_distance", "l1", "choose l2 or cosine"),
         ("num_layers", 0, "a whole number of 1 or more"),
