@@ -7,6 +7,7 @@ from typing import Any
 
 from partoken.errors import UserError, check_number
 from partoken.protein.chains.collection import Collection, from_columns
+from partoken.protein.chains.family import read_family, take_families
 from partoken.protein.chains.label_spec import LabelSpec
 from partoken.protein.chains.store import ChainStore
 from partoken.protein.chains.validation import MIN_LENGTH
@@ -254,8 +255,10 @@ def _create(
     """Creates a data module; `read` gets the labels to read, and `options` are fields of `DataOptions`."""
     data_options = DataOptions(**options)
     labels = data_options.label_specs(label_column, label_depth, first)
+    family = None if data_options.unlabelled else read_family(data_options.family)
+    columns = labels if family is None else (*labels, family)
     return ProteinDataModule(
-        lambda: read(labels),
+        lambda: take_families(read(columns)),
         data_options,
         provenance={
             "name": name,

@@ -12,8 +12,17 @@ from partoken.protein.metrics import constant_answer, label_scores, multi_class_
 from partoken.protein.model.contributions import answer_shares
 from partoken.protein.model.labels import LearnedLabel, shares, split_logits
 
-__all__ = ["MEAN_SCORES", "LabelResult", "describe_parts", "evaluate", "join_scores", "score_answers", "score_parts"]
-__all__ += ["summarise"]
+__all__ = [
+    "MEAN_SCORES",
+    "LabelResult",
+    "describe_parts",
+    "evaluate",
+    "join_scores",
+    "name_constant",
+    "score_answers",
+    "score_parts",
+    "summarise",
+]
 
 MEAN_SCORES = ("accuracy", "macro_f1")
 """Scores that every label has; those of several labels are averaged."""
@@ -91,6 +100,7 @@ def summarise(
     labels: Sequence[LearnedLabel],
     results: Mapping[str, LabelResult],
     simple: Mapping[str, Mapping[str, Mapping[str, float]]] | None = None,
+    families: Mapping[str, Mapping[str, float | None]] | None = None,
 ) -> dict[str, Any]:
     """Returns what `ParTokenTask.summary` says of the labels.
 
@@ -98,13 +108,17 @@ def summarise(
         labels: The labels.
         results: Scores of the network and of the best answer that ignores the structure.
         simple: Scores of further simple answers, see `score_answers`; None: there are none.
+        families: Scores on chains of seen and unseen families, see `family_table`; None: there are none.
     """
     simple = simple or {}
+    tables: dict[str, Any] = {} if "" in results else {"label": _table(labels, results, simple)}
+    if families:
+        tables["family"] = dict(families)
     majority = {name: {"class": result.majority_class, **result.majority} for name, result in results.items()}
     return {
         "baselines": _baselines(labels, results, simple),
         "matrices": _matrices(labels, results),
-        **({} if "" in results else {"tables": {"label": _table(labels, results, simple)}}),
+        **({"tables": tables} if tables else {}),
         "majority_accuracy": by_name({name: result.majority["accuracy"] for name, result in results.items()}),
         "majority": by_name(majority),
         "classes": by_name({label.name: list(label.class_names) for label in labels}),
@@ -129,6 +143,8 @@ def score_parts(
         chain has one class, `accuracy`, the fraction for which this part alone gives the right class.
     """
     of_parts = {name: split_logits(scores, labels) for name, scores in contributions.items()}
+    # What is left are the scores of an answer without any input; each part alone is added to it.
+    constants = split_logits(logits - sum(contributions.values()), labels)
     results: dict[str, dict[str, dict[str, float]]] = {}
     for label, scores in zip(labels, split_logits(logits, labels).values(), strict=True):
         known = is_labelled(truth[label.name])
@@ -138,7 +154,7 @@ def score_parts(
         for name, share in answer_shares(of_label, scores[known].argmax(1)).items():
             results[label.name][name] = {"share": float(share.mean()) if len(share) else 0.0}
             if not label.multi_label:
-                alone, _ = multi_class_scores(of_label[name], right)
+                alone, _ = multi_class_scores(constants[label.name][known] + of_label[name], right)
                 results[label.name][name]["accuracy"] = alone["accuracy"]
     return results
 
@@ -187,7 +203,7 @@ def _baselines(
     """Returns the scores of the best answer that ignores the structure, by what it is, and of further answers."""
     if "" not in results:
         constant = _join(labels, {name: result.majority for name, result in results.items()})
-        return {_simple_answer(labels): constant, **{name: _join(labels, scores) for name, scores in simple.items()}}
+        return {name_constant(labels): constant, **{name: _join(labels, scores) for name, scores in simple.items()}}
     answer = results[""].majority_class
     constant = dict(results[""].majority)
     return {
@@ -196,7 +212,8 @@ def _baselines(
     }
 
 
-def _simple_answer(labels: Sequence[LearnedLabel]) -> str:
+def name_constant(labels: Sequence[LearnedLabel]) -> str:
+    """Names the best answer that ignores the structure."""
     return "class frequencies" if any(label.multi_label for label in labels) else "most frequent"
 
 
@@ -209,7 +226,7 @@ def _table(
     return {
         name: {
             "accuracy": result.scores["accuracy"],
-            _simple_answer(labels): result.majority["accuracy"],
+            name_constant(labels): result.majority["accuracy"],
             **{answer: scores[name]["accuracy"] for answer, scores in simple.items()},
             "macro F1": result.scores["macro_f1"],
             **{f"F1 of {answer}": scores[name]["macro_f1"] for answer, scores in simple.items()},

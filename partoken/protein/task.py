@@ -23,6 +23,7 @@ from partoken.protein.evaluation import (
     score_parts,
     summarise,
 )
+from partoken.protein.family_scores import family_table
 from partoken.protein.metrics import codebook_usage, partition_statistics
 from partoken.protein.model.codebook import Codebook
 from partoken.protein.model.feature_input import check_feature_width
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 
 CALIBRATION_CHAINS = 64
 """Latest training chains, on all devices, on which the running averages for evaluation are measured."""
-_TERMS = ("loss", "task", "summary", "vq", "entropy", "coverage")
+_TERMS = ("loss", "task", "summary", "parts", "vq", "entropy", "coverage")
 
 
 class ParTokenTask(ScheduledModule):
@@ -94,8 +95,10 @@ class ParTokenTask(ScheduledModule):
             "entropy": loss.lambda_ent,
             "coverage": loss.lambda_psc,
             "summary": loss.lambda_summary,
+            "parts": loss.lambda_parts,
         }
         self.network = ParToken([len(label.class_names) for label in self.labels], settings)
+        _check_parts(loss.lambda_parts, self.network)
         if loss.frozen_encoder:
             self.network.freeze_encoder()
         self._set_class_prior(loss.class_balance)
@@ -178,7 +181,7 @@ class ParTokenTask(ScheduledModule):
         if self.network.fold_branch is not None and add_folds is not None:
             add_folds()
         add_surroundings = getattr(data, "add_surroundings", None)
-        if self.network.reading is not None and add_surroundings is not None:
+        if self.network.reads_surroundings and add_surroundings is not None:
             add_surroundings()
         embed = getattr(data, "embed", None)
         if self.network.is_encoder_frozen and embed is not None:
@@ -229,6 +232,13 @@ class ParTokenTask(ScheduledModule):
         if self.loss_weights["summary"] and self.network.partitioner is not None:
             second_answer = self.network.head.logits(output.summary, rows)
             terms["summary"] = self._mean_loss(self._label_losses(second_answer, labels, counts))
+        if self.loss_weights["parts"] and len(self.network.parts) > 1:
+            prior = self.network.head.prior
+            alone = [
+                self._mean_loss(self._label_losses(prior + scores, labels, counts))
+                for scores in output.contributions.values()
+            ]
+            terms["parts"] = torch.stack(alone).mean()
         weights = {"task": 1.0, **self.loss_weights}
         weighted = [weights[name] * term for name, term in terms.items() if weights[name]]
         if len(self.labels) > 1:
@@ -320,7 +330,8 @@ class ParTokenTask(ScheduledModule):
     def summary(self) -> dict[str, Any]:
         """Returns the model's part of `summary.json`; see `partoken.training.domain.Task.summary`.
 
-        `baselines` has the regressions of `partoken.protein.baselines` if the data module describes its chains.
+        `baselines` has the regressions of `partoken.protein.baselines` if the data module describes its chains, and
+        `tables` has the scores on chains of seen and unseen families if the data module knows families.
         Beside the keys of the contract: `majority`, the baseline with its class, and `majority_accuracy`; `codebook`,
         `partition` and `parts`, the numbers in `facts`; `classes`, their names; `class_counts`, chains of each class in
         each split; `confusion_matrix`, `[true class][predicted class]`, or None if a chain may have several classes.
@@ -334,25 +345,34 @@ class ParTokenTask(ScheduledModule):
             "codebook": results["codebook"],
             "partition": results["partition"],
             "parts": by_name(results["parts"]),
-            **summarise(self.labels, results["labels"], self._score_regressions(results["index"])),
+            **self._summarise_labels(),
         }
 
-    def _score_regressions(self, tested: Tensor) -> dict[str, dict[str, dict[str, float]]]:
-        """Scores regressions on the tested chains, on the main process; {}: the data module describes no chains.
+    def _summarise_labels(self) -> dict[str, Any]:
+        """Returns the scores of the network beside those of simple answers, also on chains of unseen families."""
+        results = self.test_results
+        tested = results["index"].cpu()
+        logits, truth = ({name: values.cpu() for name, values in results[key].items()} for key in ("logits", "truth"))
+        answers = self._answer_simply(tested)
+        mark = getattr(self._datamodule, "seen_families", None)
+        seen = None if mark is None else mark("test")
+        families = None if seen is None else family_table(self.labels, logits, answers, truth, seen[tested])
+        return summarise(self.labels, results["labels"], score_answers(self.labels, answers, truth), families)
+
+    def _answer_simply(self, tested: Tensor) -> dict[str, dict[str, Tensor]]:
+        """Lets regressions answer for the tested chains, on the main process; {}: the data module describes no chains.
 
         Arguments:
             tested: Places of the tested chains in the test split, `[chains]`.
         """
-        describe = getattr(getattr(self.trainer, "datamodule", None), "describe_chains", None)
+        describe = getattr(self._datamodule, "describe_chains", None)
         if not self.trainer.is_global_zero or describe is None:
             return {}
         train, val, test = (describe(split) for split in ("train", "val", "test"))
         if train is None:
             return {}
-        rows = tested.cpu()
-        numbers, truth = ({name: values[rows] for name, values in part.items()} for part in test)
-        answers = regression_answers(self.labels, train, val, numbers)
-        return score_answers(self.labels, answers, truth)
+        numbers = {name: values[tested] for name, values in test[0].items()}
+        return regression_answers(self.labels, train, val, numbers)
 
     def _facts(self, results: Mapping[str, Any]) -> dict[str, str]:
         """Describes the parts of the answers, the codes and the substructures, if there are any, in one line each."""
@@ -418,7 +438,8 @@ class ParTokenTask(ScheduledModule):
         outputs = self._collect_outputs()
         truth = {label.name: outputs[f"label {label.name}"] for label in self.labels}
         sums = self._sum_losses(outputs["logits"], truth)
-        results = evaluate(self.labels, split_logits(outputs["logits"], self.labels), truth, sums)
+        logits = split_logits(outputs["logits"], self.labels)
+        results = evaluate(self.labels, logits, truth, sums)
         parts = {name.removeprefix("part "): scores for name, scores in outputs.items() if name.startswith("part ")}
         task_loss = sum(
             share * result.loss for share, result in zip(shares(self.labels), results.values(), strict=True)
@@ -426,8 +447,10 @@ class ParTokenTask(ScheduledModule):
         return {
             "scores": {**join_scores(self.labels, results), "loss": task_loss + float(outputs["other_terms"].mean())},
             "labels": results,
-            "index": outputs["index"],
             "parts": score_parts(self.labels, outputs["logits"], truth, parts),
+            "index": outputs["index"],
+            "logits": logits,
+            "truth": truth,
             "codebook": codebook_usage(outputs["tokens"], self.network.settings.codebook_size),
             "partition": partition_statistics(outputs["sizes"], outputs["lengths"]),
         }
@@ -444,6 +467,15 @@ def _check_balance(balance: float, label: LearnedLabel) -> None:
         raise UserError(
             f"model.class_balance={balance}: must be 0 with {where}.multi_label=true, "
             "because a chain then has no single class to weight it by"
+        )
+
+
+def _check_parts(weight: float, network: ParToken) -> None:
+    """Rejects a loss of single parts that a gate has mixed."""
+    if weight and network.head.gate is not None:
+        raise UserError(
+            f"model.lambda_parts={weight}: a gate mixes substructures and summary, so they have no answers of their "
+            "own; set model.combine=sum, or model.lambda_parts=0"
         )
 
 

@@ -333,6 +333,41 @@ def test_the_summary_of_several_labels_compares_with_their_frequencies(batch, qu
     assert summary["matrices"] == {} and summary["confusion_matrix"] is None
 
 
+def test_the_parts_alone_join_the_loss_with_their_weight(batch):
+    torch.manual_seed(0)
+    model = task(combine="sum", lambda_parts=0.5, lambda_vq=0.0, lambda_ent=0.0, lambda_psc=0.0).eval()
+    output = model(batch)
+    loss, terms = model.loss(output, batch.labels)
+    alone = [
+        torch.nn.functional.cross_entropy(model.network.head.prior + scores, batch.labels[""])
+        for scores in output.contributions.values()
+    ]
+    torch.testing.assert_close(terms["parts"], torch.stack(alone).mean())
+    torch.testing.assert_close(loss, terms["task"] + 0.5 * terms["parts"])
+
+
+def test_the_parts_of_a_gate_have_no_answers_of_their_own():
+    with pytest.raises(UserError, match=r"model\.lambda_parts=0\.5: a gate mixes .* set model\.combine=sum"):
+        task(lambda_parts=0.5)
+    task(lambda_parts=0.5, partition="none")
+
+
+def test_the_summary_has_the_chains_of_unseen_families_apart(batch, quiet, monkeypatch):
+    model = task()
+    seen = torch.full((int(batch.index.max()) + 1,), -1, dtype=torch.int8)
+    seen[batch.index] = torch.tensor([1, 0, 0, -1], dtype=torch.int8)
+    data = SimpleNamespace(seen_families=lambda split: {"test": seen}[split])
+    monkeypatch.setattr(ParTokenTask, "_datamodule", data)
+    summary = summary_of(model, batch)
+    rows = summary["tables"]["family"]
+    right = model(batch).logits.argmax(1) == batch.labels[""]
+    assert rows["seen: accuracy"]["chains"] == 1 and rows["unseen: accuracy"]["chains"] == 2
+    assert rows["unseen: accuracy"]["model"] == right[1:3].double().mean().item()
+    assert summary["test"] == summary_of(task(), batch)["test"], "the scores of all chains stay as they are"
+    monkeypatch.setattr(ParTokenTask, "_datamodule", SimpleNamespace(seen_families=lambda split: None))
+    assert "tables" not in summary_of(model, batch)
+
+
 def test_the_summary_says_how_much_of_the_answers_came_from_each_part(batch, quiet):
     summary = summary_of(task(), batch)
     assert list(summary["parts"]) == ["substructures", "whole chain"]

@@ -36,6 +36,8 @@ class Collection:
     """[n]: cluster of similar chains, empty for a chain in none. None: the source has no clusters."""
     class_names: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Readable names that the source knows for the classes of a label, by its name; a class without one is its own."""
+    families: Mapping[int, str] | None = None
+    """Family of each chain that has one, by row of the store, see `data.family`. None: nobody asked for families."""
     skipped: list[Skipped] = field(default_factory=list)
     """Inputs that are not used, with the reason for each."""
     num_inputs: int = 0

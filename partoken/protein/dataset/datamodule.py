@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -24,6 +23,7 @@ from partoken.protein.dataset.assembly import (
 )
 from partoken.protein.dataset.batching import BatchSampler, count_batches
 from partoken.protein.dataset.embeddings import open_embeddings
+from partoken.protein.dataset.families import mark_seen
 from partoken.protein.dataset.folds import open_compositions, open_folds
 from partoken.protein.dataset.joining import join_features
 from partoken.protein.dataset.labels import count_classes
@@ -291,7 +291,7 @@ class ProteinDataModule(ResumableDataModule):
 
     def train_folds(self) -> Tensor:
         """Returns the fold geometry of the n training chains, float32 [n, FOLD_WIDTH]."""
-        return torch.from_numpy(np.concatenate(list(self.folds.read_all(self._datasets["train"].ids))))
+        return read_rows(self.folds, self._datasets["train"].ids)
 
     def add_folds(self) -> None:
         """Adds the fold geometry of the chains to all batches from now on: `ChainBatch.fold`.
@@ -301,6 +301,15 @@ class ProteinDataModule(ResumableDataModule):
         """
         for data in self._datasets.values():
             data.folds = self.folds
+
+    def seen_families(self, split: str) -> Tensor | None:
+        """Marks the n chains of a split by whether training sees their family; None: `data.family` names no column.
+
+        Returns:
+            int8 `[n]`: 1 for a chain of a seen family, 0 for one of an unseen family, -1 for one without a family.
+        """
+        families = self.collection.families
+        return None if families is None else mark_seen(families, self._datasets)[split]
 
     def add_surroundings(self) -> None:
         """Adds the surroundings of the residues to all batches from now on: `ChainBatch.surroundings`.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from partoken.errors import UserError, check_choice, check_flag, check_number, check_text
+from partoken.protein.chains.family import read_family
 from partoken.protein.chains.label_spec import LabelSpec, read_label_columns
 
 __all__ = ["SPLIT_KINDS", "DataOptions"]
@@ -40,6 +41,9 @@ class DataOptions:
     label_columns: Any = None
     """Columns of several labels to learn at once, each with its own answer: a list of columns or of mappings with the
     fields of `LabelSpec`, or a mapping by name. None: a single label."""
+    family: Any = None
+    """Column with the family of each chain; or a mapping with `column`, and `depth` and `first` as of a label. The test
+    scores chains of families that training never saw apart from the others. None: there are no families."""
     min_class_size: int = 1
     """Classes with fewer chains, over all splits, are left out. The default keeps all."""
     limit: int | None = None
@@ -67,6 +71,7 @@ class DataOptions:
         check_flag("data.unlabelled", self.unlabelled)
         check_flag("data.baselines", self.baselines)
         self.label_specs()
+        read_family(self.family)
         check_number("data.limit", self.limit, minimum=1, whole=True, optional=True)
         features = self.residue_features
         check_text(

@@ -9,6 +9,7 @@ import numpy as np
 from partoken.protein.chains.collection import SPLITS, Collection
 from partoken.protein.chains.label_spec import by_name
 from partoken.protein.dataset.assembly import ChainDataset, Selection
+from partoken.protein.dataset.families import count_families, describe_families
 from partoken.protein.dataset.similarity import nearest
 
 __all__ = ["data_report", "describe_report", "measure_leakage"]
@@ -35,6 +36,7 @@ def data_report(collection: Collection, selection: Selection, datasets: Mapping[
     lengths = np.concatenate([data.lengths for data in datasets.values()])
     skipped = [*collection.skipped, *selection.skipped]
     reasons = Counter(_kind(s.reason) for s in skipped)
+    families = collection.families
     return {
         **collection.counts,
         "chains_read": len(collection.store),
@@ -56,6 +58,7 @@ def data_report(collection: Collection, selection: Selection, datasets: Mapping[
         "classes": by_name({name: label.class_names for name, label in selection.labels.items()}),
         "chains": {split: len(data) for split, data in datasets.items()},
         "leakage": measure_leakage(datasets),
+        **({} if families is None else {"families": count_families(families, datasets)}),
     }
 
 
@@ -112,6 +115,8 @@ def describe_report(report: Mapping[str, Any]) -> list[str]:
     if left_out["skipped"]:
         lines.append(f"skipped, see skipped.csv: {_describe_skipped(left_out['skipped'])}")
     lines.append(_describe_leakage(report["leakage"]))
+    if "families" in report:
+        lines.append(describe_families(report["families"]))
     return lines
 
 

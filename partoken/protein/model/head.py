@@ -11,56 +11,10 @@ from partoken.protein.geometry.graph import ResidueGraph
 from partoken.protein.model.contributions import SUBSTRUCTURES, WHOLE, split_between
 from partoken.protein.model.exchange import GeometryExchange
 from partoken.protein.model.partition import Partition
+from partoken.protein.model.pooling import ChainPooling
 from partoken.system.distributed import Dropout, Rows, num_processes, total
 
-__all__ = ["ChainPooling", "Head", "HeadAnswer", "Standardise"]
-
-# Sums are divided by this number of residues, which keeps the first layer's inputs near one.
-_TYPICAL_LENGTH = 100.0
-_LEAST_VARIANCE = 1e-6
-"""Added to variances, so that the gradient of their root is finite."""
-
-
-class ChainPooling(nn.Module):
-    """Creates a pooling of each chain's residues.
-
-    Arguments:
-        dim: Channels of a residue.
-        pooling: `"sum"` (in units of 100 residues), `"mean"`, `"max"`, `"attention"` (learned weights of sum 1), or
-            `"moments"`: mean and standard deviation.
-    """
-
-    def __init__(self, dim: int, pooling: str):
-        super().__init__()
-        self.pooling = pooling
-        self.width = 2 * dim if pooling == "moments" else dim
-        self.score = nn.Linear(dim, 1, bias=False) if pooling == "attention" else None
-
-    def forward(self, h: Tensor, graph: ResidueGraph) -> Tensor:
-        """Pools residue features `[N, dim]` into the summaries of the chains, `[B, width]`."""
-        # In single precision at least: the rounding of a bfloat16 sum is larger than the differences between chains.
-        h = h.to(torch.promote_types(h.dtype, torch.float32))
-        present = graph.mask.to(h.dtype)
-        total = h.new_zeros(graph.num_chains, h.shape[1])
-        if self.pooling == "max":
-            # The encoder's features are not negative, so zero is the minimum.
-            index = graph.chain[:, None].expand_as(h)
-            return total.scatter_reduce(0, index, h * present[:, None], "amax")
-        if self.pooling == "sum":
-            weight = present / _TYPICAL_LENGTH
-        else:
-            weight = present
-            if self.score is not None:
-                weight = weight * self.score(h).squeeze(-1).clamp(-30, 30).exp()
-            norm = weight.new_zeros(graph.num_chains).index_add(0, graph.chain, weight)
-            weight = weight / norm.clamp(min=torch.finfo(h.dtype).tiny).index_select(0, graph.chain)
-        pooled = total.index_add(0, graph.chain, h * weight[:, None])
-        if self.pooling != "moments":
-            return pooled
-        # From the deviations, because the difference of the mean square and the squared mean would lose digits.
-        square = (h - pooled.index_select(0, graph.chain)).square()
-        variance = total.index_add(0, graph.chain, square * weight[:, None])
-        return torch.cat([pooled, (variance + _LEAST_VARIANCE).sqrt()], dim=-1)
+__all__ = ["Head", "HeadAnswer", "Standardise"]
 
 
 class Standardise(nn.Module):
@@ -141,7 +95,7 @@ class HeadAnswer(NamedTuple):
     summary: Tensor
     """Summary of each chain, standardised, `[B, dim]`."""
     contributions: dict[str, Tensor]
-    """What each part adds to the scores, `[B, C]`, see `contributions`; empty in training."""
+    """What each part adds to the scores, `[B, C]`, see `contributions`; empty if a gate mixes parts in training."""
 
 
 class Head(nn.Module):
@@ -149,15 +103,16 @@ class Head(nn.Module):
 
     Substructures that touch exchange messages by attention, with a residual; or `GeometryExchange` does it. The summary
     of the chain then attends to the substructures; these attention weights are the importance scores. A gate mixes the
-    result with the summary.
+    result with the summary, or each has a classifier of its own and their scores are added.
 
     Arguments:
         dim: Channels of residues and substructures.
         num_classes: Number of classes C.
         pooling: Pooling of residues, see `ChainPooling`.
         drop_rate: Dropout rate.
-        reads: Input of the classes: the chain's `"summary"`, its `"substructures"`, or `"both"` through the gate. With
+        reads: Input of the classes: the chain's `"summary"`, its `"substructures"`, or `"both"`. With
             `"substructures"`, the summary is still the query of the attention.
+        combine: What becomes of both: a `"gate"` mixes them, or the `"sum"` of their scores is taken.
         exchange: Messages between substructures: among those that are `"touching"`, or by their `"geometry"`.
         exchange_layers: Rounds of messages by geometry.
     """
@@ -170,6 +125,7 @@ class Head(nn.Module):
         pooling: str,
         drop_rate: float,
         reads: str = "both",
+        combine: str = "gate",
         exchange: str = "touching",
         exchange_layers: int = 1,
     ):
@@ -177,6 +133,7 @@ class Head(nn.Module):
         self.pool = ChainPooling(dim, pooling)
         self.standardise = Standardise(self.pool.width)
         self.drop = Dropout(drop_rate)
+        self.gate = None
         if reads != "summary":
             if exchange == "touching":
                 self.before = nn.LayerNorm(dim)
@@ -184,8 +141,13 @@ class Head(nn.Module):
                 self.exchanged = nn.Linear(dim, dim)
             self.query = nn.Linear(dim, dim)
             self.key = nn.Linear(dim, dim, bias=False)
-            self.gate = nn.Linear(2 * dim, dim) if reads == "both" else None
+            self.gate = nn.Linear(2 * dim, dim) if reads == "both" and combine == "gate" else None
         self.classify = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), Dropout(drop_rate), nn.Linear(dim, num_classes))
+        self.classify_summary = None
+        if reads == "both" and combine == "sum":
+            self.classify_summary = nn.Sequential(
+                nn.Linear(dim, dim), nn.ReLU(), Dropout(drop_rate), nn.Linear(dim, num_classes, bias=False)
+            )
         self.geometry_exchange = None
         if reads != "summary" and exchange == "geometry":
             self.geometry_exchange = GeometryExchange(dim, exchange_layers, drop_rate)
@@ -197,6 +159,7 @@ class Head(nn.Module):
         graph: ResidueGraph,
         tokens: Tensor | None = None,
         partition: Partition | None = None,
+        surroundings: Tensor | None = None,
     ) -> HeadAnswer:
         """Classifies chains.
 
@@ -205,9 +168,10 @@ class Head(nn.Module):
             graph: The batch of chains.
             tokens: Features of the substructures, `[B, K, dim]`; None if the head reads the summary alone.
             partition: The substructures; None as for `tokens`.
+            surroundings: Surroundings of the residues, `[N, S]`, if the pooling reads them.
         """
         rows = graph.share and graph.share.chains
-        summary = self.reduce(self.standardise(self.pool(h, graph)))
+        summary = self.reduce(self.standardise(self.pool(h, graph, surroundings)))
         if tokens is None:
             return self._answer(WHOLE, summary, None, summary, rows)
         tokens = self._exchange(tokens, partition, graph)
@@ -215,6 +179,12 @@ class Head(nn.Module):
         scores = scores / tokens.shape[-1] ** 0.5
         importance = _masked_softmax(scores, partition.mask)
         answer = torch.einsum("bk,bkd->bd", importance, tokens)
+        if self.classify_summary is not None:
+            contributions = {
+                SUBSTRUCTURES: self.logits(answer, rows) - self.prior,
+                WHOLE: self._classify(self.classify_summary, summary, rows),
+            }
+            return HeadAnswer(self.prior + sum(contributions.values()), importance, summary, contributions)
         if self.gate is None:
             return self._answer(SUBSTRUCTURES, answer, importance, summary, rows)
         logits = self._mix(summary, answer, rows)
@@ -224,13 +194,20 @@ class Head(nn.Module):
             contributions = {SUBSTRUCTURES: of_substructures, WHOLE: of_whole}
         return HeadAnswer(logits, importance, summary, contributions)
 
+    @property
+    def prior(self) -> Tensor:
+        """Output bias, `[C]`: the scores of the classes without any input, as far as the answer is a sum of parts."""
+        last = self.classify[-1]
+        assert isinstance(last, nn.Linear)
+        bias = last.bias
+        return bias.to(torch.promote_types(bias.dtype, torch.float32))
+
     def _answer(
         self, part: str, read: Tensor, importance: Tensor | None, summary: Tensor, rows: Rows | None
     ) -> HeadAnswer:
         """Returns the answer of a head that reads a single part, `[B, dim]`."""
         logits = self.logits(read, rows)
-        contributions = {} if self.training else {part: logits - self.logits(torch.zeros_like(read))}
-        return HeadAnswer(logits, importance, summary, contributions)
+        return HeadAnswer(logits, importance, summary, {part: logits - self.prior})
 
     def _mix(self, summary: Tensor, answer: Tensor, rows: Rows | None = None) -> Tensor:
         """Computes the scores of the classes, `[B, C]`, from summary and substructures, `[B, dim]` each."""
@@ -245,8 +222,11 @@ class Head(nn.Module):
             x: The features.
             rows: The place of the chains in the batch of all devices; None: there is one device.
         """
-        hidden = self.classify[:2](self.drop(x, rows))
-        logits = self.classify[3](self.classify[2](hidden, rows))
+        return self._classify(self.classify, x, rows)
+
+    def _classify(self, classifier: nn.Sequential, x: Tensor, rows: Rows | None) -> Tensor:
+        hidden = classifier[:2](self.drop(x, rows))
+        logits = classifier[3](classifier[2](hidden, rows))
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
     @torch.no_grad()

@@ -50,7 +50,7 @@ class ParTokenOutput:
     network reads no residues by attention."""
     contributions: dict[str, Tensor] = field(default_factory=dict)
     """What each part of the network adds to the scores, `[B, C]`, by the name of the part; see
-    `partoken.protein.model.contributions`. Empty in training."""
+    `partoken.protein.model.contributions`. In training, those of a gate are not computed."""
 
 
 class ParToken(ResidueNetwork):
@@ -96,6 +96,7 @@ class ParToken(ResidueNetwork):
             pooling=settings.pooling,
             drop_rate=settings.drop_rate,
             reads=reads,
+            combine=settings.combine,
             exchange=settings.exchange,
             exchange_layers=settings.exchange_layers,
         )
@@ -140,7 +141,7 @@ class ParToken(ResidueNetwork):
         """
         if self.fold_branch is not None and fold is None:
             fold = fold_geometry(coords, ptr)
-        if self.reading is not None and surroundings is None:
+        if self.reads_surroundings and surroundings is None:
             surroundings = compute_surroundings(coords, ptr)
         h, graph = self.embed(
             coords,
@@ -153,13 +154,13 @@ class ParToken(ResidueNetwork):
         )
         if self.partitioner is None:
             partition, quantized = None, None
-            answer = self.head(h, graph)
+            answer = self.head(h, graph, surroundings=surroundings)
         else:
             partition = self.partition(h, graph)
             quantized = self._quantize(partition)
             reads_codes = self.settings.tokens_from == "codes"
             tokens = self.from_code(quantized.vectors if reads_codes else quantized.standardised)
-            answer = self.head(h, graph, tokens, partition)
+            answer = self.head(h, graph, tokens, partition, surroundings)
         logits, contributions = answer.logits, dict(answer.contributions)
         attention = None
         if self.reading is not None:
@@ -174,7 +175,7 @@ class ParToken(ResidueNetwork):
             logits=logits,
             summary=answer.summary,
             attention=attention,
-            contributions={} if self.training else {name: contributions[name] for name in self.parts},
+            contributions={name: contributions[name] for name in self.parts if name in contributions},
             **self._describe_substructures(h, graph, answer, partition, quantized),
         )
 
@@ -216,6 +217,11 @@ class ParToken(ResidueNetwork):
                 "coverage": quantized.coverage,
             },
         }
+
+    @property
+    def reads_surroundings(self) -> bool:
+        """Whether the answer depends on the surroundings of the residues."""
+        return self.reading is not None or self.head.pool.reads_surroundings
 
     @property
     def parts(self) -> list[str]:
@@ -297,15 +303,15 @@ class ParToken(ResidueNetwork):
         for batch in batches:
             given = {name: batch[name] for name in batch if name not in ("share", "fold", "surroundings")}
             h, graph = self.embed(**given, num_neighbors=self._neighbors_of_partition)
-            summaries.append(self.head.pool(h, graph))
+            surroundings = batch.get("surroundings")
+            if self.reads_surroundings and surroundings is None:
+                surroundings = compute_surroundings(batch["coords"], batch["ptr"])
+            summaries.append(self.head.pool(h, graph, surroundings))
             if self.codebook is not None:
                 partition = self.partition(h, graph)
                 features = self.to_code(partition.features)
                 substructures.append(features[partition.mask])
-            if self.reading is not None:
-                surroundings = batch.get("surroundings")
-                if surroundings is None:
-                    surroundings = compute_surroundings(batch["coords"], batch["ptr"])
+            if self.reading is not None and surroundings is not None:
                 averages.append(self.reading.average(h, graph, surroundings))
         self.train(was_training)
         return summaries, substructures, averages

@@ -8,12 +8,13 @@ from partoken.errors import UserError, check_choice, check_flag, check_number, d
 
 __all__ = ["POOLINGS", "LossSettings", "NetworkSettings", "feature_width", "split_settings"]
 
-POOLINGS = ("sum", "mean", "max", "attention", "moments")
+POOLINGS = ("sum", "mean", "max", "attention", "moments", "environments")
 ENCODERS = ("gvp", "frames")
 PARTITIONS = ("learned", "random", "elements", "none")
 EXCHANGES = ("touching", "geometry")
 DISTANCES = ("l2", "cosine")
 TOKEN_SOURCES = ("codes", "features")
+COMBINATIONS = ("gate", "sum")
 CLASSIFIER_INPUTS = ("both", "substructures")
 
 _COUNTS = (
@@ -30,6 +31,7 @@ _WEIGHTS = (
     "lambda_ent",
     "lambda_psc",
     "lambda_summary",
+    "lambda_parts",
     "coordinate_noise",
 )
 _HIDDEN = "[scalars, vectors], both at least 1"
@@ -80,7 +82,8 @@ class NetworkSettings:
     """Channels to which the residue features of `data.residue_features` are mapped before they join the other scalars
     of a residue. None: as many as hidden scalars. Without such features it has no effect."""
     pooling: str = "sum"
-    """How residues become the summary of a chain: sum, mean, max, attention or moments. See `ChainPooling`."""
+    """How residues become the summary of a chain: sum, mean, max, attention, moments or environments. See
+    `ChainPooling`."""
 
     # Partitioner
 
@@ -130,6 +133,9 @@ class NetworkSettings:
     """both: the classifier reads the substructures and the summary of all residues; substructures: nothing else, so
     that nothing else can decide. Without a partition it reads the summary."""
 
+    combine: str = "gate"
+    """How the answer depends on both. gate: a gate mixes them, then one classifier reads the mixture; sum: each has a
+    classifier of its own, and their scores are added."""
     exchange: str = "touching"
     """Messages between substructures. touching: attention among those that touch; geometry: those that lie near each
     other or follow each other along the chain tell each other their kinds, distances, angles, handedness and order."""
@@ -173,6 +179,7 @@ class NetworkSettings:
         check_choice("model.codebook_distance", self.codebook_distance, DISTANCES)
         check_choice("model.tokens_from", self.tokens_from, TOKEN_SOURCES)
         check_choice("model.classify_from", self.classify_from, CLASSIFIER_INPUTS)
+        check_choice("model.combine", self.combine, COMBINATIONS)
         check_choice("model.exchange", self.exchange, EXCHANGES)
         check_number("model.exchange_layers", self.exchange_layers, minimum=1, maximum=3, whole=True)
         self._check_exchange()
@@ -221,7 +228,7 @@ class LossSettings:
     """Everything that decides what `ParTokenTask` minimises.
 
     The loss is cross entropy + lambda_vq * vq + lambda_ent * entropy + lambda_psc * coverage
-    + lambda_summary * summary.
+    + lambda_summary * summary + lambda_parts * parts.
 
     Raises:
         UserError: a value is not allowed; the message names its key under `model`.
@@ -241,6 +248,9 @@ class LossSettings:
     lambda_summary: float = 0.0
     """Weight of the cross entropy of a second answer, read from the chain's summary alone. It teaches the encoder what
     to look for before the partition has found it. 0: there is no second answer."""
+    lambda_parts: float = 0.0
+    """Weight of the mean cross entropy of the parts alone, so that each learns to answer by itself instead of leaving
+    the answer to the others. Needs `combine` sum, or a single part. See `partoken.protein.model.contributions`."""
     class_balance: float = 0.0
     """How much rare classes count for: the loss of a chain is weighted by its class's frequency to the power of minus
     this. 0: all chains count alike; 1: all classes do. Must be 0 if a chain may have several labels."""

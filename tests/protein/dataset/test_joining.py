@@ -19,7 +19,8 @@ def collection():
     chains = [Backbone(n, np.zeros((k, 4, 3), np.float32), np.zeros(k, np.uint8)) for n, k in LENGTHS.items()]
     labels = {"": [("x",), ("y",), (), ("y",)]}
     splits, clusters = ["train", "train", "val", "test"], ["1", "2", "3", "4"]
-    return Collection(ChainStore.of(chains), [0, 1, 2, 3], labels, splits, clusters, num_inputs=4)
+    families = {0: "f", 3: "g"}  # by row of the store
+    return Collection(ChainStore.of(chains), [0, 1, 2, 3], labels, splits, clusters, families=families, num_inputs=4)
 
 
 @pytest.fixture
@@ -36,6 +37,7 @@ def test_a_chain_without_features_is_skipped_with_its_reason(collection, feature
     joined = join_features(collection, features(a=3, c=5, d=6, other=1))
     assert joined.rows == [0, 2, 3] and joined.labels == {"": [("x",), (), ("y",)]}
     assert joined.splits == ["train", "val", "test"] and joined.clusters == ["1", "3", "4"]
+    assert joined.families == {0: "f", 3: "g"}
     [skipped] = joined.skipped
     assert skipped.id == "b" and skipped.reason.startswith("no features in ") and skipped.unusable
     assert joined.num_unusable == 1 and collection.num_unusable == 0

@@ -42,6 +42,13 @@ def test_the_lines_name_sizes_classes_losses_and_leakage():
     ]
 
 
+def test_the_last_line_counts_chains_of_unseen_families():
+    counts = {"val": {"seen": 99, "unseen": 50, "without": 1}, "test": {"seen": 0, "unseen": 150, "without": 0}}
+    *others, last = describe_report(REPORT | {"families": counts})
+    assert last == "chains of a family without training chains: val 50 of 149 (1 without a family), test 150 of 150"
+    assert others == describe_report(REPORT)
+
+
 def test_several_labels_have_a_line_each():
     lines = describe_report(
         REPORT

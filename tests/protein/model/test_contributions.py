@@ -27,8 +27,9 @@ def network(**settings):
         ({"partition": "none"}, [WHOLE]),
         ({"partition": "elements", "exchange": "geometry"}, [SUBSTRUCTURES, WHOLE]),
         (EVERYTHING, [SUBSTRUCTURES, WHOLE, RESIDUES, FOLD]),
+        ({**EVERYTHING, "combine": "sum", "pooling": "environments"}, [SUBSTRUCTURES, WHOLE, RESIDUES, FOLD]),
     ],
-    ids=["gate", "substructures alone", "no partition", "elements", "everything"],
+    ids=["gate", "substructures alone", "no partition", "elements", "everything", "sum of classifiers"],
 )
 def test_contributions_and_a_constant_sum_to_the_scores(batch_of, settings, parts):
     model = network(**settings)
@@ -41,8 +42,15 @@ def test_contributions_and_a_constant_sum_to_the_scores(batch_of, settings, part
         torch.testing.assert_close(constant, expected, atol=1e-4, rtol=0)
 
 
-def test_training_computes_no_contributions(batch_of):
+def test_training_computes_no_contributions_of_a_gate(batch_of):
     assert network().train()(*batch_of(30, 24)).contributions == {}
+
+
+def test_training_has_the_contributions_of_a_sum(batch_of):
+    """So each part can learn to answer alone."""
+    output = network(combine="sum", drop_rate=0.5).train()(*batch_of(30, 24))
+    assert list(output.contributions) == [SUBSTRUCTURES, WHOLE]
+    sum(scores.square().sum() for scores in output.contributions.values()).backward()
 
 
 def test_a_part_that_the_scores_ignore_has_no_contribution():

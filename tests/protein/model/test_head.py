@@ -1,11 +1,9 @@
-"""The classifier's pooling and its standardising of chains."""
+"""The classifier's standardising of chains, and its sum of parts."""
 
 import pytest
 import torch
 
-from partoken.protein.geometry.graph import featurize
-from partoken.protein.model.head import ChainPooling, Standardise
-from partoken.protein.model.settings import POOLINGS
+from partoken.protein.model.head import Standardise
 
 
 def chains(count):
@@ -68,26 +66,3 @@ def test_frozen_averages_do_not_change_and_are_used_in_training(count):
     assert x.grad.abs().min() > 0
     for name, value in standardise.state_dict().items():
         assert torch.equal(value, before[name]), name
-
-
-@pytest.mark.parametrize("pooling", POOLINGS)
-def test_the_summary_of_a_long_chain_is_as_exact_in_half_precision(batch_of, pooling):
-    """A sum over residues in bfloat16 stops growing when a term is smaller than half its last digit."""
-    coords, ptr = batch_of(40, 900)
-    graph = featurize(coords, ptr, 4)
-    h = 0.5 + 0.1 * torch.rand(len(coords), 6)
-    pool = ChainPooling(6, pooling)
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        half = pool(h.bfloat16(), graph)
-    torch.testing.assert_close(half, pool(h.bfloat16().float(), graph), rtol=2e-3, atol=0)
-
-
-def test_moments_are_mean_and_deviation_of_the_present_residues(batch_of):
-    coords, ptr = batch_of(20, 30)
-    coords[4, 1] = torch.nan
-    graph = featurize(coords, ptr, 4)
-    h = torch.randn(50, 6)
-    pooled = ChainPooling(6, "moments")(h, graph)
-    first = torch.cat([h[:4], h[5:20]])
-    torch.testing.assert_close(pooled[0], torch.cat([first.mean(0), first.std(0, correction=0)]), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(pooled[1, :6], h[20:].mean(0))

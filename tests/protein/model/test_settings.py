@@ -55,7 +55,7 @@ def test_lists_from_yaml_become_tuples():
 @pytest.mark.parametrize(
     ("key", "value", "allowed"),
     [
-        ("pooling", "average", "choose sum, mean, max, attention or moments"),
+        ("pooling", "average", "choose sum, mean, max, attention, moments or environments"),
         ("partition", "both", "choose learned, random, elements or none"),
         ("tokens_from", "code", "choose codes or features. Did you mean codes?"),
         ("exchange", "near", "choose touching or geometry"),

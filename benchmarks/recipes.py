@@ -1,0 +1,170 @@
+"""Compares recipes of the network on the fold and the function of chains, beside the answers that need no network.
+
+    python benchmarks/recipes.py --path chains.npz                                     every variant, three seeds
+    python benchmarks/recipes.py --path chains.npz --variants all --shares 0.1 0.3     the learning curve
+
+Each variant and seed is a run of `experiment=enzymes` in a process of its own, with one thread: one network with seven
+labels, from the columns `ec_top`, `enzyme`, `ec`, `cath` and `cath_class` of the table. Its splits are used. A topology
+is learned if 40 training chains have it, an architecture if 60 have it. --shares keeps parts of the training clusters,
+the same ones every time, and all validation and test chains. Runs share their embeddings and other computed numbers in
+the cache folder. A run that has its summary is not repeated. The tables are written to --out.
+
+Scores are of the test chains: accuracy / macro-F1, mean and standard deviation over the seeds.
+"""
+
+import argparse
+import csv
+import hashlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from partoken.protein.sources.label_table import read_label_table
+
+ROOT = Path(__file__).resolve().parent.parent
+TASKS = ("ec_top", "topology", "architecture", "cath_class")
+VARIANTS: dict[str, list[str]] = {
+    "all": [],
+    "without fold geometry": ["model.fold_geometry=false"],
+    "substructures alone": ["model.fold_geometry=false", "model.classify_from=substructures"],
+    "through codes": ["model.tokens_from=codes"],
+    "with attention over residues": ["model.residue_attention=true"],
+    "attention without prior": ["model.residue_attention=true", "model.attention_prior=false"],
+    "parts not trained alone": ["model.lambda_parts=0"],
+    "no messages by geometry": ["model.exchange=touching", "model.exchange_layers=1"],
+    "learned partition": ["model.partition=learned", "model.max_clusters=10"],
+    "constant rate": ["train.use_cosine_schedule=false"],
+    "balanced classes": ["model.class_balance=0.5"],
+    "half of the epochs": ["train.epochs=8"],
+    "random encoder, frozen": ["model.init=random"],
+}
+LEVELS = {"topology": (3, 40), "architecture": (2, 60)}
+
+
+def level_of(row: dict[str, str], depth: int) -> str:
+    """Returns the first domain's label of a chain to some depth, "" without one."""
+    first = row["cath"].split(";")[0].strip()
+    return ".".join(first.split(".")[:depth]) if first else ""
+
+
+def labels_of(rows: Sequence[dict[str, str]]) -> str:
+    """Returns `data.label_columns`: seven labels, with the topologies and architectures of enough training chains."""
+    parts = ["ec_top"]
+    for name, (depth, enough) in LEVELS.items():
+        counts = Counter(level_of(row, depth) for row in rows if row["split"] == "train")
+        chosen = ",".join(f"'{label}'" for label in sorted(counts) if label and counts[label] >= enough)
+        weight = 1 if name == "topology" else 0.7
+        spec = f"name: {name}, column: cath, depth: {depth}, first: true, weight: {weight}, classes: [{chosen}]"
+        parts.append(f"{{{spec}}}")
+    parts += ["{column: cath_class, weight: 0.5}", "{column: enzyme, weight: 0.5}"]
+    parts += [
+        f"{{name: ec_{depth}, column: ec, depth: {depth}, first: true, weight: 0.5, min_class_size: {enough}}}"
+        for depth, enough in ((2, 25), (3, 18))
+    ]
+    return f"data.label_columns=[{','.join(parts)}]"
+
+
+def write_share(rows: Sequence[dict[str, str]], share: float, out: Path) -> Path:
+    """Writes the table without the training clusters beyond a share, the same ones every time."""
+    with open(out, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(row for row in rows if row["split"] != "train" or place_of(row["cluster"]) < share)
+    return out
+
+
+def place_of(cluster: str) -> float:
+    """Returns a number from 0 to 1 that depends on the name of a cluster alone."""
+    return int(hashlib.md5(cluster.encode()).hexdigest()[:8], 16) / 2**32
+
+
+def run(overrides: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Carries out a run in a process of its own, unless that was done; returns its summary."""
+    if not (folder / "summary.json").exists():
+        command = [sys.executable, str(ROOT / "run_partoken.py"), *overrides, f"hydra.run.dir={folder.resolve()}"]
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with open(f"{folder}.log", "w") as log:
+            one = {**os.environ, "OMP_NUM_THREADS": "1"}
+            if subprocess.run(command, stdout=log, stderr=log, env=one).returncode:
+                raise RuntimeError(f"{folder} failed: see {folder}.log")
+    return json.loads((folder / "summary.json").read_text())
+
+
+def spread(values: Sequence[float]) -> str:
+    """Writes mean and standard deviation; of one value, the value."""
+    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{deviation}"
+
+
+def scores_of(summaries: Sequence[dict[str, Any]], task: str, answer: str | None = None) -> str:
+    """Writes accuracy and macro-F1 of the network, or of a simple answer, on a task."""
+    sources = [summary["test"] if answer is None else summary["baselines"][answer] for summary in summaries]
+    return " / ".join(spread([source[f"{task}_{score}"] for source in sources]) for score in ("accuracy", "macro_f1"))
+
+
+def table(results: dict[str, list[dict[str, Any]]]) -> str:
+    """Returns the scores of every variant, below those of the simple answers, as a table in Markdown."""
+    lines = ["| | " + " | ".join(TASKS) + " | from substructures | minutes |", "|---" * (3 + len(TASKS)) + "|"]
+    first = next(iter(results.values()))
+    for answer in first[0]["baselines"]:
+        cells = [scores_of(first[:1], task, answer) for task in TASKS]
+        lines.append(f"| {answer} | {' | '.join(cells)} | | |")
+    for name, summaries in results.items():
+        cells = [scores_of(summaries, task) for task in TASKS]
+        parts = [
+            statistics.mean(summary["parts"][task].get("substructures", {"share": 0.0})["share"] for task in TASKS)
+            for summary in summaries
+        ]
+        minutes = statistics.mean(summary["seconds"] for summary in summaries) / 60
+        lines.append(f"| {name} | {' | '.join(cells)} | {statistics.mean(parts):.2f} | {minutes:.1f} |")
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--path", required=True, type=Path, help="the NPZ file, with its table beside it")
+    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--shares", type=float, nargs="*", default=[1.0], help="parts of the training clusters")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--jobs", type=int, default=2, help="runs at a time")
+    parser.add_argument("--out", type=Path, default=Path("outputs/benchmarks/recipes"))
+    parser.add_argument("overrides", nargs="*", help="after --: overrides of run_partoken.py")
+    settings = parser.parse_args(arguments)
+    out = settings.out.resolve()
+    out.mkdir(parents=True, exist_ok=True)
+    path = settings.path.resolve()
+    rows = list(read_label_table(str(path.with_suffix(".csv"))))
+    common = ["experiment=enzymes", "data=arrays", f"data.path={path}", labels_of(rows)]
+    common += ["trainer.enable_progress_bar=false", "trainer.check_val_every_n_epoch=4", *settings.overrides]
+    jobs = []
+    for seed in settings.seeds:
+        for share in settings.shares:
+            kept = write_share(rows, share, out / f"share{share:g}.csv")
+            for variant in settings.variants:
+                name = variant if share == 1 else f"{variant}, {share:.0%} of the training clusters"
+                overrides = [*common, f"data.table={kept}", *VARIANTS[variant], f"train.seed={seed}"]
+                jobs.append(
+                    (name, overrides, out / f"{variant.replace(' ', '_').replace(',', '')}-{share:g}" / str(seed))
+                )
+    with ThreadPoolExecutor(settings.jobs) as pool:
+        summaries = list(tqdm(pool.map(lambda job: run(*job[1:]), jobs), "runs", len(jobs)))
+    results: dict[str, list[dict[str, Any]]] = {}
+    for (name, _, _), summary in zip(jobs, summaries, strict=True):
+        results.setdefault(name, []).append(summary)
+    text = table(results)
+    (out / "table.md").write_text(text + "\n")
+    print(text)
+    print(f"wrote {out / 'table.md'}")
+
+
+if __name__ == "__main__":
+    main()
