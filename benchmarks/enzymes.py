@@ -71,7 +71,8 @@ def train(variant: str, seed: int, settings: argparse.Namespace, table: str, fol
         command = [sys.executable, str(ROOT / "run_partoken.py"), "experiment=enzymes", "data=arrays"]
         command += [f"data.path={Path(settings.path).resolve()}", f"data.table={Path(table).resolve()}"]
         command += ["train.stages=null", "train.epochs=24", "train.warmup_steps=100", "data.label_columns=null"]
-        command += [f"data.label_column={settings.label}", f"train.seed={seed}", f"hydra.run.dir={folder.resolve()}"]
+        command += [f"data.label_column={settings.label}", "data.family=null"]
+        command += [f"train.seed={seed}", f"hydra.run.dir={folder.resolve()}"]
         command += [*VARIANTS[variant], *settings.overrides]
         print(f"{variant}, seed {seed}: {folder}", flush=True)
         if subprocess.run(command).returncode:

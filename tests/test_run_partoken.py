@@ -128,6 +128,7 @@ def test_the_summary_has_regressions_on_the_same_chains(cosine, tmp_path):
     tested = run(f"hydra.run.dir={tmp_path}", "train=false", f"train.resume_from={folder}/checkpoints/best.ckpt")
     again = json.loads((tmp_path / "summary.json").read_text())
     assert again["baselines"] == summary["baselines"] and "regression + fold" in tested
+    assert again["tables"]["family"] == summary["tables"]["family"] and "unseen: accuracy" in tested
 
 
 def test_the_applied_rates_follow_the_formula(cosine):

@@ -35,13 +35,14 @@ def family_table(
         A line for each label, kind of family and score, with the number of chains in the first line of a kind. A kind
         without chains has one line without scores. {}: no chain has a family.
     """
+    constant = name_constant(labels)
+    no_scores: dict[str, dict[str, float | None]] = {"accuracy": dict.fromkeys(("model", constant, *simple))}
     rows: dict[str, dict[str, float | None]] = {}
     for label in labels if (seen >= 0).any() else ():
-        no_scores = {"accuracy": dict.fromkeys(("model", name_constant([label]), *simple))}
         for kind, mark in _KINDS.items():
             name = f"{label.name}, {kind}" if label.name else kind
             chosen = (seen == mark) & is_labelled(truth[label.name])
-            scores = _score(label, logits, simple, truth, chosen) if chosen.any() else no_scores
+            scores = _score(label, constant, logits, simple, truth, chosen) if chosen.any() else no_scores
             for score, row in scores.items():
                 chains = {"chains": int(chosen.sum())} if score == "accuracy" else {}
                 rows[f"{name}: {score}"] = {**row, **chains}
@@ -50,19 +51,20 @@ def family_table(
 
 def _score(
     label: LearnedLabel,
+    constant: str,
     logits: Mapping[str, Tensor],
     simple: Mapping[str, Mapping[str, Tensor]],
     truth: Mapping[str, Tensor],
     chosen: Tensor,
 ) -> dict[str, dict[str, float | None]]:
-    """Returns what each answer scores for some chains, by score and answer."""
+    """Returns what each answer scores for the chosen chains, by score and answer; `constant` names one of them."""
     name = label.name
     of_chosen = {name: truth[name][chosen]}
     result = evaluate([label], {name: logits[name][chosen]}, of_chosen, [torch.tensor(0.0)])[name]
     others = {answer: {name: of_labels[name][chosen]} for answer, of_labels in simple.items()}
     answers = {
         "model": result.scores,
-        name_constant([label]): result.majority,
+        constant: result.majority,
         **{answer: of_label[name] for answer, of_label in score_answers([label], others, of_chosen).items()},
     }
     return {

@@ -30,8 +30,8 @@ SIMPLE = {"regression": {"fold": one_hot(1, 1, 1, 1, 1, 1), "site": one_hot(1, 1
 
 def test_chains_of_seen_and_unseen_families_are_scored_apart():
     rows = family_table((FOLD, SITE), LOGITS, SIMPLE, TRUTH, SEEN)
-    assert rows["fold, seen: accuracy"] == {"model": 1.0, "most frequent": 0.5, "regression": 0.5, "chains": 2}
-    unseen = {"model": 0.5, "most frequent": 0.5, "regression": 0.5, "chains": 2}
+    assert rows["fold, seen: accuracy"] == {"model": 1.0, "class frequencies": 0.5, "regression": 0.5, "chains": 2}
+    unseen = {"model": 0.5, "class frequencies": 0.5, "regression": 0.5, "chains": 2}
     assert rows["fold, unseen: accuracy"] == unseen, "the fifth chain has no label, the sixth no family"
     expected, _ = multi_class_scores(LOGITS["fold"][2:4], TRUTH["fold"][2:4])
     assert rows["fold, unseen: macro F1"]["model"] == expected["macro_f1"] == pytest.approx(1 / 3)
