@@ -13,6 +13,8 @@ __all__ = ["__version__", "load"]
 def load(checkpoint: Any, device: str | None = None, residue_features: Any = None) -> "Predictor":
     """Loads a trained model that classifies structures: `partoken.load("best.ckpt").predict("folder")`.
 
+    `partoken.load("enzymes")` loads weights that ship with the package.
+
     See also:
         `partoken.protein.predict.Predictor`, for the arguments and errors.
     """

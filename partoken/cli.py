@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from partoken.errors import UserError, print_error
 from partoken.system.process import discard_output, prepare_process, process_age
+from partoken.system.shipped import shipped_weights
 from partoken.version import __version__
 
 if TYPE_CHECKING:
@@ -240,7 +241,11 @@ def _complete(arguments: Sequence[str]) -> int:
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `partoken predict`."""
-    parser.add_argument("checkpoint", help="checkpoints/best.ckpt in a run folder; it decides what is predicted")
+    parser.add_argument(
+        "checkpoint",
+        help="checkpoints/best.ckpt in a run folder, which decides what is predicted; or the name of weights that ship "
+        f"with partoken: {', '.join(shipped_weights()) or 'none in this installation'}",
+    )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, globs: structures, or radar images")
     parser.add_argument("--out", required=True, help="structures: a CSV file, one row per chain; radar: a folder")
     parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one, else cpu")
@@ -258,8 +263,10 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 
 def _predict(options: argparse.Namespace) -> None:
     from partoken.system.checkpoint import read_checkpoint
+    from partoken.system.shipped import find_weights
 
-    checkpoint, names = options.checkpoint, ("residue_features", "month", "biome", "s1_units", "window")
+    checkpoint = str(find_weights(options.checkpoint))
+    names = ("residue_features", "month", "biome", "s1_units", "window")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     predict = _prediction(checkpoint, read_checkpoint(checkpoint))
     for line in predict(checkpoint, options.paths, options.out, options.device, **given):

@@ -100,7 +100,7 @@ class Predictor:
     """Classifies structures with a trained network.
 
     Arguments:
-        checkpoint: A `.ckpt` file of a run.
+        checkpoint: A `.ckpt` file of a run, or the name of weights that ship with the package: "enzymes".
         device: Device of the network, as in `torch.device`; None takes a GPU if there is one.
         residue_features: NPZ file or folder with features of the residues by id of the chain, for a network that was
             trained with such features; None: there are none.
@@ -123,6 +123,8 @@ class Predictor:
         self.labels = {label.name: label for label in saved.labels}
         """The labels that the network answers, by name; "" is the name of a single one."""
         self.reading = saved.reading
+        self.about = saved.about
+        """What is known of weights that ship, such as the chains that they learned from; empty for those of a run."""
         self.skipped: list[Skipped] = []
         """Files and chains that the latest prediction could not read, with the reasons."""
 
@@ -298,10 +300,27 @@ def predict_files(
     if Path(out).is_dir() or str(out).endswith(os.sep):
         raise UserError(f"--out {out}: is a folder; {checkpoint} classifies structures, so name a CSV file")
     predictor = Predictor(checkpoint, device, residue_features)
+    if predictor.about:
+        yield from introduce(predictor.about)
     rows = predictor.write(paths, out, progress=True)
     yield f"{rows} chains classified, see {out}"
     if predictor.skipped:
         yield f"{len(predictor.skipped)} files or chains skipped, see {skipped_beside(Path(out))}"
+
+
+def introduce(about: Mapping[str, Any]) -> Iterator[str]:
+    """Yields lines on weights that ship: what they learned from, and how often they are right.
+
+    Arguments:
+        about: As in `Predictor.about`.
+    """
+    clusters = f"{about['chains']:,} chains of {about['clusters']:,} clusters"
+    yield f"{about['title']}: trained on {clusters} of similar chains, see {about['list']}"
+    scores = "; ".join(
+        f"{label} {own['accuracy']:.2f} (most frequent class {own['most_frequent']:.2f}, {own['chains']:,} chains)"
+        for label, own in about["test"].items()
+    )
+    yield f"accuracy on chains of other clusters: {scores}"
 
 
 def _open_matching(

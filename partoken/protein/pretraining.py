@@ -13,6 +13,7 @@ from partoken.protein.chains.batch import ChainBatch
 from partoken.protein.model.feature_input import check_feature_width
 from partoken.protein.model.masked import MaskedResidues, choose_evenly
 from partoken.protein.model.settings import feature_width, split_settings
+from partoken.protein.model.shipped import begin_encoder
 from partoken.system.distributed import draw, num_processes, total
 from partoken.training.module import ScheduledModule, metric_names
 
@@ -54,6 +55,7 @@ class MaskedResidueTask(ScheduledModule):
         settings, loss = split_settings(model)
         settings = replace(settings, feature_width=feature_width(data))
         self.mask_fraction = mask_fraction
+        self.init = loss.init
         self.coordinate_noise = loss.coordinate_noise
         self.network = MaskedResidues(settings)
         self.register_buffer("residue_counts", torch.zeros(UNKNOWN, dtype=torch.float64))
@@ -66,6 +68,10 @@ class MaskedResidueTask(ScheduledModule):
         """Creates the task without memory for its weights; see `ScheduledModule.outline`."""
         with torch.device("meta"):
             return cls(train=train, data={}, **model)
+
+    def begin(self, given: str | None) -> None:
+        """Starts with the encoder that ships, if `model.init` says so and no other weights are given."""
+        begin_encoder(self.network, self.init, given)
 
     def check_weights(self, checkpoint: Mapping[str, Any], parts: Sequence[str] | None = None) -> None:
         """Rejects the checkpoint of another model, also of one that reads other residue features."""

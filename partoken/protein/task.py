@@ -31,6 +31,7 @@ from partoken.protein.model.head import Standardise
 from partoken.protein.model.labels import LearnedLabel, learned_labels, shares, split_logits
 from partoken.protein.model.partoken import ParToken, ParTokenOutput
 from partoken.protein.model.settings import feature_width, split_settings
+from partoken.protein.model.shipped import begin_encoder
 from partoken.system.distributed import Rows, draw, num_processes, total
 from partoken.training.module import ScheduledModule, metric_names
 from partoken.training.stages import is_under
@@ -89,6 +90,7 @@ class ParTokenTask(ScheduledModule):
             _check_balance(loss.class_balance, label)
         if settings.feature_width:
             self.predict_options = ("--residue-features FILE",)
+        self.init = loss.init
         self.coordinate_noise = loss.coordinate_noise
         self.loss_weights = {
             "vq": loss.lambda_vq,
@@ -99,7 +101,7 @@ class ParTokenTask(ScheduledModule):
         }
         self.network = ParToken([len(label.class_names) for label in self.labels], settings)
         _check_parts(loss.lambda_parts, self.network)
-        if loss.frozen_encoder:
+        if loss.freezes_encoder:
             self.network.freeze_encoder()
         self._set_class_prior(loss.class_balance)
         self._evaluated: list[dict[str, Tensor]] = []
@@ -197,6 +199,10 @@ class ParTokenTask(ScheduledModule):
         features, _ = self.network.embed(**inputs)
         self.train(was_training)
         return features
+
+    def begin(self, given: str | None) -> None:
+        """Starts with the encoder that ships, if `model.init` says so and no other weights are given."""
+        begin_encoder(self.network, self.init, given)
 
     def check_weights(self, checkpoint: Mapping[str, Any], parts: Sequence[str] | None = None) -> None:
         """Rejects the checkpoint of another model, also of one that reads other residue features."""

@@ -70,10 +70,13 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> Non
         if kind is not None:
             known = kind.metrics_of(of_stage) if not groups.get("callbacks") else ()  # a callback may log a metric
             check_metric(stage.settings.key("monitor"), stage.settings.monitor, known)
-            outlines[stage.name] = _check_model(stage, train, group, kind)
+            outline = outlines[stage.name] = _check_model(stage, train, group, kind)
             source = weights_source(stages, number)
             if source is not None:
                 _check_start(stage, outlines, source, given)
+            elif outline is not None and groups.get("fit", True) and train.resume_from is None:
+                with named(stage):
+                    outline.begin(None)
 
 
 def task_metrics(train: TrainSettings, groups: Mapping[str, Any]) -> tuple[str, ...]:

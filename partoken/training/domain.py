@@ -101,6 +101,9 @@ class Task(Protocol):
     def load_weights(self, checkpoint: Mapping[str, Any]) -> None:
         """Loads weights from the content of a checkpoint of an earlier stage or of another run."""
 
+    def begin(self, given: str | None) -> None:
+        """Prepares the weights of a stage that begins; `given` is the checkpoint that was loaded, if there is one."""
+
     def summary(self) -> Mapping[str, Any]:
         """Returns the domain's part of `summary.json` after the test, in plain values.
 

@@ -192,6 +192,19 @@ class ScheduledModule(pl.LightningModule):
         self.check_weights(checkpoint)
         self.load_state_dict(dict(checkpoint["state_dict"]))
 
+    def begin(self, given: str | None) -> None:
+        """Prepares the weights with which a stage begins. It is not called when a stage is resumed.
+
+        A task that can start with weights of its own overrides this method. The engine also calls it on an outline,
+        before the data are read, so that what does not fit is refused early.
+
+        Arguments:
+            given: the checkpoint whose weights were loaded; None: the weights are those of a new model.
+
+        Raises:
+            UserError: the weights do not fit.
+        """
+
     def configure_optimizers(self) -> Any:
         """Returns each optimizer with a `LambdaLR` over its plan, or with the scheduler that `train.scheduler` names.
 

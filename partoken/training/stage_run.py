@@ -213,6 +213,8 @@ class StageRun:
                     self.stage.load_weights(module, read_checkpoint(path))
                 except UserError as error:
                     raise UserError(f"{self.stage.path}.weights_from: {path}: {error}") from error
+            if not self.resume_from:
+                module.begin(None if source is None else str(source))
         return module
 
     def _announce(self) -> None:

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from partoken.errors import UserError
@@ -10,6 +10,7 @@ from partoken.protein.model.labels import LearnedLabel, learned_labels
 from partoken.protein.model.partoken import ParToken
 from partoken.protein.model.settings import feature_width, split_settings
 from partoken.system.checkpoint import read_checkpoint
+from partoken.system.shipped import find_weights
 
 __all__ = ["SavedNetwork", "load_network"]
 
@@ -27,18 +28,20 @@ class SavedNetwork:
     """The labels that it answers, in the order of its logits."""
     reading: Mapping[str, Any]
     """Limits for reading structures, as keyword arguments of `partoken.protein.sources.reading.read_file`."""
+    about: Mapping[str, Any] = field(default_factory=dict)
+    """What is known of weights that ship: `title`, `chains`, `recipe`, `licence`, `test` and more; else empty."""
 
 
 def load_network(checkpoint: str | os.PathLike[str]) -> SavedNetwork:
     """Loads the network of a run.
 
     Arguments:
-        checkpoint: A `.ckpt` file of a run; it is read with `weights_only=True`.
+        checkpoint: A `.ckpt` file of a run, or the name of weights that ship; it is read with `weights_only=True`.
 
     Raises:
         UserError: the file does not exist, is damaged, or contains no ParToken network.
     """
-    content = read_checkpoint(checkpoint)
+    content = read_checkpoint(find_weights(checkpoint))
     settings = content.get("hyper_parameters", {})
     data = settings.get("data")
     if not isinstance(data, Mapping) or not _has_labels(data):
@@ -60,6 +63,7 @@ def load_network(checkpoint: str | os.PathLike[str]) -> SavedNetwork:
         network=network.eval(),
         labels=labels,
         reading=data["source"]["reading"],
+        about=content.get("about", {}),
     )
 
 

@@ -6,10 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from omegaconf import OmegaConf
 
+from partoken.config import CONF
 from partoken.protein.geometry.graph import featurize
 from partoken.protein.model import message
 from partoken.protein.model.gvp import GVP, Encoder, FeatureDropout
+from partoken.protein.model.partoken import ParToken
+from partoken.protein.model.settings import split_settings
 
 ROOT = Path(__file__).parents[3]
 FIXTURE = ROOT / "tests" / "protein" / "data" / "gvp_encoder.npz"
@@ -73,9 +77,11 @@ def vectors_of(encoder, graph):
 
 def test_layers_and_output_equal_those_of_the_published_implementation():
     arrays = np.load(FIXTURE)
-    encoder = Encoder().eval()
+    conf = OmegaConf.to_container(OmegaConf.load(CONF / "model" / "published.yaml"))
+    network = ParToken(2, split_settings({key: conf[key] for key in conf if key != "_target_"})[0]).eval()
+    encoder = network.encoder
     encoder.load_state_dict(published_weights(arrays))
-    graph = featurize(torch.from_numpy(arrays["coords"]), torch.from_numpy(arrays["ptr"]))
+    graph = network.featurize(torch.from_numpy(arrays["coords"]), torch.from_numpy(arrays["ptr"]))
     with torch.no_grad():
         node = encoder.node_input((graph.node_s, graph.node_v.movedim(-1, 0)))
         edge = encoder.edge_input((graph.edge_s, graph.edge_v.movedim(-1, 0)))

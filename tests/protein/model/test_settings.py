@@ -9,7 +9,7 @@ from partoken.config import CONF
 from partoken.errors import UserError
 from partoken.protein.model.settings import LossSettings, NetworkSettings, split_settings
 
-FILE = CONF / "model" / "partoken.yaml"
+FILE = CONF / "model" / "published.yaml"
 
 
 def test_the_yaml_file_and_the_dataclasses_have_the_same_keys_and_defaults():
@@ -25,6 +25,26 @@ def test_the_yaml_file_gives_the_default_settings():
     conf = OmegaConf.to_container(OmegaConf.load(FILE))
     del conf["_target_"]
     assert split_settings(conf) == (NetworkSettings(), LossSettings())
+
+
+def published():
+    conf = OmegaConf.to_container(OmegaConf.load(CONF / "model" / "published.yaml"))
+    del conf["_target_"]
+    return conf
+
+
+def test_the_published_network_has_a_value_for_every_key():
+    assert set(published()) | {"_target_"} == set(OmegaConf.load(FILE))
+
+
+def test_the_published_network_stays_as_it_was_when_defaults_move_on():
+    network, loss = split_settings(published())
+    assert (network.encoder, network.node_h_dim, network.num_layers, network.num_neighbors) == ("gvp", (100, 16), 3, 30)
+    assert (network.partition, network.max_clusters, network.codebook_size) == ("learned", 10, 512)
+    assert (network.pooling, network.tokens_from, network.classify_from) == ("sum", "codes", "both")
+    assert not any((network.seq_in, network.bypass_codebook, network.residue_attention, network.fold_geometry))
+    assert (network.exchange, loss.init, loss.frozen_encoder, loss.class_balance) == ("touching", "random", None, 0)
+    assert (loss.lambda_vq, loss.lambda_ent, loss.lambda_psc, loss.lambda_summary) == (1.0, 1e-3, 1e-2, 0.0)
 
 
 def test_no_key_belongs_to_both_groups():

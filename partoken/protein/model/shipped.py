@@ -1,0 +1,101 @@
+"""The encoder of the weights that ship with the package, as the start of a training: `model.init=pretrained`."""
+
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from partoken.errors import UserError
+from partoken.protein.model.residues import ResidueNetwork
+from partoken.protein.model.settings import NetworkSettings, split_settings
+from partoken.system.checkpoint import read_checkpoint
+from partoken.system.shipped import shipped_weights
+
+__all__ = ["ENCODER_WEIGHTS", "begin_encoder", "load_shipped_encoder"]
+
+log = logging.getLogger(__name__)
+
+ENCODER_WEIGHTS = "enzymes"
+"""Name of the weights that ship whose encoder a training starts with."""
+
+_KEYS = {
+    "gvp": ("node_in_dim", "node_h_dim", "edge_in_dim", "edge_h_dim", "num_layers", "num_neighbors", "seq_in"),
+    "frames": ("node_h_dim", "num_layers", "num_neighbors", "seq_in"),
+}
+"""Settings on which the features of a residue depend, by the kind of the encoder."""
+
+
+def begin_encoder(network: ResidueNetwork, init: str, given: str | None) -> None:
+    """Gives the encoder the weights with which a training begins, as `model.init` says.
+
+    Arguments:
+        network: The network. Without memory for its weights it is only checked.
+        init: `pretrained` or `random`.
+        given: The checkpoint whose weights the network has already; None: its weights are random.
+
+    Raises:
+        UserError: as for `load_shipped_encoder`.
+    """
+    if init == "random":
+        return
+    if given is not None:
+        log.info("model.init=%s: not used, because the weights come from %s", init, given)
+        return
+    load_shipped_encoder(network)
+
+
+def load_shipped_encoder(network: ResidueNetwork) -> None:
+    """Loads the encoder of the weights that ship; other parts of the network keep their weights.
+
+    Raises:
+        UserError: this installation has no such weights, or they are for another architecture or for other inputs.
+    """
+    path = shipped_weights().get(ENCODER_WEIGHTS)
+    if path is None:
+        raise UserError(
+            f"model.init=pretrained: this installation of partoken lacks pretrained/{ENCODER_WEIGHTS}.ckpt; install "
+            "partoken again, or set model.init=random"
+        )
+    content = read_checkpoint(path)
+    _check_fit(network.settings, content["hyper_parameters"])
+    if next(network.encoder.parameters()).is_meta:
+        return
+    for part in network.encoder_parts:
+        module, prefix = getattr(network, part), f"network.{part}."
+        if module is not None:
+            weights = {name.removeprefix(prefix): value for name, value in content["state_dict"].items()}
+            module.load_state_dict({name: weights[name] for name in module.state_dict()})
+    log.info("the encoder starts with the weights that ship (model.init=pretrained), the other parts with new ones")
+
+
+def _check_fit(settings: NetworkSettings, theirs: Mapping[str, Any]) -> None:
+    """Rejects a network whose encoder is not that of the weights, naming each setting."""
+    if settings.feature_width:
+        raise UserError(
+            f"model.init=pretrained: the encoder that ships reads no residue features, and data.residue_features has "
+            f"{settings.feature_width} of each residue; set data.residue_features=null, or model.init=random"
+        )
+    model = {key: value for key, value in theirs.items() if key not in ("train", "data")}
+    needed, _ = split_settings(model)
+    keys = ("encoder", *_KEYS[needed.encoder])
+    differing = [key for key in keys if _read(settings, key, needed.encoder) != _read(needed, key, needed.encoder)]
+    if not differing:
+        return
+    found = ", ".join(f"model.{key}={_shown(getattr(settings, key))}" for key in differing)
+    wanted = " ".join(f"model.{key}={_shown(getattr(needed, key))}" for key in differing)
+    raise UserError(
+        f"model.init=pretrained: the encoder that ships has another architecture than {found}; set {wanted}, or "
+        "model.init=random"
+    )
+
+
+def _read(settings: NetworkSettings, key: str, encoder: str) -> Any:
+    """Returns what an encoder reads of a setting: that of frames has no vectors."""
+    value = getattr(settings, key)
+    return value[0] if key == "node_h_dim" and encoder == "frames" else value
+
+
+def _shown(value: Any) -> str:
+    """Writes a value as it is typed on a command line."""
+    if isinstance(value, tuple):
+        return f"[{','.join(map(str, value))}]"
+    return str(value).lower()

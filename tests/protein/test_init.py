@@ -1,0 +1,107 @@
+"""Runs that start with the encoder that ships: model.init=pretrained."""
+
+import pytest
+import torch
+
+from partoken.config import compose, plain_group
+from partoken.errors import UserError
+from partoken.protein.model import shipped
+from partoken.protein.task import ParTokenTask
+from partoken.system.checkpoint import read_checkpoint
+from partoken.system.shipped import find_weights
+from partoken.training import checks
+from partoken.training.engine import carry_out
+from partoken.training.settings import TrainSettings
+
+PARTS = ("network.encoder.", "network.residue_type.", "network.feature_input.")
+
+
+@pytest.fixture(scope="module")
+def weights():
+    return read_checkpoint(find_weights("enzymes"))
+
+
+@pytest.fixture(scope="module")
+def encoder(weights):
+    """Overrides of the encoder that ships."""
+    settings = weights["hyper_parameters"]
+    keys = ("encoder", "node_h_dim", "num_layers", "num_neighbors", "seq_in")
+    return [f"model.{key}={str(settings[key]).replace(' ', '')}" for key in keys]
+
+
+SHORT = ("data.limit=24", "train.epochs=1", "train.batch_size=4", "trainer.limit_train_batches=2")
+SHORT += ("trainer.limit_val_batches=1", "trainer.enable_progress_bar=false", "test=false", "model.partition=none")
+
+
+def groups(*overrides):
+    cfg = compose([*SHORT, *overrides])
+    settings = {group: plain_group(cfg, group) for group in ("train", "trainer", "model", "data")}
+    return {**settings, "test": False}
+
+
+def of_encoder(checkpoint):
+    return {name: value for name, value in checkpoint["state_dict"].items() if name.startswith(PARTS)}
+
+
+@pytest.fixture(scope="module")
+def run(encoder, tmp_path_factory):
+    """The folder of a run on the frozen encoder that ships, and its settings."""
+    folder = tmp_path_factory.mktemp("run")
+    cache = f"data.cache_dir={tmp_path_factory.mktemp('cache')}"
+    settings = groups(*encoder, "model.init=pretrained", "model.frozen_encoder=true", cache)
+    carry_out(settings, folder)
+    return folder, settings
+
+
+def test_a_frozen_encoder_that_ships_stays_as_it_is(run, weights):
+    last = of_encoder(read_checkpoint(run[0] / "checkpoints/last.ckpt"))
+    given = of_encoder(weights)
+    assert last.keys() == given.keys()
+    assert all(torch.equal(last[name], given[name]) for name in given)
+
+
+def test_weights_of_another_run_win_and_the_log_says_so(run, tmp_path, monkeypatch, caplog):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(shipped, "load_shipped_encoder", lambda network: pytest.fail("loaded"))
+    folder, settings = run
+    source = str(folder / "checkpoints/last.ckpt")
+    carry_out({**settings, "train": {**settings["train"], "weights_from": source}}, tmp_path)
+    assert f"model.init=pretrained: not used, because the weights come from {source}" in caplog.text
+
+
+def test_a_resumed_run_does_not_load_the_weights_that_ship_again(run, tmp_path, monkeypatch):
+    monkeypatch.setattr(ParTokenTask, "begin", lambda *_: pytest.fail("loaded"))
+    folder, settings = run
+    train = {**settings["train"], "resume_from": str(folder / "checkpoints/last.ckpt")}
+    assert carry_out({**settings, "train": train, "fit": False, "test": True}, tmp_path)["trained"] is False
+    with pytest.raises(UserError, match="nothing is left to train"):
+        carry_out({**settings, "train": train}, tmp_path)
+
+
+def check(*overrides):
+    settings = groups(*overrides)
+    settings["data"] = {"_target_": "no.data.is.Read"}
+    checks.check_before_reading(TrainSettings.read(settings["train"]), settings)
+
+
+@pytest.mark.parametrize("experiment", [(), ("experiment=pretrain",)], ids=["labels", "pretraining"])
+def test_another_architecture_is_refused_before_data_is_read(encoder, experiment):
+    fits = (*experiment, *encoder, "model.init=pretrained")
+    check(*fits)
+    with pytest.raises(UserError, match=r"model\.init=pretrained: .* than model\.num_neighbors=5; set "):
+        check(*fits, "model.num_neighbors=5")
+
+
+def test_the_weights_of_another_run_are_checked_instead_of_those_that_ship(run, tmp_path):
+    torch.save(read_checkpoint(run[0] / "checkpoints/last.ckpt"), tmp_path / "other.ckpt")
+    with pytest.raises(UserError, match=r"train\.weights_from"):
+        check("model.init=pretrained", f"train.weights_from={tmp_path}/other.ckpt")
+
+
+def test_residue_features_are_refused_before_training(encoder):
+    model = {key: value for key, value in groups(*encoder, "model.init=pretrained")["model"].items() if key[0] != "_"}
+    data = {"class_names": ["a", "b"], "class_counts": {"train": [1, 1]}, "train_chains": 2, "multi_label": False}
+    train = {"monitor": "val_loss", "monitor_mode": "min"}
+    task = ParTokenTask(train=train, data={**data, "residue_features": {"width": 9}}, **model)
+    with pytest.raises(UserError, match=r"data\.residue_features has 9 of each residue"):
+        task.begin(None)
