@@ -45,6 +45,11 @@ SHIPPED = PACKAGE / "pretrained"
 LABELS = ("enzyme", "ec_top")
 COLUMNS = ("id", "cluster", "source", "role")
 
+OF_CLASSES = ("network.head.classify.3.", "network.head.classify_summary.3.", "network.fold_branch.classify.")
+"""Layers with a row for each class of all labels."""
+OF_LABELS = ("network.reading.score.2.", "network.reading.standardise.running_")
+"""Tensors with rows for each label."""
+
 ENCODER = ["model.encoder=frames", "model.node_h_dim=[96,1]", "model.num_layers=1", "model.num_neighbors=16"]
 PRETRAINING = ["experiment=pretrain", *ENCODER, "data.max_residues_per_batch=1000", "trainer.precision=bf16-mixed"]
 PRETRAINING += ["train.stages.pretrain.epochs=12", "train.stages.pretrain.lr=3e-3"]
@@ -160,9 +165,9 @@ def keep_labels(content: Mapping[str, Any], names: Sequence[str]) -> dict[str, A
             if int(match[2]) not in kept:
                 continue
             name = f"{match[1]}{kept.index(int(match[2]))}{match[3]}"
-        elif name.startswith(("network.head.classify.3", "network.fold_branch.classify")):
+        elif name.startswith(OF_CLASSES):
             value = value[columns]
-        elif name.startswith(("network.reading.score.2", "network.reading.standardise.running")):
+        elif name.startswith(OF_LABELS):
             value = value.unflatten(0, (len(labels), -1))[kept].flatten(0, 1)
         state[name] = value.clone()
     return {**content, "hyper_parameters": hyper, "state_dict": state}

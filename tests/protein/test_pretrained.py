@@ -148,7 +148,7 @@ def test_leaving_out_a_label_changes_no_answer_to_the_others(script):
         name: {"class_names": names, "multi_label": False}
         for name, names in {"fold": "abc", "enzyme": "yn", "class": "wxyz", "ec_top": "1234567"}.items()
     }
-    model = {**SMALL, "residue_attention": True, "fold_geometry": True}
+    model = {**SMALL, "residue_attention": True, "fold_geometry": True, "combine": "sum"}
     network = ParToken([3, 2, 4, 7], NetworkSettings(**model)).eval()
     for value in network.state_dict().values():
         if value.is_floating_point():

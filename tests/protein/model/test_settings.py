@@ -43,6 +43,7 @@ def test_the_published_network_stays_as_it_was_when_defaults_move_on():
     assert (network.partition, network.max_clusters, network.codebook_size) == ("learned", 10, 512)
     assert (network.pooling, network.tokens_from, network.classify_from) == ("sum", "codes", "both")
     assert not any((network.seq_in, network.bypass_codebook, network.residue_attention, network.fold_geometry))
+    assert network.combine == "gate"
     assert (network.exchange, loss.init, loss.frozen_encoder, loss.class_balance) == ("touching", "random", None, 0)
     assert (loss.lambda_vq, loss.lambda_ent, loss.lambda_psc, loss.lambda_summary) == (1.0, 1e-3, 1e-2, 0.0)
 
