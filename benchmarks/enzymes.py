@@ -8,15 +8,13 @@ Each variant and seed is a run of run_partoken.py with `experiment=enzymes` and 
 its own under --out. A run that has its summary is not repeated. The splits are those of the table. --share keeps a
 fixed part of the training clusters, and all validation and test chains.
 
-The logistic regression reads the fraction of each amino acid and a histogram of (phi, psi), 12 by 12. Its weight decay
-is the one with the best macro-F1 on the validation chains.
+The regressions are those that every run shows beside its scores, see partoken/protein/baselines.py.
 """
 
 import argparse
 import csv
 import hashlib
 import json
-import math
 import statistics
 import subprocess
 import sys
@@ -25,13 +23,12 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
+from partoken.protein.baselines import regression_answers
 from partoken.protein.catalog import arrays
-from partoken.protein.dataset.assembly import ChainDataset
 from partoken.protein.dataset.datamodule import ProteinDataModule
-from partoken.protein.geometry.graph import featurize
-from partoken.protein.metrics import multi_class_scores
+from partoken.protein.evaluation import score_answers
+from partoken.protein.model.labels import learned_labels
 from partoken.protein.sources.arrays import table_path
 from partoken.protein.sources.label_table import read_label_table
 
@@ -42,7 +39,6 @@ VARIANTS = {
     "none": ["model.partition=none"],
     "features": ["model.tokens_from=features"],
 }
-BINS = 12
 SCORES = ("accuracy", "macro_f1")
 
 
@@ -60,54 +56,13 @@ def _place(cluster: str) -> float:
     return int(hashlib.md5(cluster.encode()).hexdigest()[:8], 16) / 2**32
 
 
-def describe(dataset: ChainDataset) -> Tensor:
-    """Computes composition and Ramachandran histogram of each chain, `[n, 21 + 144]`, each summing to one."""
-    rows = []
-    for start in range(0, len(dataset), 64):
-        batch = dataset[list(range(start, min(start + 64, len(dataset))))]
-        graph = featurize(batch.coords, batch.ptr, 1)
-        phi, psi = (torch.atan2(graph.node_s[:, 3 + i], graph.node_s[:, i]) for i in range(2))
-        cell = [((angle / math.tau + 0.5) * BINS).long().clamp(0, BINS - 1) for angle in (phi, psi)]
-        known = graph.mask[:, None]
-        parts = [F.one_hot(batch.sequence, 21) * known, F.one_hot(cell[0] * BINS + cell[1], BINS**2) * known]
-        each = torch.zeros(len(batch), 21 + BINS**2, dtype=torch.float64)
-        each.index_add_(0, graph.chain, torch.cat(parts, dim=1).double())
-        rows.append(each / each[:, :21].sum(1, keepdim=True).clamp(min=1))
-    return torch.cat(rows)
-
-
-def fit(x: Tensor, y: Tensor, num_classes: int, decay: float) -> torch.nn.Linear:
-    """Fits a multinomial logistic regression with an L2 penalty to its minimum."""
-    model = torch.nn.Linear(x.shape[1], num_classes, dtype=torch.float64)
-    torch.nn.init.zeros_(model.weight), torch.nn.init.zeros_(model.bias)
-    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=500, line_search_fn="strong_wolfe")
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = F.cross_entropy(model(x), y) + decay * model.weight.square().sum()
-        value.backward()
-        return value
-
-    optimizer.step(loss)
-    return model
-
-
 def baselines(data: ProteinDataModule) -> dict[str, dict[str, float]]:
-    """Scores the most frequent class and the logistic regression on the test chains."""
-    sets = {split: data.dataset(split) for split in ("train", "val", "test")}
-    x, y = {split: describe(part) for split, part in sets.items()}, {split: part.labels for split, part in sets.items()}
-    mean, std = x["train"].mean(0), x["train"].std(0).clamp(min=1e-9)
-    x = {split: (part - mean) / std for split, part in x.items()}
-    models = {decay: fit(x["train"], y["train"], data.num_classes, decay) for decay in (1e-4, 1e-3, 1e-2, 1e-1)}
-    with torch.no_grad():
-        results = {
-            decay: multi_class_scores(model(x["val"]), y["val"])[0]["macro_f1"] for decay, model in models.items()
-        }
-        best = max(results, key=results.get)
-        print(f"logistic regression: weight decay {best:g} of {', '.join(f'{d:g}' for d in models)}")
-        frequent = F.one_hot(y["train"].bincount().argmax(), data.num_classes).expand(len(y["test"]), -1).double()
-        scores = {"majority": frequent, "logistic regression": models[best](x["test"])}
-        return {name: multi_class_scores(logits, y["test"])[0] for name, logits in scores.items()}
+    """Scores the most frequent class and the regressions on the test chains."""
+    labels, (train, val, test) = learned_labels(data.settings()), map(data.describe_chains, ("train", "val", "test"))
+    counts = torch.tensor(labels[0].class_counts["train"])
+    frequent = F.one_hot(counts.argmax(), data.num_classes).expand(len(test[1][""]), -1).double()
+    answers = {"majority": {"": frequent}, **regression_answers(labels, train, val, test[0])}
+    return {name: scores[""] for name, scores in score_answers(labels, answers, test[1]).items()}
 
 
 def train(variant: str, seed: int, settings: argparse.Namespace, table: str, folder: Path) -> dict[str, float]:

@@ -101,7 +101,7 @@ class ParTokenTask(ScheduledModule):
         }
         self.network = ParToken([len(label.class_names) for label in self.labels], settings)
         _check_parts(loss.lambda_parts, self.network)
-        if loss.frozen_encoder:
+        if loss.freezes_encoder:
             self.network.freeze_encoder()
         self._set_class_prior(loss.class_balance)
         self._evaluated: list[dict[str, Tensor]] = []

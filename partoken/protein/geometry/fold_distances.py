@@ -132,7 +132,7 @@ def distance_numbers(residues: Residues, pairs: ResiduePairs) -> Tensor:
     bins = (pairs.distance / BIN_WIDTH).long().clamp(max=NUM_BINS - 1)
     limits = torch.tensor(RADII, device=known.device, dtype=known.dtype)
     within = torch.bucketize(near.distance, limits, right=True)
-    numbers = count_by_chain(near.chain, within, num_chains, len(RADII)).cumsum(1)
+    numbers = count_by_chain(near.chain, within, num_chains, len(RADII)).long().cumsum(1)
     return torch.cat(
         [
             known.log(),

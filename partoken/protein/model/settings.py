@@ -257,8 +257,9 @@ class LossSettings:
     this. 0: all chains count alike; 1: all classes do. Must be 0 if a chain may have several labels."""
     coordinate_noise: float = 0.0
     """Standard deviation, in angstrom, of the noise on every coordinate during training."""
-    frozen_encoder: bool = False
-    """True: the encoder is not trained. Its features of all residues are computed once and kept in a file."""
+    frozen_encoder: bool | None = None
+    """True: the encoder is not trained. Its features of all residues are computed once and kept in a file. None: it is
+    frozen if `init` is pretrained."""
     init: str = "random"
     """pretrained: the encoder starts with weights that ship with the package, for which its settings must be those of
     the weights; random: with new ones. With `train.weights_from` it has no effect."""
@@ -267,13 +268,19 @@ class LossSettings:
         for key in _WEIGHTS:
             check_number(f"model.{key}", getattr(self, key), minimum=0)
         check_number("model.class_balance", self.class_balance, minimum=0, maximum=1)
-        check_flag("model.frozen_encoder", self.frozen_encoder)
+        if self.frozen_encoder is not None:
+            check_flag("model.frozen_encoder", self.frozen_encoder)
         check_choice("model.init", self.init, INITS)
-        if self.frozen_encoder and self.coordinate_noise:
+        if self.freezes_encoder and self.coordinate_noise:
             raise UserError(
-                f"model.coordinate_noise={self.coordinate_noise}: has no effect with model.frozen_encoder=true, "
-                "because the encoder then reads every chain once; set one of them to 0 or false"
+                f"model.coordinate_noise={self.coordinate_noise}: has no effect on a frozen encoder, which reads every "
+                "chain once; set it to 0, or train the encoder with model.frozen_encoder=false"
             )
+
+    @property
+    def freezes_encoder(self) -> bool:
+        """Whether the encoder is not trained."""
+        return self.init == "pretrained" if self.frozen_encoder is None else self.frozen_encoder
 
 
 def split_settings(model: Mapping[str, Any]) -> tuple[NetworkSettings, LossSettings]:

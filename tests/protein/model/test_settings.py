@@ -9,7 +9,7 @@ from partoken.config import CONF
 from partoken.errors import UserError
 from partoken.protein.model.settings import LossSettings, NetworkSettings, split_settings
 
-FILE = CONF / "model" / "partoken.yaml"
+FILE = CONF / "model" / "published.yaml"
 
 
 def test_the_yaml_file_and_the_dataclasses_have_the_same_keys_and_defaults():
@@ -44,7 +44,7 @@ def test_the_published_network_stays_as_it_was_when_defaults_move_on():
     assert (network.pooling, network.tokens_from, network.classify_from) == ("sum", "codes", "both")
     assert not any((network.seq_in, network.bypass_codebook, network.residue_attention, network.fold_geometry))
     assert network.combine == "gate"
-    assert (network.exchange, loss.init, loss.frozen_encoder, loss.class_balance) == ("touching", "random", False, 0)
+    assert (network.exchange, loss.init, loss.frozen_encoder, loss.class_balance) == ("touching", "random", None, 0)
     assert (loss.lambda_vq, loss.lambda_ent, loss.lambda_psc, loss.lambda_summary) == (1.0, 1e-3, 1e-2, 0.0)
 
 
