@@ -50,12 +50,8 @@ OF_CLASSES = ("network.head.classify.3.", "network.head.classify_summary.3.", "n
 OF_LABELS = ("network.reading.score.2.", "network.reading.standardise.running_")
 """Tensors with rows for each label."""
 
-ENCODER = ["model.encoder=frames", "model.node_h_dim=[96,1]", "model.num_layers=1", "model.num_neighbors=16"]
-PRETRAINING = ["experiment=pretrain", *ENCODER, "data.max_residues_per_batch=1000", "trainer.precision=bf16-mixed"]
-PRETRAINING += ["train.stages.pretrain.epochs=12", "train.stages.pretrain.lr=3e-3"]
-HEADS = ["experiment=enzymes", "train.stages=null", *ENCODER, "model.frozen_encoder=true", "model.coordinate_noise=0"]
-HEADS += ["model.partition=none", "model.lambda_summary=0", "model.class_balance=0", "model.pooling=moments"]
-HEADS += ["train.batch_size=32", "train.epochs=15", "train.weight_decay=0.05"]
+PRETRAINING = ["experiment=pretrain", "trainer.precision=bf16-mixed"]
+HEADS = ["experiment=enzymes", "model.init=random", "model.frozen_encoder=true"]
 
 Rows = Sequence[Mapping[str, str]]
 
@@ -107,11 +103,15 @@ def run(folder: Path, overrides: Sequence[str]) -> Path:
 
 
 def labels_override() -> str:
-    """Returns the labels as `data.label_columns`, with readable names of their classes."""
+    """Returns the labels of the recipe as `data.label_columns`, with readable names of the classes that stay."""
     entries = []
-    for label in LABELS:
-        names = ",".join(f"{key}: '{name}'" for key, name in EMBEDDED_NAMES[label].items())
-        entries.append(f"{{column: {label}, class_names: {{{names}}}}}")
+    for entry in OmegaConf.load(ROOT / "conf" / "experiment" / "enzymes.yaml").data.label_columns:
+        fields = {"column": entry} if isinstance(entry, str) else dict(entry)
+        words = [f"{key}: {str(value).lower()}" for key, value in fields.items()]
+        if fields["column"] in LABELS and "name" not in fields:
+            names = ",".join(f"{key}: '{name}'" for key, name in EMBEDDED_NAMES[fields["column"]].items())
+            words.append(f"class_names: {{{names}}}")
+        entries.append(f"{{{', '.join(words)}}}")
     return f"data.label_columns=[{','.join(entries)}]"
 
 

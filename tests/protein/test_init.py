@@ -95,7 +95,7 @@ def test_another_architecture_is_refused_before_data_is_read(encoder, experiment
 def test_the_weights_of_another_run_are_checked_instead_of_those_that_ship(run, tmp_path):
     torch.save(read_checkpoint(run[0] / "checkpoints/last.ckpt"), tmp_path / "other.ckpt")
     with pytest.raises(UserError, match=r"train\.weights_from"):
-        check("model.init=pretrained", f"train.weights_from={tmp_path}/other.ckpt")
+        check("model.init=pretrained", "model.num_layers=2", f"train.weights_from={tmp_path}/other.ckpt")
 
 
 def test_residue_features_are_refused_before_training(encoder):

@@ -92,6 +92,12 @@ def test_the_file_says_how_it_was_made_and_how_good_it_is(about):
     assert "CC0" in about["licence"]
 
 
+def test_no_chain_that_the_weights_know_is_close_to_a_held_out_one(listed, about):
+    similar = about["similar_to_held_out"]
+    assert similar.keys() <= {row["id"] for row in known(listed)}
+    assert max(similar.values(), default=0) < 0.4
+
+
 @pytest.fixture
 def structures(tmp_path):
     for chain in embedded(limit=30).dataset("test").store.read(range(2)):
