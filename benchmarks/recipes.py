@@ -34,18 +34,17 @@ ROOT = Path(__file__).resolve().parent.parent
 TASKS = ("ec_top", "topology", "architecture", "cath_class")
 VARIANTS: dict[str, list[str]] = {
     "all": [],
+    "constant rate": ["train.use_cosine_schedule=false"],
     "without fold geometry": ["model.fold_geometry=false"],
     "substructures alone": ["model.fold_geometry=false", "model.classify_from=substructures"],
     "through codes": ["model.tokens_from=codes"],
-    "with attention over residues": ["model.residue_attention=true"],
+    "attention over residues": ["model.residue_attention=true"],
     "attention without prior": ["model.residue_attention=true", "model.attention_prior=false"],
     "parts not trained alone": ["model.lambda_parts=0"],
-    "no messages by geometry": ["model.exchange=touching", "model.exchange_layers=1"],
+    "messages without geometry": ["model.exchange=touching", "model.exchange_layers=1"],
     "learned partition": ["model.partition=learned", "model.max_clusters=10"],
-    "constant rate": ["train.use_cosine_schedule=false"],
     "balanced classes": ["model.class_balance=0.5"],
-    "half of the epochs": ["train.epochs=8"],
-    "random encoder, frozen": ["model.init=random"],
+    "random encoder": ["model.init=random", "model.frozen_encoder=true"],
 }
 LEVELS = {"topology": (3, 40), "architecture": (2, 60)}
 

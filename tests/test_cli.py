@@ -29,6 +29,7 @@ SMALL = [
     "data.limit=24",
     "train.batch_size=4",
     "train.epochs=1",
+    "model=published",
     "model.node_h_dim=[16,4]",
     "model.num_layers=1",
     "model.num_neighbors=8",

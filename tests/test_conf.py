@@ -29,7 +29,13 @@ CHOSEN = {
 FOR_SWEEPS = ("sweep", "launcher")
 """Groups that only act with `-m`."""
 
-PROTEIN = ["model.node_h_dim=[8,2]", "model.num_layers=1", "model.num_neighbors=6", "model.max_clusters=2"]
+PROTEIN = [
+    "model.init=random",
+    "model.node_h_dim=[8,2]",
+    "model.num_layers=1",
+    "model.num_neighbors=6",
+    "model.max_clusters=2",
+]
 PROTEIN += ["model.nhid=8", "model.codebook_size=8", "train.batch_size=4"]
 STAGE1 = ["model.channels=[6,8]", "model.depths=[1,1]", "data.crop=24", "trainer.accelerator=cpu"]
 STAGE2 = ["model.refiner_channels=6", "model.refiner_blocks=1", "model.discriminator_channels=2", "data.crop=24"]

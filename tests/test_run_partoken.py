@@ -19,6 +19,7 @@ SMALL = [
     "train.batch_size=4",
     "train.epochs=3",
     "train.warmup_epochs=1",
+    "model=published",
     "model.node_h_dim=[16,4]",
     "model.num_layers=1",
     "model.num_neighbors=8",

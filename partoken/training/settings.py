@@ -33,7 +33,7 @@ class TrainSettings(ScheduleSettings):
         UserError: a value that cannot be used, naming its key.
     """
 
-    epochs: int = 6
+    epochs: int = 10
     """Epochs of the run, 1 or more; `trainer.max_epochs` follows it."""
     lr: float = 1e-3
     """Peak learning rate, above 0."""

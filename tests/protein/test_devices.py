@@ -8,6 +8,7 @@ from tests.devices import assert_same_run, train_on_devices
 
 SMALL = [
     "data.limit=24",  # 17 training chains: batches of 9 and 8, in parts of 5 and 4, and of 4 and 4
+    "model=published",
     "model.node_h_dim=[8,2]",
     "model.num_layers=1",
     "model.num_neighbors=6",
@@ -26,7 +27,9 @@ WHOLE, HALVES = ["train.batch_size=10"], ["train.batch_size=5", "trainer.devices
 
 
 def train(folder, options, *more):
-    settings = OmegaConf.to_container(compose([*SMALL, *options, *more]), resolve=True)
+    words = [*options, *more]
+    small = [word for word in SMALL if word != "model=published" or "model=partoken" not in words]
+    settings = OmegaConf.to_container(compose([*small, *words]), resolve=True)
     train_on_devices(settings, folder, settings["trainer"]["devices"])
 
 
@@ -74,8 +77,18 @@ def test_several_labels_with_gaps_have_the_loss_of_one_device(tmp_path):
     assert_same_run(tmp_path / "one", tmp_path / "two")
 
 
+def test_every_part_of_the_network_in_local_frames_is_that_of_one_device(tmp_path):
+    model = ["model=partoken", "model.init=random", "model.node_h_dim=[8,1]", "model.fold_geometry=true"]
+    parts = ["model.combine=sum", "model.lambda_parts=0.5", "model.residue_attention=true"]
+    options = [*model, *parts, "model.pooling=environments", f"data.cache_dir={tmp_path}/cache"]
+    train(tmp_path / "one", WHOLE, *options)
+    train(tmp_path / "two", HALVES, *options)
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+
+
 def test_a_pretraining_and_a_frozen_encoder_are_those_of_one_device(tmp_path):
     options = ["experiment=pretrain", "train.stages.pretrain.epochs=1", "model.coordinate_noise=0.1"]
+    options += ["data.max_residues_per_batch=null", "model.seq_in=true"]
     options += ["+train.stages.labels={epochs:1,model:{frozen_encoder:true,coordinate_noise:0.0,partition:none}}"]
     options += [f"data.cache_dir={tmp_path}/cache"]
     train(tmp_path / "one", WHOLE, *options)

@@ -15,6 +15,7 @@ from partoken.training.settings import TrainSettings
 
 TINY = (
     "data.limit=30",
+    "model=published",
     "model.node_h_dim=[16,4]",
     "model.num_layers=1",
     "model.num_neighbors=8",
@@ -153,6 +154,7 @@ def test_k_means_reads_as_many_batches_as_asked(monkeypatch):
 
 
 PRETRAINED = (
+    "model.seq_in=true",
     "train.stages.pretrain.epochs=2",
     "+train.stages.labels={epochs:2,weights_from:best,model:{frozen_encoder:true}}",
     "data.epochs_per_pass=1",
@@ -227,7 +229,7 @@ def test_a_run_killed_after_the_pretraining_goes_on_with_the_labels(pretrained, 
     [
         ("train.stages.pretrain.mask_fraction=0", ["train.stages.pretrain.mask_fraction=0"]),
         ("+train.stages.pretrain.mask_fractions=0.2", ["mask_fraction", "Did you mean mask_fraction?"]),
-        ("model.coordinate_noise=0.1", ["stage labels", "model.frozen_encoder=true"]),
+        ("model.coordinate_noise=0.1", ["stage labels", "model.frozen_encoder=false"]),
         (
             "+train.stages.labels.model.num_layers=2",
             ["train.stages.labels.weights_from", "num_layers: 1 there, 2 here"],

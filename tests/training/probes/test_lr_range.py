@@ -21,7 +21,7 @@ QUADRATIC = {"_target_": "tests.training.quadratic.Quadratic"}
 TWO = {"_target_": "tests.training.adversarial.Adversarial"}
 SHORT = RangeTest(low=1e-4, high=1e-2, steps=10)
 GROUPS = ("train", "trainer", "model", "data")
-PROTEIN = ["data.limit=24", "train.batch_size=4", "model.node_h_dim=[16,4]", "model.num_layers=1"]
+PROTEIN = ["model=published", "data.limit=24", "train.batch_size=4", "model.node_h_dim=[16,4]", "model.num_layers=1"]
 PROTEIN += ["model.num_neighbors=8", "model.max_clusters=4", "model.codebook_size=16"]
 
 
