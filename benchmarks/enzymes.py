@@ -4,7 +4,7 @@
     python benchmarks/enzymes.py --path chains.npz --variants learned random none features --seeds 0 1 2
     python benchmarks/enzymes.py --path chains.npz --variants learned --share 0.33 -- train.epochs=10 train.lr=1e-3
 
-Each variant and seed is a run of run_partoken.py with `experiment=enzymes` and the overrides after `--`, in a folder of
+Each variant and seed is a run of run_partoken.py with `experiment=end_to_end` and the overrides after `--`, in a folder of
 its own under --out. A run that has its summary is not repeated. The splits are those of the table. --share keeps a
 fixed part of the training clusters, and all validation and test chains.
 
@@ -68,7 +68,7 @@ def baselines(data: ProteinDataModule) -> dict[str, dict[str, float]]:
 def train(variant: str, seed: int, settings: argparse.Namespace, table: str, folder: Path) -> dict[str, float]:
     """Runs one variant, unless it was run before; returns its test scores."""
     if not (folder / "summary.json").exists():
-        command = [sys.executable, str(ROOT / "run_partoken.py"), "experiment=enzymes", "data=arrays"]
+        command = [sys.executable, str(ROOT / "run_partoken.py"), "experiment=end_to_end", "data=arrays"]
         command += [f"data.path={Path(settings.path).resolve()}", f"data.table={Path(table).resolve()}"]
         command += ["train.stages=null", "train.epochs=24", "train.warmup_steps=100", "data.label_columns=null"]
         command += [f"data.label_column={settings.label}", "data.family=null"]

@@ -66,7 +66,7 @@ WARM_UP = 10
 def overrides_of(variant: str, path: Path, label: str) -> list[str]:
     """Returns the overrides of a run that trains labels, without its length."""
     return [
-        "experiment=enzymes",
+        "experiment=end_to_end",
         "train.stages=null",
         "data=arrays",
         f"data.path={path}",
@@ -79,7 +79,10 @@ def overrides_of(variant: str, path: Path, label: str) -> list[str]:
 
 
 def overrides_of_pretraining(path: Path) -> list[str]:
-    return ["experiment=pretrain", "data=arrays", f"data.path={path}", "trainer.precision=bf16-mixed"]
+    network = ["model=published", "model.node_h_dim=[64,8]", "model.num_layers=2", "model.num_neighbors=10"]
+    settings = ["model.seq_in=true", "model.drop_rate=0.0", "data.max_residues_per_batch=null", "train.batch_size=8"]
+    rate = ["train.stages.pretrain.lr=2e-3", "trainer.precision=bf16-mixed"]
+    return ["experiment=pretrain", *network, *settings, *rate, "data=arrays", f"data.path={path}"]
 
 
 class Clock(pl.Callback):
