@@ -92,10 +92,9 @@ def test_the_file_says_how_it_was_made_and_how_good_it_is(about):
     assert "CC0" in about["licence"]
 
 
-def test_no_chain_that_the_weights_know_is_close_to_a_held_out_one(listed, about):
-    similar = about["similar_to_held_out"]
-    assert similar.keys() <= {row["id"] for row in known(listed)}
-    assert max(similar.values(), default=0) < 0.4
+def test_no_chain_that_the_weights_know_is_similar_to_a_held_out_one(about):
+    """The script aligned the sequences of all chains that it used with those of the held-out chains."""
+    assert about["similar_to_held_out"] == {}
 
 
 @pytest.fixture
