@@ -35,9 +35,7 @@ RUNS = [
     if re.search(r"(run_partoken\.py|partoken (train|cost|lr-range)|partoken\.schedule)( |$)", words)
 ]
 
-SMALL = (
-    "debug=fast model=published model.node_h_dim=[16,4] model.num_layers=1 model.num_neighbors=8 model.max_clusters=4"
-)
+SMALL = "debug=fast"
 
 OTHER = {
     "pip install",
