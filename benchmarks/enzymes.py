@@ -4,8 +4,8 @@
     python benchmarks/enzymes.py --path chains.npz --variants learned random none features --seeds 0 1 2
     python benchmarks/enzymes.py --path chains.npz --variants learned --share 0.33 -- train.epochs=10 train.lr=1e-3
 
-Each variant and seed is a run of run_partoken.py with `experiment=end_to_end` and the overrides after `--`, in a folder of
-its own under --out. A run that has its summary is not repeated. The splits are those of the table. --share keeps a
+Each variant and seed is a run of run_partoken.py with `experiment=end_to_end` and the overrides after `--`, in a folder
+of its own under --out. A run that has its summary is not repeated. The splits are those of the table. --share keeps a
 fixed part of the training clusters, and all validation and test chains.
 
 The regressions are those that every run shows beside its scores, see partoken/protein/baselines.py.
