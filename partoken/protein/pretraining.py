@@ -13,7 +13,7 @@ from partoken.protein.chains.batch import ChainBatch
 from partoken.protein.model.feature_input import check_feature_width
 from partoken.protein.model.masked import MaskedResidues, choose_evenly
 from partoken.protein.model.settings import feature_width, split_settings
-from partoken.protein.model.shipped import begin_encoder
+from partoken.protein.model.shipped import begin_encoder, choose_init
 from partoken.system.distributed import draw, num_processes, total
 from partoken.training.module import ScheduledModule, metric_names
 
@@ -55,7 +55,7 @@ class MaskedResidueTask(ScheduledModule):
         settings, loss = split_settings(model)
         settings = replace(settings, feature_width=feature_width(data))
         self.mask_fraction = mask_fraction
-        self.init = loss.init
+        self.init = choose_init(settings, loss.init)
         self.coordinate_noise = loss.coordinate_noise
         self.network = MaskedResidues(settings)
         self.register_buffer("residue_counts", torch.zeros(UNKNOWN, dtype=torch.float64))

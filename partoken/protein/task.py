@@ -31,7 +31,7 @@ from partoken.protein.model.head import Standardise
 from partoken.protein.model.labels import LearnedLabel, learned_labels, shares, split_logits
 from partoken.protein.model.partoken import ParToken, ParTokenOutput
 from partoken.protein.model.settings import feature_width, split_settings
-from partoken.protein.model.shipped import begin_encoder
+from partoken.protein.model.shipped import begin_encoder, choose_init
 from partoken.system.distributed import Rows, draw, num_processes, total
 from partoken.training.module import ScheduledModule, metric_names
 from partoken.training.stages import is_under
@@ -90,7 +90,7 @@ class ParTokenTask(ScheduledModule):
             _check_balance(loss.class_balance, label)
         if settings.feature_width:
             self.predict_options = ("--residue-features FILE",)
-        self.init = loss.init
+        self.init = choose_init(settings, loss.init)
         self.coordinate_noise = loss.coordinate_noise
         self.loss_weights = {
             "vq": loss.lambda_vq,
@@ -101,7 +101,9 @@ class ParTokenTask(ScheduledModule):
         }
         self.network = ParToken([len(label.class_names) for label in self.labels], settings)
         _check_parts(loss.lambda_parts, self.network)
-        if loss.freezes_encoder:
+        is_frozen = self.init == "pretrained" if loss.frozen_encoder is None else loss.frozen_encoder
+        loss.check_noise(is_frozen)
+        if is_frozen:
             self.network.freeze_encoder()
         self._set_class_prior(loss.class_balance)
         self._evaluated: list[dict[str, Tensor]] = []

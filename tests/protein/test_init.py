@@ -1,11 +1,15 @@
 """Runs that start with the encoder that ships: model.init=pretrained."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from partoken.config import compose, plain_group
 from partoken.errors import UserError
 from partoken.protein.model import shipped
+from partoken.protein.model.settings import NetworkSettings
+from partoken.protein.model.shipped import choose_init
 from partoken.protein.task import ParTokenTask
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.shipped import find_weights
@@ -105,3 +109,14 @@ def test_residue_features_are_refused_before_training(encoder):
     task = ParTokenTask(train=train, data={**data, "residue_features": {"width": 9}}, **model)
     with pytest.raises(UserError, match=r"data\.residue_features has 9 of each residue"):
         task.begin(None)
+
+
+def test_by_default_an_encoder_of_another_architecture_is_trained_from_new_weights(caplog):
+    fits = NetworkSettings(encoder="frames", node_h_dim=(96, 1), num_layers=1, num_neighbors=16, seq_in=True)
+    assert choose_init(fits, "auto") == "pretrained" and not caplog.text
+    with caplog.at_level("INFO"):
+        assert choose_init(replace(fits, num_neighbors=8), "auto") == "random"
+        assert choose_init(replace(fits, feature_width=3), "auto") == "random"
+    assert "not for model.num_neighbors=8 (model.init=auto)" in caplog.text
+    assert "not for data.residue_features (model.init=auto)" in caplog.text
+    assert choose_init(replace(fits, num_neighbors=8), "pretrained") == "pretrained", "refused later, by name"

@@ -16,7 +16,7 @@ DISTANCES = ("l2", "cosine")
 TOKEN_SOURCES = ("codes", "features")
 COMBINATIONS = ("gate", "sum")
 CLASSIFIER_INPUTS = ("both", "substructures")
-INITS = ("pretrained", "random")
+INITS = ("auto", "pretrained", "random")
 
 _COUNTS = (
     "num_layers",
@@ -211,6 +211,11 @@ class NetworkSettings:
 
     def _check_dims(self) -> None:
         """Checks the pairs of channel counts, and turns the lists of the YAML file into tuples."""
+        if self.encoder == "frames" and _is_dims(self.node_h_dim) and self.node_h_dim[0] % 4:
+            raise UserError(
+                f"model.node_h_dim={list(self.node_h_dim)}: with model.encoder=frames the first number must be a "
+                "multiple of 4, because the attention has 4 heads"
+            )
         checks = {
             "node_in_dim": (_is_node_input, _NODE_INPUT),
             "node_h_dim": (_is_dims, _HIDDEN),
@@ -259,10 +264,11 @@ class LossSettings:
     """Standard deviation, in angstrom, of the noise on every coordinate during training."""
     frozen_encoder: bool | None = None
     """True: the encoder is not trained. Its features of all residues are computed once and kept in a file. None: it is
-    frozen if `init` is pretrained."""
+    frozen if it starts with the weights of the package."""
     init: str = "random"
     """pretrained: the encoder starts with weights that ship with the package, for which its settings must be those of
-    the weights; random: with new ones. With `train.weights_from` it has no effect."""
+    the weights; random: with new ones; auto: pretrained if its settings are those of the weights, random if not. With
+    `train.weights_from` it has no effect."""
 
     def __post_init__(self) -> None:
         for key in _WEIGHTS:
@@ -271,16 +277,16 @@ class LossSettings:
         if self.frozen_encoder is not None:
             check_flag("model.frozen_encoder", self.frozen_encoder)
         check_choice("model.init", self.init, INITS)
-        if self.freezes_encoder and self.coordinate_noise:
+        if self.frozen_encoder is not None:
+            self.check_noise(self.frozen_encoder)
+
+    def check_noise(self, is_frozen: bool) -> None:
+        """Rejects noise on the coordinates for an encoder that is frozen."""
+        if is_frozen and self.coordinate_noise:
             raise UserError(
                 f"model.coordinate_noise={self.coordinate_noise}: has no effect on a frozen encoder, which reads every "
                 "chain once; set it to 0, or train the encoder with model.frozen_encoder=false"
             )
-
-    @property
-    def freezes_encoder(self) -> bool:
-        """Whether the encoder is not trained."""
-        return self.init == "pretrained" if self.frozen_encoder is None else self.frozen_encoder
 
 
 def split_settings(model: Mapping[str, Any]) -> tuple[NetworkSettings, LossSettings]:

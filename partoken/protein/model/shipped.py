@@ -4,13 +4,15 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+
 from partoken.errors import UserError
 from partoken.protein.model.residues import ResidueNetwork
 from partoken.protein.model.settings import NetworkSettings, split_settings
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.shipped import shipped_weights
 
-__all__ = ["ENCODER_WEIGHTS", "begin_encoder", "load_shipped_encoder"]
+__all__ = ["ENCODER_WEIGHTS", "begin_encoder", "choose_init", "load_shipped_encoder"]
 
 log = logging.getLogger(__name__)
 
@@ -22,6 +24,24 @@ _KEYS = {
     "frames": ("node_h_dim", "num_layers", "num_neighbors", "seq_in"),
 }
 """Settings on which the features of a residue depend, by the kind of the encoder."""
+
+
+def choose_init(settings: NetworkSettings, init: str) -> str:
+    """Returns `pretrained` or `random`: what `model.init` says, or what `auto` means for a network."""
+    if init != "auto":
+        return init
+    path = shipped_weights().get(ENCODER_WEIGHTS)
+    if path is None:
+        return "random"
+    needed = _settings_of(read_checkpoint(path)["hyper_parameters"])
+    other = [f"model.{key}={_shown(getattr(settings, key))}" for key in _differing_keys(settings, needed)]
+    if settings.feature_width:
+        other.append("data.residue_features")
+    if other and torch.get_default_device().type != "meta":  # not for an outline, which is only checked
+        log.info(
+            "the encoder starts with new weights: those that ship are not for %s (model.init=auto)", ", ".join(other)
+        )
+    return "random" if other else "pretrained"
 
 
 def begin_encoder(network: ResidueNetwork, init: str, given: str | None) -> None:
@@ -74,10 +94,8 @@ def _check_fit(settings: NetworkSettings, theirs: Mapping[str, Any]) -> None:
             f"model.init=pretrained: the encoder that ships reads no residue features, and data.residue_features has "
             f"{settings.feature_width} of each residue; set data.residue_features=null, or model.init=random"
         )
-    model = {key: value for key, value in theirs.items() if key not in ("train", "data")}
-    needed, _ = split_settings(model)
-    keys = ("encoder", *_KEYS[needed.encoder])
-    differing = [key for key in keys if _read(settings, key, needed.encoder) != _read(needed, key, needed.encoder)]
+    needed = _settings_of(theirs)
+    differing = _differing_keys(settings, needed)
     if not differing:
         return
     found = ", ".join(f"model.{key}={_shown(getattr(settings, key))}" for key in differing)
@@ -86,6 +104,17 @@ def _check_fit(settings: NetworkSettings, theirs: Mapping[str, Any]) -> None:
         f"model.init=pretrained: the encoder that ships has another architecture than {found}; set {wanted}, or "
         "model.init=random"
     )
+
+
+def _settings_of(theirs: Mapping[str, Any]) -> NetworkSettings:
+    """Returns the network's settings among the hyper-parameters of a checkpoint."""
+    return split_settings({key: value for key, value in theirs.items() if key not in ("train", "data")})[0]
+
+
+def _differing_keys(settings: NetworkSettings, needed: NetworkSettings) -> list[str]:
+    """Returns the keys of the encoder that have other values than those of the weights."""
+    keys = ("encoder", *_KEYS[needed.encoder])
+    return [key for key in keys if _read(settings, key, needed.encoder) != _read(needed, key, needed.encoder)]
 
 
 def _read(settings: NetworkSettings, key: str, encoder: str) -> Any:

@@ -129,3 +129,8 @@ def test_a_class_balance_outside_zero_to_one_is_rejected(value):
         UserError, match=rf"model\.class_balance={value!r}: must be a number of 0 or more and at most 1"
     ):
         LossSettings(class_balance=value)
+
+
+def test_the_attention_of_the_encoder_in_local_frames_divides_the_channels():
+    with pytest.raises(UserError, match=r"model\.node_h_dim=\[10, 2\]: .* must be a multiple of 4"):
+        NetworkSettings(encoder="frames", node_h_dim=(10, 2))
