@@ -278,7 +278,7 @@ class ProteinDataModule(ResumableDataModule):
         for data in self._datasets.values():
             data.embeddings = embeddings
         self._encoder = encoder
-        log.info("%d residues in %s", embeddings.lengths.sum(), embeddings.path)
+        log.info("residue features of the frozen encoder, computed once: %s", embeddings.path)
 
     @cached_property
     def folds(self) -> ResidueFeatures:

@@ -84,8 +84,13 @@ def test_all_settings_that_do_not_fit_are_named_together(settings):
         load_shipped_encoder(ParToken(3, replace(settings, num_layers=4, num_neighbors=9)))
 
 
-def test_vectors_and_edges_which_frames_have_not_may_have_any_number(settings):
-    load_shipped_encoder(ParToken(3, replace(settings, node_h_dim=(settings.node_h_dim[0], 5), edge_in_dim=(8, 1))))
+def test_numbers_of_vectors_and_edges_do_not_matter_to_an_encoder_without_them(settings):
+    usual = ParToken(3, settings)
+    other = ParToken(3, replace(settings, node_h_dim=(settings.node_h_dim[0], 5), edge_in_dim=(8, 1)))
+    for network in (usual, other):
+        load_shipped_encoder(network)
+    expected = usual.encoder.state_dict()
+    assert all(torch.equal(value, expected[name]) for name, value in other.encoder.state_dict().items())
 
 
 def test_a_network_that_reads_residue_features_is_refused(settings):
