@@ -1,16 +1,14 @@
 """The surroundings of all residues of a run: computed once, then mapped from a file."""
 
 import os
-from collections.abc import Iterator
 
 import numpy as np
-from tqdm import tqdm
+from torch import Tensor
 
-from partoken.protein.chains.batch import collate
-from partoken.protein.chains.cache import cached_features
+from partoken.protein.chains.batch import ChainBatch
 from partoken.protein.chains.features import ResidueFeatures
 from partoken.protein.chains.store import ChainStore
-from partoken.protein.dataset.embeddings import digest_chains
+from partoken.protein.dataset.computed import open_computed
 from partoken.protein.geometry.surroundings import SURROUNDINGS, SURROUNDINGS_VERSION, surroundings
 
 __all__ = ["open_surroundings"]
@@ -28,11 +26,8 @@ def open_surroundings(store: ChainStore, rows: np.ndarray, folder: str | os.Path
         UserError: the folder cannot be written.
     """
 
-    def compute() -> Iterator[np.ndarray]:
-        for row in tqdm(rows, desc="surroundings", unit="chain", disable=None, leave=False):
-            batch = collate(store.read([row]))
-            yield surroundings(batch.coords, batch.ptr).numpy()
+    def compute(batch: ChainBatch) -> Tensor:
+        return surroundings(batch.coords, batch.ptr)
 
-    ids = [store.ids[row] for row in rows]
-    key = [SURROUNDINGS_VERSION, digest_chains(store, rows)]
-    return cached_features("surroundings", key, ids, store.lengths[rows], len(SURROUNDINGS), compute, folder)
+    version, width = SURROUNDINGS_VERSION, len(SURROUNDINGS)
+    return open_computed("surroundings", version, width, compute, store, rows, folder, per_residue=True)

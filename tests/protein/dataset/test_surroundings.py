@@ -10,11 +10,11 @@ from partoken.protein.geometry.surroundings import surroundings
 
 @pytest.fixture
 def counted(monkeypatch):
-    """The number of chains whose surroundings were computed, as a list with one length for each."""
+    """The lengths of the chains whose surroundings were computed."""
     lengths = []
 
     def compute(coords, ptr):
-        lengths.append(len(coords))
+        lengths.extend(ptr.diff().tolist())
         return surroundings(coords, ptr)
 
     monkeypatch.setattr(room, "surroundings", compute)
