@@ -1,4 +1,4 @@
-"""ParToken as a Lightning module: losses, evaluation, and the model's part of a run's summary."""
+"""ParToken as a Lightning module: the loss, its steps and their evaluation."""
 
 import logging
 from collections import deque
@@ -7,23 +7,13 @@ from dataclasses import replace
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from partoken.errors import UserError
-from partoken.protein.baselines import regression_answers
 from partoken.protein.chains.batch import ChainBatch, is_labelled
-from partoken.protein.chains.label_spec import SCORES, by_name, label_names
-from partoken.protein.evaluation import (
-    MEAN_SCORES,
-    describe_parts,
-    evaluate,
-    join_scores,
-    score_answers,
-    score_parts,
-    summarise,
-)
-from partoken.protein.family_scores import family_table
+from partoken.protein.chains.label_spec import SCORES, label_names
+from partoken.protein.evaluation import MEAN_SCORES, evaluate, join_scores, score_parts
+from partoken.protein.losses import class_weights, sum_loss
 from partoken.protein.metrics import codebook_usage, partition_statistics
 from partoken.protein.model.codebook import Codebook
 from partoken.protein.model.feature_input import check_feature_width
@@ -32,6 +22,7 @@ from partoken.protein.model.labels import LearnedLabel, learned_labels, shares, 
 from partoken.protein.model.partoken import ParToken, ParTokenOutput
 from partoken.protein.model.settings import feature_width, split_settings
 from partoken.protein.model.shipped import begin_encoder, choose_init
+from partoken.protein.summary import summarise_test
 from partoken.system.distributed import Rows, draw, num_processes, total
 from partoken.training.module import ScheduledModule, metric_names
 from partoken.training.stages import is_under
@@ -128,7 +119,7 @@ class ParTokenTask(ScheduledModule):
 
     def _set_class_prior(self, balance: float) -> None:
         """Weights the classes, and starts the network at their weighted frequencies in the training chains."""
-        weights, priors = zip(*(_class_weights(label, balance) for label in self.labels), strict=True)
+        weights, priors = zip(*(class_weights(label, balance) for label in self.labels), strict=True)
         self.network.head.set_prior(torch.cat(priors))
         self.register_buffer("class_weights", torch.cat(weights), persistent=False)
 
@@ -269,7 +260,7 @@ class ParTokenTask(ScheduledModule):
         parts = split_logits(logits, self.labels)
         weights = split_logits(self.class_weights.to(logits.device), self.labels)
         return [
-            _sum_loss(parts[label.name], labels[label.name], None if label.multi_label else weights[label.name])
+            sum_loss(parts[label.name], labels[label.name], None if label.multi_label else weights[label.name])
             for label in self.labels
         ]
 
@@ -346,58 +337,13 @@ class ParTokenTask(ScheduledModule):
         With several labels, `majority`, `majority_accuracy`, `parts`, `classes`, `class_counts` and `confusion_matrix`
         have these for each label, by its name.
         """
-        results = self.test_results
-        return {
-            "test": results["scores"],
-            "facts": self._facts(results),
-            "codebook": results["codebook"],
-            "partition": results["partition"],
-            "parts": by_name(results["parts"]),
-            **self._summarise_labels(),
-        }
-
-    def _summarise_labels(self) -> dict[str, Any]:
-        """Returns the scores of the network beside those of simple answers, also on chains of unseen families."""
-        results = self.test_results
-        tested = results["index"].cpu()
-        logits, truth = ({name: values.cpu() for name, values in results[key].items()} for key in ("logits", "truth"))
-        answers = self._answer_simply(tested)
-        mark = getattr(self._datamodule, "seen_families", None)
-        seen = None if mark is None else mark("test")
-        families = None if seen is None else family_table(self.labels, logits, answers, truth, seen[tested])
-        return summarise(self.labels, results["labels"], score_answers(self.labels, answers, truth), families)
-
-    def _answer_simply(self, tested: Tensor) -> dict[str, dict[str, Tensor]]:
-        """Lets regressions answer for the tested chains, on the main process; {}: the data module describes no chains.
-
-        Arguments:
-            tested: Places of the tested chains in the test split, `[chains]`.
-        """
-        describe = getattr(self._datamodule, "describe_chains", None)
-        if not self.trainer.is_global_zero or describe is None:
-            return {}
-        train, val, test = (describe(split) for split in ("train", "val", "test"))
-        if train is None:
-            return {}
-        numbers = {name: values[tested] for name, values in test[0].items()}
-        return regression_answers(self.labels, train, val, numbers)
-
-    def _facts(self, results: Mapping[str, Any]) -> dict[str, str]:
-        """Describes the parts of the answers, the codes and the substructures, if there are any, in one line each."""
-        facts = {"answer": describe_parts(self.labels, results["parts"])}
-        if self.network.partitioner is None:
-            return facts
-        settings, codebook, partition = self.network.settings, results["codebook"], results["partition"]
-        use = (
-            f"{codebook['used_codes']} of {settings.codebook_size} codes used, perplexity {codebook['perplexity']:.1f}"
+        return summarise_test(
+            self.labels,
+            self.test_results,
+            self.network.settings,
+            self._datamodule,
+            is_main_process=self.trainer.is_global_zero,
         )
-        return facts | {
-            "codebook": "bypassed" if settings.bypass_codebook else use,
-            "partition": (
-                f"{partition['coverage']:.0%} of the residues in {partition['mean_count']:.1f} substructures "
-                f"of {partition['mean_size']:.1f} residues"
-            ),
-        }
 
     def _remember(self, batch: ChainBatch) -> None:
         """Keeps the latest training batches, as few as hold `CALIBRATION_CHAINS` chains."""
@@ -485,37 +431,6 @@ def _check_parts(weight: float, network: ParToken) -> None:
             f"model.lambda_parts={weight}: a gate mixes substructures and summary, so they have no answers of their "
             "own; set model.combine=sum, or model.lambda_parts=0"
         )
-
-
-def _class_weights(label: LearnedLabel, balance: float) -> tuple[Tensor, Tensor]:
-    """Returns the weights of the classes in the loss, and the scores at which the network starts, both `[C]`."""
-    counts = torch.tensor(label.class_counts["train"], dtype=torch.float32) + 1
-    if label.multi_label:
-        absent = (label.train_chains + 2 - counts).clamp(min=1)
-        return torch.ones_like(counts), torch.log(counts / absent)
-    fractions = (counts / counts.sum()) ** (1 - balance)
-    weights = fractions / counts
-    # The mean weight of the training chains is one.
-    weights = weights * counts.sum() / (weights * counts).sum()
-    return weights, (fractions / fractions.sum()).log()
-
-
-def _sum_loss(logits: Tensor, label: Tensor, class_weights: Tensor | None) -> Tensor:
-    """Computes the sum of the losses of the chains that have a label, 0 without any.
-
-    Arguments:
-        logits: Scores of its classes, `[B, C]`.
-        label: See `ChainBatch.labels`.
-        class_weights: Weights of the classes, `[C]`; None if a chain may have several classes.
-    """
-    known = is_labelled(label)
-    if class_weights is None:
-        losses = F.binary_cross_entropy_with_logits(logits, label.nan_to_num(), reduction="none").mean(1)
-    else:
-        number = label.clamp(min=0)
-        # Divided by chains and not by weights, so a batch of rare classes has a larger gradient.
-        losses = F.cross_entropy(logits, number, reduction="none") * class_weights[number]
-    return (losses * known).sum()
 
 
 def _rows(batch: ChainBatch) -> Rows | None:
