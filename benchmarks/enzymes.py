@@ -12,10 +12,7 @@ The regressions are those that every run shows beside its scores, see partoken/p
 """
 
 import argparse
-import csv
-import hashlib
 import json
-import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -23,6 +20,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from runs import ROOT, spread, write_share
 
 from partoken.protein.baselines import regression_answers
 from partoken.protein.catalog import arrays
@@ -30,9 +28,7 @@ from partoken.protein.dataset.datamodule import ProteinDataModule
 from partoken.protein.evaluation import score_answers
 from partoken.protein.model.labels import learned_labels
 from partoken.protein.sources.arrays import table_path
-from partoken.protein.sources.label_table import read_label_table
 
-ROOT = Path(__file__).resolve().parent.parent
 VARIANTS = {
     "learned": [],
     "random": ["model.partition=random"],
@@ -40,20 +36,6 @@ VARIANTS = {
     "features": ["model.tokens_from=features"],
 }
 SCORES = ("accuracy", "macro_f1")
-
-
-def write_share(table: str, share: float, out: Path) -> Path:
-    """Writes the rows of a table without the training clusters beyond a share, the same ones every time."""
-    rows = [row for row in read_label_table(table) if row["split"] != "train" or _place(row["cluster"]) < share]
-    with open(out, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
-    return out
-
-
-def _place(cluster: str) -> float:
-    return int(hashlib.md5(cluster.encode()).hexdigest()[:8], 16) / 2**32
 
 
 def baselines(data: ProteinDataModule) -> dict[str, dict[str, float]]:
@@ -86,8 +68,7 @@ def report(results: dict[str, list[dict[str, float]]], out: Path, label: str) ->
         cells = []
         for score in SCORES:
             values = [run[score] for run in runs]
-            spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-            cells.append(f"{statistics.mean(values):.3f}{spread}")
+            cells.append(spread(values))
         print(f"{name:<22}" + "".join(f"{cell:>26}" for cell in cells) + f"   {len(runs)} run{'s' * (len(runs) > 1)}")
     (out / f"{label}.json").write_text(json.dumps(results, indent=2))
     plot(results, out / f"{label}.png", label)

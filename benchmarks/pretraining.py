@@ -21,10 +21,6 @@ training; validation and test do not. A run that has its summary is not repeated
 import argparse
 import json
 import math
-import os
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
@@ -35,12 +31,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from omegaconf import OmegaConf
+from runs import run_once, spread
 from tqdm import tqdm
 
 from partoken.config import compose
 from partoken.training.engine import carry_out
 
-ROOT = Path(__file__).resolve().parent.parent
 LABELS = {
     "enzyme class": "{name: enzyme_class, column: ec_top}",
     "CATH class": "{name: cath_class, column: cath_class}",
@@ -116,21 +112,14 @@ def measure(overrides: Sequence[str], steps: int) -> tuple[float, float]:
 
 
 def run(overrides: Sequence[str], steps: float, folder: Path, seed: int, length: str) -> dict[str, Any]:
-    """Trains for some steps in a process of its own, unless that was done; returns its summary."""
-    if not (folder / "summary.json").exists():
-        epochs = VALIDATIONS
-        while steps / epochs > 300:  # an epoch must not have more batches than the smallest task
-            epochs += VALIDATIONS
-        command = [sys.executable, str(ROOT / "run_partoken.py"), *overrides, f"hydra.run.dir={folder.resolve()}"]
-        command += [f"{length}={epochs}", f"trainer.limit_train_batches={math.ceil(steps / epochs)}"]
-        command += [f"train.seed={seed}", f"trainer.check_val_every_n_epoch={epochs // VALIDATIONS}"]
-        command += ["trainer.enable_progress_bar=false", "trainer.limit_val_batches=50"]
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with open(f"{folder}.log", "w") as log:
-            one = {**os.environ, "OMP_NUM_THREADS": "1"}
-            if subprocess.run(command, stdout=log, stderr=log, env=one).returncode:
-                raise RuntimeError(f"{folder} failed: see {folder}.log")
-    return json.loads((folder / "summary.json").read_text())
+    """Trains for some steps, unless that was done; returns the summary of the run."""
+    epochs = VALIDATIONS
+    while steps / epochs > 300:  # an epoch must not have more batches than the smallest task
+        epochs += VALIDATIONS
+    words = [f"{length}={epochs}", f"trainer.limit_train_batches={math.ceil(steps / epochs)}"]
+    words += [f"train.seed={seed}", f"trainer.check_val_every_n_epoch={epochs // VALIDATIONS}"]
+    words += ["trainer.enable_progress_bar=false", "trainer.limit_val_batches=50"]
+    return run_once([*overrides, *words], folder)
 
 
 def scores(summary: dict[str, Any], task: str, is_only: bool) -> tuple[float, float]:
@@ -149,8 +138,7 @@ def table(results: dict[tuple[str, str], list[tuple[float, float]]]) -> str:
             parts = []
             for place in range(2 if values else 0):
                 numbers = [value[place] for value in values]
-                spread = f" ± {statistics.stdev(numbers):.3f}" if len(numbers) > 1 else ""
-                parts.append(f"{statistics.mean(numbers):.3f}{spread}")
+                parts.append(spread(numbers))
             cells.append(" / ".join(parts))
         if any(cells):
             lines.append(f"| {variant} | {' | '.join(cells)} |")

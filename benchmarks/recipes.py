@@ -13,24 +13,19 @@ Scores are of the test chains: accuracy / macro-F1, mean and standard deviation 
 """
 
 import argparse
-import csv
-import hashlib
-import json
-import os
 import statistics
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from runs import run_once, spread, write_share
 from tqdm import tqdm
 
+from partoken.protein.sources.arrays import table_path
 from partoken.protein.sources.label_table import read_label_table
 
-ROOT = Path(__file__).resolve().parent.parent
 TASKS = ("ec_top", "topology", "architecture", "cath_class")
 VARIANTS: dict[str, list[str]] = {
     "all": [],
@@ -72,38 +67,6 @@ def labels_of(rows: Sequence[dict[str, str]]) -> str:
     return f"data.label_columns=[{','.join(parts)}]"
 
 
-def write_share(rows: Sequence[dict[str, str]], share: float, out: Path) -> Path:
-    """Writes the table without the training clusters beyond a share, the same ones every time."""
-    with open(out, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(row for row in rows if row["split"] != "train" or place_of(row["cluster"]) < share)
-    return out
-
-
-def place_of(cluster: str) -> float:
-    """Returns a number from 0 to 1 that depends on the name of a cluster alone."""
-    return int(hashlib.md5(cluster.encode()).hexdigest()[:8], 16) / 2**32
-
-
-def run(overrides: Sequence[str], folder: Path) -> dict[str, Any]:
-    """Carries out a run in a process of its own, unless that was done; returns its summary."""
-    if not (folder / "summary.json").exists():
-        command = [sys.executable, str(ROOT / "run_partoken.py"), *overrides, f"hydra.run.dir={folder.resolve()}"]
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with open(f"{folder}.log", "w") as log:
-            one = {**os.environ, "OMP_NUM_THREADS": "1"}
-            if subprocess.run(command, stdout=log, stderr=log, env=one).returncode:
-                raise RuntimeError(f"{folder} failed: see {folder}.log")
-    return json.loads((folder / "summary.json").read_text())
-
-
-def spread(values: Sequence[float]) -> str:
-    """Writes mean and standard deviation; of one value, the value."""
-    deviation = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.mean(values):.3f}{deviation}"
-
-
 def scores_of(summaries: Sequence[dict[str, Any]], task: str, answer: str | None = None) -> str:
     """Writes accuracy and macro-F1 of the network, or of a simple answer, on a task."""
     sources = [summary["test"] if answer is None else summary["baselines"][answer] for summary in summaries]
@@ -141,13 +104,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out = settings.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     path = settings.path.resolve()
-    rows = list(read_label_table(str(path.with_suffix(".csv"))))
-    common = ["experiment=enzymes", "data=arrays", f"data.path={path}", labels_of(rows)]
+    table_file = table_path(path)
+    labels = labels_of(list(read_label_table(table_file)))
+    common = ["experiment=enzymes", "data=arrays", f"data.path={path}", labels]
     common += ["trainer.enable_progress_bar=false", "trainer.check_val_every_n_epoch=4", *settings.overrides]
     jobs = []
     for seed in settings.seeds:
         for share in settings.shares:
-            kept = write_share(rows, share, out / f"share{share:g}.csv")
+            kept = write_share(table_file, share, out / f"share{share:g}.csv")
             for variant in settings.variants:
                 name = variant if share == 1 else f"{variant}, {share:.0%} of the training clusters"
                 overrides = [*common, f"data.table={kept}", *VARIANTS[variant], f"train.seed={seed}"]
@@ -155,7 +119,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     (name, overrides, out / f"{variant.replace(' ', '_').replace(',', '')}-{share:g}" / str(seed))
                 )
     with ThreadPoolExecutor(settings.jobs) as pool:
-        summaries = list(tqdm(pool.map(lambda job: run(*job[1:]), jobs), "runs", len(jobs)))
+        summaries = list(tqdm(pool.map(lambda job: run_once(*job[1:]), jobs), "runs", len(jobs)))
     results: dict[str, list[dict[str, Any]]] = {}
     for (name, _, _), summary in zip(jobs, summaries, strict=True):
         results.setdefault(name, []).append(summary)
