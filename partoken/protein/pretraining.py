@@ -37,6 +37,7 @@ class MaskedResidueTask(ScheduledModule):
         UserError: a key of `model` is unknown, or its value is not allowed.
     """
 
+    decides_no_tensor = ("init", "frozen_encoder")
     unit = "residues"
     epoch_line = ("train_loss", "val_loss", "val_accuracy")
     metrics = metric_names(["loss", "accuracy"], ["loss"])

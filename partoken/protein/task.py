@@ -57,6 +57,7 @@ class ParTokenTask(ScheduledModule):
 
     class_weights: Tensor
     predict_module = "partoken.protein.predict"
+    decides_no_tensor = ("init", "frozen_encoder")
     unit = "residues"
     epoch_line = ("train_loss", "val_loss", "val_accuracy", "val_macro_f1")
     metrics = (*metric_names(SCORES, _TERMS), "val_used_codes")

@@ -65,6 +65,9 @@ class ScheduledModule(pl.LightningModule):
     predict_options: tuple[str, ...] = ()
     """Further words of the command that predicts with a checkpoint of this task, such as "--name FILE"."""
 
+    decides_no_tensor: tuple[str, ...] = ()
+    """Keys of `model` that are not named when weights do not fit, because they change no tensor."""
+
     unit = "batches"
     epoch_line: tuple[str, ...] = ("train_loss", "val_loss")
     metrics: tuple[str, ...] = ()
@@ -380,7 +383,7 @@ class ScheduledModule(pl.LightningModule):
         settings = [
             f"model.{key}: {theirs[key]} there, {ours[key]} here"
             for key in ours
-            if key in theirs and key not in ("train", "data") and theirs[key] != ours[key]
+            if key in theirs and key not in ("train", "data", *self.decides_no_tensor) and theirs[key] != ours[key]
             if not isinstance(ours[key], float)  # rates and weights of losses decide no tensor
         ]
         differing = [name for name in {**own, **saved} if own.get(name) != saved.get(name)]

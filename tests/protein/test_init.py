@@ -70,7 +70,7 @@ def test_weights_of_another_run_win_and_the_log_says_so(run, tmp_path, monkeypat
     folder, settings = run
     source = str(folder / "checkpoints/last.ckpt")
     carry_out({**settings, "train": {**settings["train"], "weights_from": source}}, tmp_path)
-    assert f"model.init=pretrained: not used, because the weights come from {source}" in caplog.text
+    assert f"the weights come from {source}, not from the package" in caplog.text
 
 
 def test_a_resumed_run_does_not_load_the_weights_that_ship_again(run, tmp_path, monkeypatch):
@@ -120,3 +120,10 @@ def test_by_default_an_encoder_of_another_architecture_is_trained_from_new_weigh
     assert "not for model.num_neighbors=8 (model.init=auto)" in caplog.text
     assert "not for data.residue_features (model.init=auto)" in caplog.text
     assert choose_init(replace(fits, num_neighbors=8), "pretrained") == "pretrained", "refused later, by name"
+
+
+def test_weights_that_do_not_fit_are_not_blamed_on_how_the_encoder_starts(run, tmp_path):
+    torch.save(read_checkpoint(run[0] / "checkpoints/last.ckpt"), tmp_path / "other.ckpt")
+    with pytest.raises(UserError, match=r"model\.num_layers: 1 there, 2 here") as caught:
+        check("model.num_layers=2", f"train.weights_from={tmp_path}/other.ckpt")
+    assert "model.init" not in str(caught.value) and "frozen_encoder" not in str(caught.value)

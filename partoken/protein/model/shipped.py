@@ -58,7 +58,7 @@ def begin_encoder(network: ResidueNetwork, init: str, given: str | None) -> None
     if init == "random":
         return
     if given is not None:
-        log.info("model.init=%s: not used, because the weights come from %s", init, given)
+        log.info("the weights come from %s, not from the package (model.init)", given)
         return
     load_shipped_encoder(network)
 

@@ -111,4 +111,4 @@ def test_other_weights_win_and_the_log_says_so(settings, caplog):
     begin_encoder(network, "pretrained", "outputs/a/best.ckpt")
     begin_encoder(network, "random", None)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-    assert "model.init=pretrained: not used, because the weights come from outputs/a/best.ckpt" in caplog.text
+    assert "the weights come from outputs/a/best.ckpt, not from the package" in caplog.text
