@@ -16,7 +16,7 @@ from torch import Tensor
 
 from partoken.protein.chains.batch import ChainShare
 
-__all__ = ["ResidueGraph", "backbone_angles", "featurize", "radial_basis"]
+__all__ = ["ResidueGraph", "backbone_angles", "featurize", "radial_basis", "side_chain_direction"]
 
 # These two weights place the imputed side chain on a tetrahedron around CA.
 _BISECTOR, _PERPENDICULAR = math.sqrt(1 / 3), math.sqrt(2 / 3)
@@ -232,12 +232,17 @@ def _cos_sin(before: Tensor, axis: Tensor, after: Tensor) -> Tensor:
 
 def _directions(backbone: Tensor, linked: Tensor) -> Tensor:
     """Computes unit vectors to the next CA, to the previous CA and to the side chain, `[N, 3, 3]`."""
-    n, ca, c = backbone.unbind(1)
+    ca = backbone[:, 1]
     forward = torch.where(linked[:, None], _unit(torch.roll(ca, -1, 0) - ca), 0.0)
     backward = -torch.roll(forward, 1, 0)
+    return torch.stack([forward, backward, side_chain_direction(backbone)], dim=1)
+
+
+def side_chain_direction(backbone: Tensor) -> Tensor:
+    """Computes unit vectors from CA to the imputed side chain, `[N, 3]`, from N, CA and C, `[N, 3 or more, 3]`."""
+    n, ca, c = backbone[:, 0], backbone[:, 1], backbone[:, 2]
     to_n, to_c = _unit(n - ca), _unit(c - ca)
-    side_chain = -_BISECTOR * _unit(to_c + to_n) - _PERPENDICULAR * _unit(torch.linalg.cross(to_c, to_n))
-    return torch.stack([forward, backward, side_chain], dim=1)
+    return -_BISECTOR * _unit(to_c + to_n) - _PERPENDICULAR * _unit(torch.linalg.cross(to_c, to_n))
 
 
 def _unit(vector: Tensor) -> Tensor:

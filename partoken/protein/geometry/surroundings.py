@@ -11,12 +11,11 @@ References:
     38, 2005) for the half-sphere exposure.
 """
 
-import math
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from partoken.protein.geometry.graph import side_chain_direction
 from partoken.protein.geometry.pocket import pocket_scores
 
 __all__ = ["SURROUNDINGS", "SURROUNDINGS_VERSION", "surroundings"]
@@ -33,8 +32,6 @@ _CONTACT, _HALF_SPHERE = 10.0, 13.0
 """Largest distance of CB atoms in contact, and the radius of the half spheres, in angstrom."""
 _MANY = 30.0
 """Counts of residues are divided by this number, which is reached in the middle of a protein."""
-# These two weights place the virtual CB on a tetrahedron around CA.
-_BISECTOR, _PERPENDICULAR = math.sqrt(1 / 3), math.sqrt(2 / 3)
 
 
 @torch.no_grad()
@@ -104,10 +101,7 @@ def _align(coords: np.ndarray) -> np.ndarray:
 
 def _side_chain_direction(atoms: np.ndarray) -> np.ndarray:
     """Computes unit vectors from CA to the virtual CB, `[L, 3]`."""
-    n, ca, c = (atoms[:, i] for i in range(3))
-    to_n, to_c = _unit(n - ca), _unit(c - ca)
-    direction = -_BISECTOR * _unit(to_c + to_n) - _PERPENDICULAR * _unit(np.cross(to_c, to_n))
-    return _unit(direction)
+    return _unit(side_chain_direction(torch.from_numpy(atoms)).numpy())
 
 
 def _unit(vector: np.ndarray) -> np.ndarray:
