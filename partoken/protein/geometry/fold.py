@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from partoken.protein.geometry.fold_distances import DISTANCE_NAMES, distance_numbers, known_residues, pair_residues
-from partoken.protein.geometry.fold_elements import ELEMENT_NAMES, element_numbers, find_elements
+from partoken.protein.geometry.fold_elements import ELEMENT_NAMES, element_numbers, find_element_axes
 from partoken.protein.geometry.graph import featurize
 
 __all__ = ["FOLD_NAMES", "FOLD_VERSION", "FOLD_WIDTH", "fold_geometry"]
@@ -41,5 +41,5 @@ def fold_geometry(coords: Tensor, ptr: Tensor) -> Tensor:
     graph = featurize(coords.float(), ptr, 0)
     residues = known_residues(coords[:, 1].float(), graph)
     pairs = pair_residues(residues)
-    elements = find_elements(graph, residues)
+    elements = find_element_axes(graph, residues)
     return torch.cat([distance_numbers(residues, pairs), element_numbers(elements, residues, pairs)], dim=1)

@@ -11,7 +11,7 @@ from partoken.protein.geometry.fold_distances import ResiduePairs, Residues, cou
 from partoken.protein.geometry.graph import ResidueGraph
 from partoken.protein.geometry.secondary_structure import COIL, HELIX, STRAND, number_runs, secondary_structure
 
-__all__ = ["ELEMENT_NAMES", "Elements", "element_numbers", "find_elements"]
+__all__ = ["ELEMENT_NAMES", "ElementAxes", "element_numbers", "find_element_axes"]
 
 TOUCH = 9.0
 """Two elements touch if two of their CA atoms are closer, in angstrom."""
@@ -46,7 +46,7 @@ ELEMENT_NAMES = (
 
 
 @dataclass(frozen=True)
-class Elements:
+class ElementAxes:
     """The E helices and strands of B chains, in the order of the chains."""
 
     is_strand: Tensor
@@ -63,7 +63,7 @@ class Elements:
     """Element of each known residue, -1 for none, `[M]` int64."""
 
 
-def find_elements(graph: ResidueGraph, residues: Residues) -> Elements:
+def find_element_axes(graph: ResidueGraph, residues: Residues) -> ElementAxes:
     """Finds the helices and strands and their axes.
 
     The axis of a helix is the sum of the cross products of successive second differences of CA, which all point along
@@ -98,10 +98,10 @@ def find_elements(graph: ResidueGraph, residues: Residues) -> Elements:
     around = ca.new_zeros(size, 3).index_add_(0, element[:-3][whole], turn[whole])
     axis = torch.where(is_strand[:, None], slope, around)
     axis = axis / axis.norm(dim=1, keepdim=True).clamp(min=1e-6)
-    return Elements(is_strand, graph.chain[starts], length, middle, axis, of_residue)
+    return ElementAxes(is_strand, graph.chain[starts], length, middle, axis, of_residue)
 
 
-def element_numbers(elements: Elements, residues: Residues, pairs: ResiduePairs) -> Tensor:
+def element_numbers(elements: ElementAxes, residues: Residues, pairs: ResiduePairs) -> Tensor:
     """Computes the numbers of `ELEMENT_NAMES`, float32 `[B, len(ELEMENT_NAMES)]`."""
     num_chains = len(residues.count)
     return torch.cat(
@@ -115,7 +115,7 @@ def element_numbers(elements: Elements, residues: Residues, pairs: ResiduePairs)
     )
 
 
-def _counts(elements: Elements, residues: Residues) -> list[Tensor]:
+def _counts(elements: ElementAxes, residues: Residues) -> list[Tensor]:
     """Computes the number, the fraction of the residues, the mean and the largest length of helices and of strands."""
     num_chains, columns = len(residues.count), []
     for is_kind in (~elements.is_strand, elements.is_strand):
@@ -128,7 +128,7 @@ def _counts(elements: Elements, residues: Residues) -> list[Tensor]:
     return [column[:, None] for column in columns]
 
 
-def _lengths(elements: Elements, kind: int, num_chains: int) -> Tensor:
+def _lengths(elements: ElementAxes, kind: int, num_chains: int) -> Tensor:
     """Counts the elements of a kind in bins of length, `[B, 4]`."""
     wanted = elements.is_strand == (kind == STRAND)
     ends = torch.tensor(LENGTHS[kind], device=wanted.device)
@@ -136,7 +136,7 @@ def _lengths(elements: Elements, kind: int, num_chains: int) -> Tensor:
     return count_by_chain(elements.chain[wanted], bins, num_chains, len(ends) + 1)
 
 
-def _packing(elements: Elements, pairs: ResiduePairs, num_chains: int) -> list[Tensor]:
+def _packing(elements: ElementAxes, pairs: ResiduePairs, num_chains: int) -> list[Tensor]:
     """Counts the touching pairs of elements by kind, order, angle and handedness.
 
     Handedness is the sign of the triple product of the two axes and the vector between the middles.
@@ -166,7 +166,7 @@ def _packing(elements: Elements, pairs: ResiduePairs, num_chains: int) -> list[T
     ]
 
 
-def _triples(elements: Elements, num_chains: int) -> Tensor:
+def _triples(elements: ElementAxes, num_chains: int) -> Tensor:
     """Counts the triples of successive elements by their kinds, the direction of the last against the first, and hand.
 
     The hand is that of the crossover: on which side of the plane through the first axis and the last middle the second

@@ -9,7 +9,7 @@ import torch
 from partoken.protein.catalog import embedded
 from partoken.protein.geometry.fold import FOLD_NAMES, FOLD_WIDTH, fold_geometry
 from partoken.protein.geometry.fold_distances import known_residues, pair_residues
-from partoken.protein.geometry.fold_elements import ELEMENT_NAMES, element_numbers, find_elements
+from partoken.protein.geometry.fold_elements import ELEMENT_NAMES, element_numbers, find_element_axes
 from partoken.protein.geometry.graph import featurize
 from partoken.protein.geometry.secondary_structure import secondary_structure
 from tests.protein.geometry.plain_fold import plain_fold
@@ -73,7 +73,7 @@ def test_a_reflection_of_the_elements_exchanges_left_and_right(chains):
     for coords in chains:
         graph = featurize(coords, torch.tensor([0, len(coords)]), 0)
         residues = known_residues(coords[:, 1], graph)
-        elements = find_elements(graph, residues)
+        elements = find_element_axes(graph, residues)
         mirror = torch.tensor([-1.0, 1.0, 1.0])
         image = replace(elements, middle=elements.middle * mirror, axis=elements.axis * mirror)
         own, other = (element_numbers(e, residues, pair_residues(residues))[0] for e in (elements, image))
