@@ -1,11 +1,15 @@
 """Fixtures of the protein tests: real chains, random batches, one thread."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 from partoken.protein.catalog import embedded
 from partoken.protein.chains.backbone import Backbone
+from partoken.protein.task import ParTokenTask
+from tests.protein.tasks import NAN
 
 
 @pytest.fixture(scope="session")
@@ -46,3 +50,25 @@ def batch_of():
         return torch.cat(parts), torch.tensor([0, *lengths]).cumsum(0)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def batch():
+    return next(iter(embedded(limit=30, min_class_size=20, batch_size=4).train_dataloader()))
+
+
+@pytest.fixture
+def quiet(monkeypatch):
+    """Makes a task run its steps without a trainer's log."""
+    monkeypatch.setattr(ParTokenTask, "log_dict", lambda *_, **__: None)
+
+
+@pytest.fixture
+def mixed(batch):
+    """Four chains: three have a fold, one a kind, two sites."""
+    labels = {
+        "fold": torch.tensor([0, -1, 2, 1]),
+        "kind": torch.tensor([-1, -1, 1, -1]),
+        "site": torch.tensor([[1.0, 0.0], [NAN, NAN], [0.0, 0.0], [NAN, NAN]]),
+    }
+    return replace(batch, labels=labels)
