@@ -77,7 +77,8 @@ class Pretrain(TrainStage[TrainSettings]):
     settings_of_kind: ClassVar[Mapping[str, Any]] = {"monitor": "val_loss", "monitor_mode": "min"}
 
     mask_fraction: float = 0.5
-    """Fraction of the residues whose type is hidden, above 0 and at most 1."""
+    """Fraction of the residues whose type is hidden, above 0 and at most 1. It has no effect on an encoder that never
+    reads a residue's own type, such as `model.encoder=frames` without residue features: it predicts all residues."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -127,3 +127,9 @@ def test_weights_that_do_not_fit_are_not_blamed_on_how_the_encoder_starts(run, t
     with pytest.raises(UserError, match=r"model\.num_layers: 1 there, 2 here") as caught:
         check("model.num_layers=2", f"train.weights_from={tmp_path}/other.ckpt")
     assert "model.init" not in str(caught.value) and "frozen_encoder" not in str(caught.value)
+
+
+def test_an_installation_without_weights_trains_new_ones_and_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(shipped, "shipped_weights", dict)
+    assert choose_init(NetworkSettings(), "auto") == "random"
+    assert "this installation has none" in caplog.text

@@ -32,6 +32,7 @@ def choose_init(settings: NetworkSettings, init: str) -> str:
         return init
     path = shipped_weights().get(ENCODER_WEIGHTS)
     if path is None:
+        log.warning("the encoder starts with new weights, because this installation has none (model.init=auto)")
         return "random"
     needed = _settings_of(read_checkpoint(path)["hyper_parameters"])
     other = [f"model.{key}={_shown(getattr(settings, key))}" for key in _differing_keys(settings, needed)]
