@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["AMINO_ACIDS", "ATOMS", "UNKNOWN", "Backbone", "decode", "encode"]
+__all__ = ["AMINO_ACIDS", "ATOMS", "UNKNOWN", "Backbone", "ResidueNames", "decode", "encode"]
 
 ATOMS = ("N", "CA", "C", "O")
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
@@ -43,6 +43,20 @@ def decode(codes: np.ndarray) -> str:
 
 
 @dataclass(frozen=True, eq=False)
+class ResidueNames:
+    """How a structure file names the L residues of a chain, and where they are in the file."""
+
+    numbers: np.ndarray
+    """int32 [L]: residue numbers, those of the authors in an mmCIF file."""
+    insertion_codes: np.ndarray
+    """bytes [L]: a letter after the number; empty for most residues."""
+    names: np.ndarray
+    """bytes [L]: names such as ALA."""
+    atoms: np.ndarray
+    """int64 [L]: one atom of each residue, as its place among the atoms of the file's first model, from 0."""
+
+
+@dataclass(frozen=True, eq=False)
 class Backbone:
     """The backbone of one chain with L residues.
 
@@ -58,6 +72,8 @@ class Backbone:
     """uint8 [L]: amino acid codes, see `encode`."""
     fields: Mapping[str, str] = field(default_factory=dict)
     """Further facts by name: its file, its chain, the cells of its row in a table."""
+    names: ResidueNames | None = None
+    """The residues in the chain's structure file; None: it was read from something else, or from a cache."""
 
     def __post_init__(self) -> None:
         length = len(self.coords)

@@ -5,23 +5,24 @@ residue keeps the conformer with the highest occupancy; a modified residue gets 
 is NaN. If the atoms of a residue are impossibly far apart or close, all atoms of the residue are NaN.
 """
 
+import errno
 import os
 import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import gemmi
 import numpy as np
 
-from partoken.protein.chains.backbone import ATOMS, Backbone, encode
+from partoken.protein.chains.backbone import ATOMS, Backbone, ResidueNames, encode
 from partoken.protein.chains.validation import MIN_LENGTH, UnusableChain, validate
 from partoken.protein.sources.finding import stem_of
 from partoken.system.skipped import Skipped
 
-__all__ = ["FileContent", "read_file"]
+__all__ = ["FileContent", "read_file", "read_structure"]
 
 MAX_BYTES = 1 << 30
 """Largest size of a file, unpacked."""
@@ -76,7 +77,7 @@ def read_file(
         return FileContent([], [Skipped("", shown, str(reason))], Counter())
     stem = stem_of(path)
     chains, skipped = [], []
-    for chain, coords, letters in raw:
+    for chain, coords, letters, names in raw:
         chain_id = f"{stem}_{chain}" if chain and len(raw) > 1 else stem
         try:
             points, impossible = validate(coords, min_length=min_length, max_length=max_length)
@@ -84,13 +85,27 @@ def read_file(
             skipped.append(Skipped(chain_id, shown, str(reason), unusable=False))
             continue
         notes["residues with impossible geometry"] += impossible
-        chains.append(Backbone(chain_id, points, encode(letters), {"file": shown, "chain": chain}))
+        chains.append(Backbone(chain_id, points, encode(letters), {"file": shown, "chain": chain}, names))
     if not chains:
         more = f" (the first of {len(skipped)} unusable chains)" if len(skipped) > 1 else ""
         skipped = [Skipped("", shown, skipped[0].reason + more)]
     incomplete = [np.isnan(c.coords).any((1, 2)) for c in chains]
     notes["residues with missing backbone atoms"] += sum(int(i.sum()) for i in incomplete)
     return FileContent(chains, skipped, +notes)
+
+
+def read_structure(path: str | os.PathLike[str]) -> gemmi.Structure:
+    """Parses a file that `read_file` could read. Its atoms are in the order to which `ResidueNames.atoms` refers.
+
+    Raises:
+        OSError: the file has changed since, and cannot be read any more.
+    """
+    try:
+        structure = _parse(_read_text(Path(path)), Counter())
+    except _Unusable as reason:
+        raise OSError(errno.EIO, str(reason), str(path)) from None
+    structure.setup_entities()
+    return structure
 
 
 def _read_text(path: Path) -> bytes:
@@ -172,10 +187,32 @@ class _Residues:
     """int [L]."""
     icode: np.ndarray
     """Insertion codes, int [L]."""
+    atom: np.ndarray
+    """Place of one atom of each residue among all atoms, int64 [L]."""
+
+    def names_of(self, members: np.ndarray) -> ResidueNames:
+        """Returns how the file names some of the residues: `members` is bool [L]."""
+        codes = self.icode[members].astype(np.uint8).view("S1")
+        return ResidueNames(
+            numbers=self.number[members].astype(np.int32),
+            insertion_codes=np.where(codes == b" ", b"", codes),
+            names=self.name[members],
+            atoms=self.atom[members],
+        )
 
 
-def _chains_of(structure: gemmi.Structure, notes: Counter[str]) -> list[tuple[str, np.ndarray, str]]:
-    """Returns the protein chains of the first model: name, coordinates float64 [L, 4, 3], L letters."""
+class _Protein(NamedTuple):
+    """A protein chain with L residues."""
+
+    name: str
+    coords: np.ndarray
+    """float64 [L, 4, 3]."""
+    letters: str
+    residues: ResidueNames
+
+
+def _chains_of(structure: gemmi.Structure, notes: Counter[str]) -> list[_Protein]:
+    """Returns the protein chains of the first model."""
     if len(structure) == 0:
         return []
     notes["further models"] += len(structure) - 1
@@ -189,7 +226,7 @@ def _chains_of(structure: gemmi.Structure, notes: Counter[str]) -> list[tuple[st
     has_polymer_record = np.isin(run, np.unique(run[atoms.het_flags != ord("H")]))
     keep = np.flatnonzero(is_polymer & has_polymer_record & (slot >= 0))
     proteins = _proteins(_residues_of(atoms, keep, slot, run, notes), notes) if len(keep) else []
-    protein_names = {name for name, _, _ in proteins}
+    protein_names = {protein.name for protein in proteins}
     notes["chains that are no protein"] += len(polymer_names - protein_names)
     return list(_distinct(proteins))
 
@@ -221,11 +258,13 @@ def _residues_of(
     coords[site[chosen], slot[chosen]] = atoms.pos[keep][chosen]
     name_of_site = np.empty(len(starts), dtype=name.dtype)
     name_of_site[site[chosen]] = name[chosen]
-    return _Residues(coords, name_of_site, chain[starts], number[starts], icode[starts])
+    atom_of_site = np.empty(len(starts), dtype=np.int64)
+    atom_of_site[site[chosen]] = keep[chosen]
+    return _Residues(coords, name_of_site, chain[starts], number[starts], icode[starts], atom_of_site)
 
 
-def _proteins(residues: _Residues, notes: Counter[str]) -> list[tuple[str, np.ndarray, str]]:
-    """Divides residues into protein chains: name, coordinates float64 [L, 4, 3], L letters."""
+def _proteins(residues: _Residues, notes: Counter[str]) -> list[_Protein]:
+    """Divides residues into protein chains."""
     letters, is_protein = _letters(residues.name, notes)
     has_n, has_ca = (~np.isnan(residues.coords[:, slot]).any(1) for slot in (0, 1))
     is_protein &= has_n | has_ca
@@ -235,7 +274,8 @@ def _proteins(residues: _Residues, notes: Counter[str]) -> list[tuple[str, np.nd
         members = (part == value) & is_protein
         if members.any():
             name = residues.chain[members][0].decode("latin-1")
-            proteins.append((name, residues.coords[members], letters[members].tobytes().decode()))
+            sequence = letters[members].tobytes().decode()
+            proteins.append(_Protein(name, residues.coords[members], sequence, residues.names_of(members)))
     return proteins
 
 
@@ -364,13 +404,11 @@ def _parts(chain: np.ndarray, number: np.ndarray, icode: np.ndarray) -> np.ndarr
     return order * (restart.sum() + 1) + np.cumsum(restart)
 
 
-def _distinct(
-    chains: list[tuple[str, np.ndarray, str]],
-) -> Iterator[tuple[str, np.ndarray, str]]:
+def _distinct(chains: list[_Protein]) -> Iterator[_Protein]:
     """Numbers the chains that share a name: A, A.2, A.3; chains without a name become 1, 2, 3."""
     seen: Counter[str] = Counter()
-    for name, points, letters in chains:
-        seen[name] += 1
-        needs_no_number = seen[name] == 1 and (name or len(chains) == 1)
-        number = "" if needs_no_number else str(seen[name])
-        yield ".".join(part for part in (name, number) if part), points, letters
+    for chain in chains:
+        seen[chain.name] += 1
+        needs_no_number = seen[chain.name] == 1 and (chain.name or len(chains) == 1)
+        number = "" if needs_no_number else str(seen[chain.name])
+        yield chain._replace(name=".".join(part for part in (chain.name, number) if part))
