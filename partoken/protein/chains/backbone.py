@@ -55,6 +55,11 @@ class ResidueNames:
     atoms: np.ndarray
     """int64 [L]: one atom of each residue, as its place among the atoms of the file's first model, from 0."""
 
+    def numbers_with_codes(self) -> list[str]:
+        """Returns the number of each residue with its insertion code, such as 102A."""
+        codes = self.insertion_codes.tolist()
+        return [f"{number}{code.decode()}" for number, code in zip(self.numbers.tolist(), codes, strict=True)]
+
 
 @dataclass(frozen=True, eq=False)
 class Backbone:

@@ -4,10 +4,11 @@ The default method asks how far the answer would move if a residue had another t
 odds of the predicted class and g[i, a] the derivative of s with respect to the weight of type a at residue i. Replacing
 the type t of the residue by a changes s by g[i, a] - g[i, t], and the importance is the norm of these changes,
 
-    sqrt(sum over the 20 amino acids a of (g[i, a] - g[i, t])^2).
+    sqrt(sum over the 21 types a of (g[i, a] - g[i, t])^2),
 
-The derivative counts a residue both as the centre of its own surroundings and as a neighbour in those of others. Log
-odds have the gradient of the log probability without its factor 1 - p, so a confident answer does not hide it.
+where the last type is an unknown or hidden residue. The derivative counts a residue both as the centre of its own
+surroundings and as a neighbour in those of others. Log odds have the gradient of the log probability without its factor
+1 - p, so a confident answer does not hide it.
 
 References:
     Deep Inside Convolutional Networks (Simonyan, Vedaldi and Zisserman, ICLR workshop 2014) for gradients as
@@ -28,7 +29,7 @@ from partoken.protein.model.labels import LearnedLabel, split_logits
 from partoken.protein.model.partoken import ParToken, ParTokenOutput
 from partoken.protein.model.residues import UNKNOWN
 
-__all__ = ["DEFAULT_METHOD", "METHODS", "ExplainedBatch", "explain", "log_odds"]
+__all__ = ["DEFAULT_METHOD", "METHODS", "ExplainedBatch", "check_method", "explain", "log_odds"]
 
 DEFAULT_METHOD = "substitution"
 
@@ -150,7 +151,7 @@ def _differentiate(
     network: ParToken, labels: Sequence[LearnedLabel], inputs: Mapping[str, Any], method: str
 ) -> tuple[ParTokenOutput, list[Tensor]]:
     """Returns the answer, and for each label the importance of every residue, `[N]`."""
-    sequence, reads_types = inputs.get("sequence"), network.settings.seq_in
+    sequence = inputs.get("sequence")
     needs_gradient = [part for part in network.parameters() if part.requires_grad]
     try:
         # Only what depends on the types is then kept for the backward pass.
@@ -158,23 +159,21 @@ def _differentiate(
             part.requires_grad_(False)
         with torch.enable_grad():
             graph = network.featurize(inputs["coords"], inputs["ptr"], inputs.get("share"))
-            types = sequence
-            if reads_types and sequence is not None:
+            types = None
+            if network.settings.seq_in and sequence is not None:
                 types = F.one_hot(sequence, UNKNOWN + 1).to(next(network.parameters()).dtype).requires_grad_()
             h = network.encode(graph, types, inputs.get("features"))
-            if not reads_types:
-                h.requires_grad_()
+            source = h.requires_grad_() if types is None else types
             output = network(**{**inputs, "embedding": h})
             scores = [
                 log_odds(logits, label.multi_label).sum()
                 for label, logits in zip(labels, split_logits(output.logits, labels).values(), strict=True)
             ]
-        source = types if reads_types else h
         gradients = [_gradient(score, source, keep=score is not scores[-1]) for score in scores]
     finally:
         for part in needs_gradient:
             part.requires_grad_(True)
-    if reads_types and method != "gradient":
+    if types is not None and sequence is not None and method != "gradient":
         gradients = [_substitute(gradient, sequence) for gradient in gradients]
     return _detached(output), [gradient.norm(dim=1) for gradient in gradients]
 
@@ -188,8 +187,8 @@ def _gradient(score: Tensor, source: Tensor, keep: bool) -> Tensor:
 
 
 def _substitute(gradient: Tensor, sequence: Tensor) -> Tensor:
-    """Computes the change of a score to first order if each residue had each of the 20 amino acids, `[N, 20]`."""
-    return gradient[:, :UNKNOWN] - gradient.gather(1, sequence[:, None])
+    """Computes the change of a score to first order if each residue had each type, `[N, 21]`."""
+    return gradient - gradient.gather(1, sequence[:, None])
 
 
 def _detached(output: ParTokenOutput) -> ParTokenOutput:

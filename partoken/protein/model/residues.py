@@ -191,8 +191,8 @@ class ResidueNetwork(nn.Module):
 
         Arguments:
             graph: The batch of chains; see `featurize`.
-            sequence: Amino acids, `[N]` int64 from 0 to 20 (20: unknown), or weights of these types, `[N, 21]`; required
-                if `seq_in` is true.
+            sequence: Amino acids, `[N]` int64 from 0 to 20 (20: unknown), or weights of these types, `[N, 21]`;
+                required if `seq_in` is true.
             features: Residue features that the user brings, `[N, feature_width]`; not read if the width is 0.
 
         Raises:

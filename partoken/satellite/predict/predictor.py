@@ -202,8 +202,11 @@ def predict_files(
     Raises:
         UserError: as for `TilePredictor` and `TilePredictor.write`; or an option of structures is given.
     """
-    if "residue_features" in options:
-        raise UserError(f"--residue-features: {checkpoint} translates radar, which has no such option")
+    for name in ("residue_features", "explain", "importance"):
+        if name in options:
+            raise UserError(
+                f"--{name.replace('_', '-')}: {checkpoint} translates radar, which has no such option; leave it out"
+            )
     predictor = TilePredictor(checkpoint, device, PredictOptions(**options))
     if predictor.saved.stage == 1 and (options.get("month") is not None or options.get("biome") is not None):
         yield f"{checkpoint} is of stage 1, which ignores --month and --biome"

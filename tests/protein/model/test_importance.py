@@ -51,29 +51,29 @@ def inputs(chains):
 def plain_importance(network, inputs, residues, step=1e-3):
     """Finite differences of the log odds over the weights of the types of one chain, in double precision, `[residues]`.
 
-    Each of the 20 changes of a residue's type goes a step in both directions, in a batch of 40 copies of the chain.
+    Each of the 21 changes of a residue's type goes a step in both directions, in a batch of 42 copies of the chain.
     """
     network = network.double()
     coords, types = inputs["coords"].double(), F.one_hot(inputs["sequence"], 21).double()
     around = surroundings(coords, inputs["ptr"]).double()
     length, own = len(types), inputs["sequence"]
     copies = {
-        "coords": coords.repeat(40, 1, 1),
-        "ptr": torch.arange(41) * length,
-        "surroundings": around.repeat(40, 1),
+        "coords": coords.repeat(42, 1, 1),
+        "ptr": torch.arange(43) * length,
+        "surroundings": around.repeat(42, 1),
     }
     with torch.no_grad():
         chosen = network(coords, inputs["ptr"], types, surroundings=around).logits.argmax()
         found = []
         for i in residues:
-            changed = types.repeat(40, 1, 1)
-            for amino_acid in range(20):
-                for copy, sign in ((amino_acid, step), (20 + amino_acid, -step)):
-                    changed[copy, i, amino_acid] += sign
+            changed = types.repeat(42, 1, 1)
+            for kind in range(21):
+                for copy, sign in ((kind, step), (21 + kind, -step)):
+                    changed[copy, i, kind] += sign
                     changed[copy, i, own[i]] -= sign
             exp = network(sequence=changed.flatten(0, 1), **copies).logits.exp()
             odds = (exp[:, chosen] / (exp.sum(1) - exp[:, chosen])).log()
-            found.append(((odds[:20] - odds[20:]) / (2 * step)).norm())
+            found.append(((odds[:21] - odds[21:]) / (2 * step)).norm())
     return torch.stack(found)
 
 
@@ -180,5 +180,5 @@ def test_a_method_that_the_network_cannot_have_is_rejected(inputs):
         explain(network, ONE, inputs, "attention")
     with pytest.raises(UserError, match="no substructures"):
         explain(network, ONE, inputs, "substructures")
-    with pytest.raises(UserError, match="importance=atention: choose .* Did you mean attention"):
+    with pytest.raises(UserError, match=r"importance=atention: choose .* Did you mean attention"):
         explain(network, ONE, inputs, "atention")
