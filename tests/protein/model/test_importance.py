@@ -182,3 +182,16 @@ def test_a_method_that_the_network_cannot_have_is_rejected(inputs):
         explain(network, ONE, inputs, "substructures")
     with pytest.raises(UserError, match=r"importance=atention: choose .* Did you mean attention"):
         explain(network, ONE, inputs, "atention")
+
+
+def test_weights_that_need_no_gradient_change_no_other_gradient(inputs):
+    """The layers of geometric vector perceptrons compute only the gradients that are asked for."""
+    network = network_of(GVP)
+    gradients = []
+    for learns in (True, False):
+        network.requires_grad_(learns)
+        types = F.one_hot(inputs["sequence"], 21).float().requires_grad_()
+        score = network(inputs["coords"], inputs["ptr"], types).logits.square().sum()
+        gradients += torch.autograd.grad(score, types)
+    torch.testing.assert_close(gradients[1], gradients[0])
+    assert gradients[0].abs().max() > 0
