@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import io
 import itertools
 import logging
 import os
@@ -55,6 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     """Runs what `options.run` names, and returns the exit status."""
     prepare_process()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for file names that are not UTF-8
     try:
         options.run(options)
         sys.stdout.flush()  # a reader that has ended is noticed here, not at the exit
@@ -246,12 +250,17 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         help="checkpoints/best.ckpt in a run folder, which decides what is predicted; or the name of weights that ship "
         f"with partoken: {', '.join(shipped_weights()) or 'none in this installation'}",
     )
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, globs: structures, or radar images")
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="files, folders, tar archives, globs: structures, or radar images"
+    )
     parser.add_argument("--out", required=True, help="structures: a CSV file, one row per chain; radar: a folder")
     parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one, else cpu")
     structures = parser.add_argument_group("structures")
     structures.add_argument(
         "--residue-features", metavar="FILE", help="NPZ file or folder, for a model that was trained with such features"
+    )
+    structures.add_argument(
+        "--max-file-mb", type=float, metavar="MB", help="largest size of a file, unpacked; default 512"
     )
     radar = parser.add_argument_group("radar images")
     radar.add_argument("--month", type=int, help="1 to 12, for images that do not state theirs")
@@ -266,7 +275,7 @@ def _predict(options: argparse.Namespace) -> None:
     from partoken.system.shipped import find_weights
 
     checkpoint = str(find_weights(options.checkpoint))
-    names = ("residue_features", "month", "biome", "s1_units", "window")
+    names = ("residue_features", "max_file_mb", "month", "biome", "s1_units", "window")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     predict = _prediction(checkpoint, read_checkpoint(checkpoint))
     for line in predict(checkpoint, options.paths, options.out, options.device, **given):

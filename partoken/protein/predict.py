@@ -10,13 +10,14 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from partoken.errors import UserError
+from partoken.errors import UserError, check_number
 from partoken.protein.chains.backbone import Backbone
 from partoken.protein.chains.batch import collate
 from partoken.protein.chains.features import ResidueFeatures, open_features
 from partoken.protein.model.contributions import answer_shares
 from partoken.protein.model.labels import LearnedLabel, split_logits
 from partoken.protein.model.saved import load_network
+from partoken.protein.sources.content import MAX_FILE_MB
 from partoken.protein.sources.finding import list_structures
 from partoken.protein.sources.reading import read_file
 from partoken.system.device import choose_device
@@ -104,6 +105,7 @@ class Predictor:
         device: Device of the network, as in `torch.device`; None takes a GPU if there is one.
         residue_features: NPZ file or folder with features of the residues by id of the chain, for a network that was
             trained with such features; None: there are none.
+        max_file_mb: largest size of a file, unpacked, in units of 2^20 bytes.
 
     Raises:
         UserError: the checkpoint does not exist, is damaged, or contains no ParToken network; the device is unknown; or
@@ -115,14 +117,16 @@ class Predictor:
         checkpoint: str | os.PathLike[str],
         device: str | None = None,
         residue_features: str | os.PathLike[str] | None = None,
+        max_file_mb: float = MAX_FILE_MB,
     ) -> None:
+        check_number("max_file_mb", max_file_mb, above=0)
         saved = load_network(checkpoint)
         self.features = _open_matching(residue_features, saved.network.settings.feature_width, checkpoint)
         self.device = choose_device(device)
         self.network = saved.network.to(self.device)
         self.labels = {label.name: label for label in saved.labels}
         """The labels that the network answers, by name; "" is the name of a single one."""
-        self.reading = saved.reading
+        self.reading = {**saved.reading, "max_file_mb": max_file_mb}
         self.about = saved.about
         """What is known of weights that ship, such as the chains that they learned from; empty for those of a run."""
         self.skipped: list[Skipped] = []
@@ -138,7 +142,7 @@ class Predictor:
         return _only(self.labels, "labels").class_names
 
     def predict(self, *paths: str | os.PathLike[str]) -> list[Prediction]:
-        """Classifies the chains of files, folders and globs; see `skipped` for the files that it could not read.
+        """Classifies the chains of files, folders, tar archives and globs; see `skipped` for those it could not read.
 
         Raises:
             UserError: a path does not exist, or no file matches a glob.
@@ -280,6 +284,7 @@ def predict_files(
     out: str | os.PathLike[str],
     device: str | None = None,
     residue_features: str | os.PathLike[str] | None = None,
+    max_file_mb: float = MAX_FILE_MB,
     **options: Any,
 ) -> Iterator[str]:
     """Classifies structures into a CSV file, and yields lines for the user: `partoken predict`.
@@ -290,6 +295,7 @@ def predict_files(
         out: as for `Predictor.write`.
         device: as for `Predictor`.
         residue_features: as for `Predictor`.
+        max_file_mb: as for `Predictor`.
         options: of other domains.
 
     Raises:
@@ -299,7 +305,7 @@ def predict_files(
         raise UserError(f"--{name.replace('_', '-')}: {checkpoint} classifies structures, which have no such option")
     if Path(out).is_dir() or str(out).endswith(os.sep):
         raise UserError(f"--out {out}: is a folder; {checkpoint} classifies structures, so name a CSV file")
-    predictor = Predictor(checkpoint, device, residue_features)
+    predictor = Predictor(checkpoint, device, residue_features, max_file_mb)
     if predictor.about:
         yield from introduce(predictor.about)
     rows = predictor.write(paths, out, progress=True)

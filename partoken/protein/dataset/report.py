@@ -8,6 +8,7 @@ import numpy as np
 
 from partoken.protein.chains.collection import SPLITS, Collection
 from partoken.protein.chains.label_spec import by_name
+from partoken.protein.chains.store import NOT_READ
 from partoken.protein.dataset.assembly import ChainDataset, Selection
 from partoken.protein.dataset.families import count_families, describe_families
 from partoken.protein.dataset.similarity import nearest
@@ -37,6 +38,8 @@ def data_report(collection: Collection, selection: Selection, datasets: Mapping[
     skipped = [*collection.skipped, *selection.skipped]
     reasons = Counter(_kind(s.reason) for s in skipped)
     families = collection.families
+    notes = collection.store.notes
+    not_read = {kind.removeprefix(NOT_READ): count for kind, count in notes.items() if kind.startswith(NOT_READ)}
     return {
         **collection.counts,
         "chains_read": len(collection.store),
@@ -48,7 +51,8 @@ def data_report(collection: Collection, selection: Selection, datasets: Mapping[
             "median": float(np.median(lengths)),
             "max": int(lengths.max()),
         },
-        "cleaned": dict(collection.store.notes),
+        "cleaned": {kind: count for kind, count in notes.items() if not kind.startswith(NOT_READ)},
+        **({"not_read": not_read} if not_read else {}),
         "left_out": {
             "without_label": collection.labelled.count(False) if selection.labels else 0,
             "without_split": sum(not split for split in collection.splits or []),
@@ -112,6 +116,9 @@ def describe_report(report: Mapping[str, Any]) -> list[str]:
     if report["cleaned"]:
         parts = [f"{kind} {count}" for kind, count in report["cleaned"].items()]
         lines.append(f"cleaned: {', '.join(parts)}")
+    if report.get("not_read"):
+        parts = [f"{suffix} {count:,}" for suffix, count in report["not_read"].items()]
+        lines.append(f"files that are not read: {', '.join(parts)}")
     if left_out["skipped"]:
         lines.append(f"skipped, see skipped.csv: {_describe_skipped(left_out['skipped'])}")
     lines.append(_describe_leakage(report["leakage"]))

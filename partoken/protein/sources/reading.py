@@ -6,11 +6,9 @@ is NaN. If the atoms of a residue are impossibly far apart or close, all atoms o
 """
 
 import os
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import gemmi
@@ -18,13 +16,13 @@ import numpy as np
 
 from partoken.protein.chains.backbone import ATOMS, Backbone, encode
 from partoken.protein.chains.validation import MIN_LENGTH, UnusableChain, validate
+from partoken.protein.sources.content import MAX_FILE_MB, Unreadable, read_content
 from partoken.protein.sources.finding import stem_of
 from partoken.system.skipped import Skipped
+from partoken.system.user_files import printable
 
 __all__ = ["FileContent", "read_file"]
 
-MAX_BYTES = 1 << 30
-"""Largest size of a file, unpacked."""
 MAX_REPEATED = 2
 """Residues of a file that may contain an atom twice; its first copy counts."""
 
@@ -50,31 +48,33 @@ def read_file(
     *,
     min_length: int = MIN_LENGTH,
     max_length: int | None = None,
+    max_file_mb: float = MAX_FILE_MB,
 ) -> FileContent:
     """Reads the protein chains of one file. A bad file is reported in the result; it never raises an error.
 
     The content decides the format, also of packed files; the extension does not matter.
 
     Arguments:
-        path: the file.
+        path: the file, or a member of an archive, see `list_structures`.
         name: name of the file in the result; None takes `path`.
         min_length: number of residues with N, CA and C that a chain must have.
         max_length: largest number of residues of a chain; None: no limit.
+        max_file_mb: largest size of the file, unpacked, in units of 2^20 bytes.
 
     Returns:
         Chains with the fields `file` and `chain`, skipped inputs and counts. A chain has the name of its file, followed
         by its own name if the file has several chains: `1abc_A`.
     """
-    shown = str(path) if name is None else name
+    shown = printable(str(path) if name is None else name)
     try:
         notes: Counter[str] = Counter()
-        structure = _parse(_read_text(Path(path)), notes)
+        structure = _parse(read_content(path, max_file_mb), notes)
         raw = _chains_of(structure, notes)
         if not raw:
             raise _Unusable("no protein chain with backbone atoms")
-    except _Unusable as reason:
+    except (Unreadable, _Unusable) as reason:
         return FileContent([], [Skipped("", shown, str(reason))], Counter())
-    stem = stem_of(path)
+    stem = printable(stem_of(path))
     chains, skipped = [], []
     for chain, coords, letters in raw:
         chain_id = f"{stem}_{chain}" if chain and len(raw) > 1 else stem
@@ -91,44 +91,6 @@ def read_file(
     incomplete = [np.isnan(c.coords).any((1, 2)) for c in chains]
     notes["residues with missing backbone atoms"] += sum(int(i.sum()) for i in incomplete)
     return FileContent(chains, skipped, +notes)
-
-
-def _read_text(path: Path) -> bytes:
-    """Returns the content of a file, unpacked, as ASCII; refuses content that is not text before a parser sees it."""
-    try:
-        with open(path, "rb") as file:
-            content = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise _Unusable(f"cannot be opened: {error.strerror or error}") from None
-    if content[:2] == b"\x1f\x8b":
-        content = _unpacked(content)
-    if len(content) > MAX_BYTES:
-        raise _Unusable(f"larger than {MAX_BYTES >> 20} MB")
-    if not content.strip():
-        raise _Unusable("empty file")
-    if b"\0" in content[:65536]:
-        raise _Unusable("binary content, neither PDB nor mmCIF text")
-    if not content.isascii():  # such as an author's name in a header; names of chains and atoms are ASCII
-        content = content.decode("latin-1").encode("ascii", "replace")
-    return content
-
-
-def _unpacked(content: bytes) -> bytes:
-    """Unpacks a gzip file of one or more members, up to `MAX_BYTES`."""
-    parts, size = [], 0
-    while content:
-        stream = zlib.decompressobj(wbits=31)
-        try:
-            parts.append(stream.decompress(content, MAX_BYTES + 1 - size))
-        except zlib.error as error:
-            raise _Unusable(f"damaged gzip file: {error}") from None
-        size += len(parts[-1])
-        if size > MAX_BYTES:
-            break
-        if not stream.eof:
-            raise _Unusable("truncated gzip file")
-        content = stream.unused_data.lstrip(b"\0")
-    return b"".join(parts)
 
 
 def _parse(content: bytes, notes: Counter[str]) -> gemmi.Structure:
@@ -179,7 +141,7 @@ def _chains_of(structure: gemmi.Structure, notes: Counter[str]) -> list[tuple[st
     if len(structure) == 0:
         return []
     notes["further models"] += len(structure) - 1
-    structure.setup_entities()
+    structure.add_entity_types()
     atoms = gemmi.FlatStructure(structure)
     slot, run = _slots(atoms), _runs(structure, atoms)
     is_polymer = atoms.entity_type == gemmi.EntityType.Polymer.value

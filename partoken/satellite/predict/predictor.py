@@ -202,8 +202,10 @@ def predict_files(
     Raises:
         UserError: as for `TilePredictor` and `TilePredictor.write`; or an option of structures is given.
     """
-    if "residue_features" in options:
-        raise UserError(f"--residue-features: {checkpoint} translates radar, which has no such option")
+    for name in ("residue_features", "max_file_mb"):
+        if name in options:
+            option = name.replace("_", "-")
+            raise UserError(f"--{option}: {checkpoint} translates radar, which has no such option")
     predictor = TilePredictor(checkpoint, device, PredictOptions(**options))
     if predictor.saved.stage == 1 and (options.get("month") is not None or options.get("biome") is not None):
         yield f"{checkpoint} is of stage 1, which ignores --month and --biome"
