@@ -177,6 +177,7 @@ def _in_chain(residues: Residues, part: np.ndarray, bonded: np.ndarray, is_known
     bonded_here = bonded[1:] & (part[1:] == part[:-1])
     has_bond = np.append(False, bonded_here) | np.append(bonded_here, False)
 
+    is_sure = is_sure | has_bond
     place, sure = np.arange(len(part)), np.flatnonzero(is_sure)
     count = int(part[-1]) + 1 if len(part) else 0
     first, last = np.full(count, len(part)), np.full(count, -1)
@@ -184,7 +185,7 @@ def _in_chain(residues: Residues, part: np.ndarray, bonded: np.ndarray, is_known
     np.maximum.at(last, part[sure], sure)
     is_between = (first[part] < place) & (place < last[part])
     in_polymer = residues.in_polymer & (last[part] >= 0)
-    return is_sure | has_bond | is_between | in_polymer
+    return is_sure | is_between | in_polymer
 
 
 def _distinct(chains: list[ListedChain]) -> Iterator[ListedChain]:

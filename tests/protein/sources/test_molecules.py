@@ -71,6 +71,13 @@ def test_a_chain_of_hetero_records_is_read(read, chains, names):
     assert [c.letters for c in content.chains] == [chains[0].letters, chains[1].letters]
 
 
+def test_a_single_residue_between_gaps_of_a_hetero_chain_is_kept(read, chains):
+    lines = hetero_chain(chains[0], D_NAMES).splitlines(keepends=True)
+    text = "".join([*lines[:40], *lines[60:64], *lines[84:]])
+    letters = chains[0].letters
+    assert [c.letters for c in read(text).chains] == [letters[:10] + letters[15] + letters[21:]]
+
+
 def test_a_chain_of_unknown_residues_is_read(read, chains):
     content = read(hetero_chain(chains[0], dict.fromkeys(THREE, "0QE")))
     assert content.chains[0].letters == "X" * len(chains[0])
