@@ -1,7 +1,4 @@
-"""The text in structure files: opens regular files and members of archives, unpacks them, and bounds their size.
-
-The content decides the format, not the name. Text comes back as it is, BinaryCIF as mmCIF text, Foldcomp as PDB text.
-"""
+"""The content of structure files: opens regular files and members of archives, unpacks them, and bounds their size."""
 
 import codecs
 import io
@@ -10,11 +7,13 @@ import os
 import zlib
 from collections.abc import Iterator
 
-from partoken.protein.sources import binary_cif, foldcomp_file
 from partoken.protein.sources.archive import TarMember
+from partoken.protein.sources.atoms import UnusableFile
+from partoken.protein.sources.binary_cif import is_binary_cif
+from partoken.protein.sources.foldcomp_file import as_pdb, is_foldcomp
 from partoken.system.user_files import open_regular
 
-__all__ = ["MAX_FILE_MB", "Unreadable", "read_content"]
+__all__ = ["MAX_FILE_MB", "read_content"]
 
 MAX_FILE_MB = 512.0
 """Default of `data.max_file_mb`. The largest entries of the PDB, with 2.4 million atoms, have half of it as mmCIF. A
@@ -29,33 +28,24 @@ UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 TO_ASCII = bytes(range(128)) + b"?" * 128
 
 
-class Unreadable(Exception):
-    """A file has no text of a structure; the message says why."""
-
-
 def read_content(path: str | os.PathLike[str], max_file_mb: float = MAX_FILE_MB) -> bytes:
-    """Returns the text of a structure file, PDB or mmCIF, in ASCII.
+    """Returns the content of a structure file, unpacked: the ASCII text of PDB or mmCIF, or BinaryCIF.
 
     Arguments:
         path: a file, or a member of an archive.
         max_file_mb: largest size of the file, unpacked, in units of 2^20 bytes.
 
     Raises:
-        Unreadable: it cannot be opened, is too large, or is neither text nor a known binary format.
+        UnusableFile: it cannot be opened, is too large, or is neither text nor a known binary format.
     """
     limit = int(max_file_mb * (1 << 20))
     content = _joined(_unpacked(_blocks(path, limit)), limit)
-    try:
-        if binary_cif.is_binary_cif(content):
-            content = binary_cif.as_mmcif(content, limit)
-        elif foldcomp_file.is_foldcomp(content):
-            content = foldcomp_file.as_pdb(content)
-    except binary_cif.TooLarge as error:
-        _check_size(error.size, limit)
-    except ValueError as error:
-        raise Unreadable(str(error)) from None
+    if is_binary_cif(content):
+        return content
+    if is_foldcomp(content):
+        content = as_pdb(content)
     if not content or content.isspace():
-        raise Unreadable("empty file")
+        raise UnusableFile("empty file")
     return _as_ascii(content)
 
 
@@ -72,7 +62,7 @@ def _blocks(path: str | os.PathLike[str], limit: int) -> Iterator[bytes]:
                 left -= len(block)
                 yield block
     except OSError as error:
-        raise Unreadable(f"cannot be opened: {error.strerror or error}") from None
+        raise UnusableFile(f"cannot be opened: {error.strerror or error}") from None
 
 
 def _unpacked(blocks: Iterator[bytes]) -> Iterator[bytes]:
@@ -89,12 +79,12 @@ def _unpacked(blocks: Iterator[bytes]) -> Iterator[bytes]:
             try:
                 yield stream.decompress(block, BLOCK)
             except zlib.error as error:
-                raise Unreadable(f"damaged gzip file: {error}") from None
+                raise UnusableFile(f"damaged gzip file: {error}") from None
             block = stream.unconsumed_tail
             if stream.eof:
                 block, stream = stream.unused_data.lstrip(b"\0"), None
     if stream is not None:
-        raise Unreadable("truncated gzip file")
+        raise UnusableFile("truncated gzip file")
 
 
 def _joined(blocks: Iterator[bytes], limit: int) -> bytes:
@@ -111,19 +101,19 @@ def _joined(blocks: Iterator[bytes], limit: int) -> bytes:
 def _check_size(size: int, limit: int) -> None:
     if size > limit:
         shown = f"{limit / (1 << 20):.3f}".rstrip("0").rstrip(".")
-        raise Unreadable(f"larger than data.max_file_mb={shown} (--max-file-mb of partoken predict)")
+        raise UnusableFile(f"larger than data.max_file_mb={shown} (--max-file-mb of partoken predict)")
 
 
 def _check_kind(start: bytes) -> None:
     """Refuses what is neither text nor a binary format that is read, by the first bytes of an unpacked file."""
     for magic, kind in OTHER_KINDS.items():
         if start.startswith(magic):
-            raise Unreadable(f"a {kind} file: unpack it, or pack it with gzip")
+            raise UnusableFile(f"a {kind} file: unpack it, or pack it with gzip")
     if start[257:262] == b"ustar":
-        raise Unreadable("a tar archive: its name must end in .tar, and it must not be packed")
-    is_known = binary_cif.is_binary_cif(start) or foldcomp_file.is_foldcomp(start) or start.startswith(UTF16)
+        raise UnusableFile("a tar archive: its name must end in .tar, and it must not be packed")
+    is_known = is_binary_cif(start) or is_foldcomp(start) or start.startswith(UTF16)
     if not is_known and b"\0" in start[:65536]:
-        raise Unreadable("binary content, neither PDB nor mmCIF text")
+        raise UnusableFile("binary content, neither PDB nor mmCIF text")
 
 
 def _as_ascii(content: bytes) -> bytes:

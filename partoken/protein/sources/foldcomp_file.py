@@ -11,6 +11,7 @@ import importlib.util
 import signal
 from concurrent.futures.process import BrokenProcessPool
 
+from partoken.protein.sources.atoms import UnusableFile
 from partoken.system.parallel import run_apart
 
 __all__ = ["as_pdb", "is_foldcomp"]
@@ -29,14 +30,14 @@ def as_pdb(content: bytes) -> bytes:
     """Returns the PDB text of a Foldcomp file.
 
     Raises:
-        ValueError: the package `foldcomp` is missing, or the file is damaged.
+        UnusableFile: the package `foldcomp` is missing, or the file is damaged.
     """
     if importlib.util.find_spec("foldcomp") is None:
-        raise ValueError('a Foldcomp file, which needs the extra foldcomp: pip install "partoken[foldcomp]"')
+        raise UnusableFile('a Foldcomp file, which needs the extra foldcomp: pip install "partoken[foldcomp]"')
     try:
         return run_apart(_decompress, content)
     except BrokenProcessPool:
-        raise ValueError("damaged Foldcomp file") from None
+        raise UnusableFile("damaged Foldcomp file") from None
 
 
 def _decompress(content: bytes) -> bytes:
@@ -46,7 +47,7 @@ def _decompress(content: bytes) -> bytes:
     try:
         _, text = foldcomp.decompress(content)
     except Exception as error:  # the package has one type for all errors
-        raise ValueError(f"damaged Foldcomp file: {error}") from None
+        raise UnusableFile(f"damaged Foldcomp file: {error}") from None
     finally:
         signal.alarm(0)
     return str(text).encode("ascii", "replace")

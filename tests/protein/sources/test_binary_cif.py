@@ -6,18 +6,21 @@ import random
 import numpy as np
 import pytest
 
-from partoken.protein.sources.binary_columns import column_text, decode
+from partoken.protein.sources.binary_table import BinaryTable, decode
 from partoken.protein.sources.reading import read_file
-from tests.protein.binary_cif import binary_cif, binary_document, byte_array, run_length
+from tests.protein.binary_cif import binary_cif, binary_document, byte_array, run_length, string_array
 from tests.protein.structures import cif_text
 
 msgpack = pytest.importorskip("msgpack")
 
 
-def cells(encoded, rows, **mask):
-    data, encoding = encoded
-    column = {"name": "x", "data": {"data": data, "encoding": encoding}, "mask": mask or None}
-    return [row.tobytes().decode().strip() for row in column_text(column, rows, 100)]
+def table(*encoded, rows, **mask):
+    """A table whose columns are named 0, 1, ..."""
+    columns = {
+        str(i): {"data": {"data": data, "encoding": kind}, "mask": mask or None}
+        for i, (data, kind) in enumerate(encoded)
+    }
+    return BinaryTable(columns, rows)
 
 
 @pytest.mark.parametrize("numbers", ["f8", "f4", "fixed"])
@@ -35,29 +38,31 @@ def test_a_binary_file_gives_exactly_the_chains_of_the_text(tmp_path, chains, nu
     assert binary.notes == written.notes
 
 
-@pytest.mark.parametrize(
-    "values, kind, expected",
-    [
-        ([1, -12, 0], "i4", ["1", "-12", "0"]),
-        ([1.5, -0.25, 12.345], "f8", ["1.500", "-0.250", "12.345"]),
-        ([0.1, 1e-7, 12.345678901234567], "f8", ["0.1", "1e-07", "12.345678901234567"]),
-        ([np.nan, 1.5, np.inf], "f8", ["nan", "1.5", "inf"]),
-        ([12.345, -9999.999], "f4", ["12.345", "-9999.999"]),
-    ],
-)
-def test_numbers_keep_all_their_digits(values, kind, expected):
-    assert cells(byte_array(values, kind), len(values)) == expected
+def test_numbers_keep_all_their_digits():
+    values = [0.1, 1e-7, 12.345678901234567, np.nan]
+    made = table(byte_array(values, "f8"), byte_array([1, -12, 0, 7], "i4"), rows=4)
+    np.testing.assert_array_equal(made.decimals("0", "1"), np.stack([values, [1, -12, 0, 7]], 1))
+    np.testing.assert_array_equal(made.only(np.array([False, True, True, False])).decimals("1"), [[-12], [0]])
+    numbers, names = made.names("1")
+    assert [names[number] for number in numbers] == ["1", "-12", "0", "7"]
 
 
 def test_a_quantized_number_has_the_value_of_its_step():
     data, encoding = byte_array([0, 1, 4], "u1")
     quantized = {"kind": "IntervalQuantization", "min": -1.0, "max": 1.0, "numSteps": 5, "srcType": 33}
-    assert cells((data, [quantized, *encoding]), 3) == ["-1.000", "-0.500", "1.000"]
+    np.testing.assert_allclose(table((data, [quantized, *encoding]), rows=3).decimals("0")[:, 0], [-1, -0.5, 1])
 
 
-def test_masked_values_are_those_of_the_text_form():
-    data, encoding = byte_array([0, 1, 2], "u1")
-    assert cells(byte_array([5, 6, 7], "i4"), 3, data=data, encoding=encoding) == ["5", ".", "?"]
+def test_masked_values_are_missing():
+    data, encoding = byte_array([0, 1, 2, 0], "u1")
+    made = table(
+        byte_array([5, 6, 7, 8], "i4"), string_array(["a", "b", "b", "?"]), rows=4, data=data, encoding=encoding
+    )
+    np.testing.assert_array_equal(made.decimals("0")[:, 0], [5, np.nan, np.nan, 8])
+    assert made.is_given("0").tolist() == [True, False, False, True]
+    assert made.is_given("1").tolist() == [True, False, False, False]
+    numbers, names = made.names("1")
+    assert [names[number] for number in numbers] == ["a", "", "", ""]
 
 
 def test_a_chain_whose_names_need_quotes_is_read(tmp_path, chains):
@@ -75,12 +80,12 @@ def test_a_value_that_the_file_claims_to_repeat_without_end_is_refused():
         decode(bomb, encoding, 3)
 
 
-def test_a_table_that_would_be_too_large_as_text_is_refused_before_memory_is_taken(tmp_path, chains):
+def test_a_table_that_claims_too_many_rows_is_refused_before_memory_is_taken(tmp_path, chains):
     document = binary_document(cif_text(chains[0]))
     document["dataBlocks"][0]["categories"][1]["rowCount"] = 1_000_000_000
     (tmp_path / "a.bcif").write_bytes(msgpack.packb(document))
     [skipped] = read_file(tmp_path / "a.bcif").skipped
-    assert skipped.reason.startswith("larger than data.max_file_mb=512 ")
+    assert skipped.reason == "1000000000 atoms in the BinaryCIF file, at most 16777216 are read"
 
 
 @pytest.mark.parametrize(
@@ -89,6 +94,10 @@ def test_a_table_that_would_be_too_large_as_text_is_refused_before_memory_is_tak
         (lambda d: d["dataBlocks"].clear(), "no atom records in the BinaryCIF file"),
         (lambda d: d["dataBlocks"][0]["categories"].pop(), "no atom records in the BinaryCIF file"),
         (lambda d: d["dataBlocks"][0]["categories"][1].update(rowCount=7), "damaged BinaryCIF file: ValueError: "),
+        (
+            lambda d: d["dataBlocks"][0]["categories"][1]["columns"].pop(10),
+            "the mmCIF file has no column _atom_site.Cartn_x",
+        ),
         (lambda d: d["dataBlocks"][0].pop("categories"), "no atom records in the BinaryCIF file"),
         (lambda d: d["dataBlocks"][0].update(categories=7), "damaged BinaryCIF file"),
         (lambda d: d["dataBlocks"][0]["categories"][1]["columns"][0]["data"].pop("encoding"), "KeyError: 'encoding'"),

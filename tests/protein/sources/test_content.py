@@ -8,7 +8,8 @@ import zlib
 
 import pytest
 
-from partoken.protein.sources.content import Unreadable, read_content
+from partoken.protein.sources.atoms import UnusableFile
+from partoken.protein.sources.content import read_content
 from partoken.protein.sources.reading import read_file
 from tests.protein.structures import atom_line, pdb_text
 
@@ -26,7 +27,7 @@ def write(tmp_path):
 
 
 def reason_of(path, **limits):
-    with pytest.raises(Unreadable) as caught:
+    with pytest.raises(UnusableFile) as caught:
         read_content(path, **limits)
     return str(caught.value)
 
