@@ -245,7 +245,7 @@ def _stream(
         else:
             reason = f"duplicate: the name {printable(stem)} is already that of {other}"
             yield Skipped("", name, reason, unusable=False)
-    yield Counter({f"{NOT_READ}{suffix}": count for suffix, count in others.items()})
+    yield Counter({f"{NOT_READ}{suffix}": count for suffix, count in others.most_common()})
     contents = map_parallel(
         partial(_read, limits=limits),
         distinct,
