@@ -18,6 +18,7 @@ import numpy as np
 
 from partoken.protein.chains.backbone import ATOMS, Backbone, encode
 from partoken.protein.chains.validation import MIN_LENGTH, UnusableChain, validate
+from partoken.protein.sources.confidence import NoConfidence, mean_confidence, read_confidences
 from partoken.protein.sources.finding import stem_of
 from partoken.system.skipped import Skipped
 
@@ -50,6 +51,7 @@ def read_file(
     *,
     min_length: int = MIN_LENGTH,
     max_length: int | None = None,
+    min_plddt: float | None = None,
 ) -> FileContent:
     """Reads the protein chains of one file. A bad file is reported in the result; it never raises an error.
 
@@ -60,31 +62,43 @@ def read_file(
         name: name of the file in the result; None takes `path`.
         min_length: number of residues with N, CA and C that a chain must have.
         max_length: largest number of residues of a chain; None: no limit.
+        min_plddt: lowest confidence, 0 to 100; residues below it count as missing. None: the confidence is not read.
 
     Returns:
         Chains with the fields `file` and `chain`, skipped inputs and counts. A chain has the name of its file, followed
-        by its own name if the file has several chains: `1abc_A`.
+        by its own name if the file has several chains: `1abc_A`. With `min_plddt` the field `confidence` is the mean
+        over the residues of the chain, from 0 to 100; it is missing for an experimental structure.
     """
     shown = str(path) if name is None else name
     try:
         notes: Counter[str] = Counter()
-        structure = _parse(_read_text(Path(path)), notes)
-        raw = _chains_of(structure, notes)
+        content = _read_text(Path(path))
+        raw = _chains_of(_parse(content, notes), notes)
         if not raw:
             raise _Unusable("no protein chain with backbone atoms")
-    except _Unusable as reason:
+        confidences = None
+        if min_plddt is not None:
+            confidences = read_confidences(content, [b_factors for *_, b_factors in raw], notes)
+    except (_Unusable, NoConfidence) as reason:
         return FileContent([], [Skipped("", shown, str(reason))], Counter())
     stem = stem_of(path)
     chains, skipped = [], []
-    for chain, coords, letters in raw:
+    for number, (chain, coords, letters, _) in enumerate(raw):
         chain_id = f"{stem}_{chain}" if chain and len(raw) > 1 else stem
+        fields, low = {"file": shown, "chain": chain}, ""
+        if min_plddt is not None and confidences is not None:
+            is_low = confidences[number] < min_plddt
+            coords = np.where(is_low[:, None, None], np.nan, coords)
+            fields["confidence"] = mean_confidence(confidences[number])
+            notes[f"residues below min_plddt={min_plddt:g}"] += int(is_low.sum())
+            low = f"; {is_low.sum()} residues are below min_plddt={min_plddt:g}"
         try:
             points, impossible = validate(coords, min_length=min_length, max_length=max_length)
         except UnusableChain as reason:
-            skipped.append(Skipped(chain_id, shown, str(reason), unusable=False))
+            skipped.append(Skipped(chain_id, shown, str(reason) + low, unusable=False))
             continue
         notes["residues with impossible geometry"] += impossible
-        chains.append(Backbone(chain_id, points, encode(letters), {"file": shown, "chain": chain}))
+        chains.append(Backbone(chain_id, points, encode(letters), fields))
     if not chains:
         more = f" (the first of {len(skipped)} unusable chains)" if len(skipped) > 1 else ""
         skipped = [Skipped("", shown, skipped[0].reason + more)]
@@ -164,6 +178,8 @@ class _Residues:
 
     coords: np.ndarray
     """float64 [L, 4, 3]: N, CA, C, O in angstrom; NaN for a missing atom."""
+    b_factors: np.ndarray
+    """float64 [L, 4]: of N, CA, C, O in angstrom squared, or a confidence; NaN for a missing atom."""
     name: np.ndarray
     """Three-letter names, bytes [L]."""
     chain: np.ndarray
@@ -174,8 +190,8 @@ class _Residues:
     """Insertion codes, int [L]."""
 
 
-def _chains_of(structure: gemmi.Structure, notes: Counter[str]) -> list[tuple[str, np.ndarray, str]]:
-    """Returns the protein chains of the first model: name, coordinates float64 [L, 4, 3], L letters."""
+def _chains_of(structure: gemmi.Structure, notes: Counter[str]) -> list[tuple[str, np.ndarray, str, np.ndarray]]:
+    """Returns the chains of the first model: name, coordinates float64 [L, 4, 3], L letters, B factors [L, 4]."""
     if len(structure) == 0:
         return []
     notes["further models"] += len(structure) - 1
@@ -189,7 +205,7 @@ def _chains_of(structure: gemmi.Structure, notes: Counter[str]) -> list[tuple[st
     has_polymer_record = np.isin(run, np.unique(run[atoms.het_flags != ord("H")]))
     keep = np.flatnonzero(is_polymer & has_polymer_record & (slot >= 0))
     proteins = _proteins(_residues_of(atoms, keep, slot, run, notes), notes) if len(keep) else []
-    protein_names = {name for name, _, _ in proteins}
+    protein_names = {name for name, *_ in proteins}
     notes["chains that are no protein"] += len(polymer_names - protein_names)
     return list(_distinct(proteins))
 
@@ -219,13 +235,15 @@ def _residues_of(
     starts = np.flatnonzero(is_new)
     coords = np.full((len(starts), 4, 3), np.nan)
     coords[site[chosen], slot[chosen]] = atoms.pos[keep][chosen]
+    b_factors = np.full((len(starts), 4), np.nan)
+    b_factors[site[chosen], slot[chosen]] = atoms.b_iso[keep][chosen]
     name_of_site = np.empty(len(starts), dtype=name.dtype)
     name_of_site[site[chosen]] = name[chosen]
-    return _Residues(coords, name_of_site, chain[starts], number[starts], icode[starts])
+    return _Residues(coords, b_factors, name_of_site, chain[starts], number[starts], icode[starts])
 
 
-def _proteins(residues: _Residues, notes: Counter[str]) -> list[tuple[str, np.ndarray, str]]:
-    """Divides residues into protein chains: name, coordinates float64 [L, 4, 3], L letters."""
+def _proteins(residues: _Residues, notes: Counter[str]) -> list[tuple[str, np.ndarray, str, np.ndarray]]:
+    """Divides residues into protein chains: name, coordinates float64 [L, 4, 3], L letters, B factors [L, 4]."""
     letters, is_protein = _letters(residues.name, notes)
     has_n, has_ca = (~np.isnan(residues.coords[:, slot]).any(1) for slot in (0, 1))
     is_protein &= has_n | has_ca
@@ -235,7 +253,8 @@ def _proteins(residues: _Residues, notes: Counter[str]) -> list[tuple[str, np.nd
         members = (part == value) & is_protein
         if members.any():
             name = residues.chain[members][0].decode("latin-1")
-            proteins.append((name, residues.coords[members], letters[members].tobytes().decode()))
+            sequence = letters[members].tobytes().decode()
+            proteins.append((name, residues.coords[members], sequence, residues.b_factors[members]))
     return proteins
 
 
@@ -365,12 +384,12 @@ def _parts(chain: np.ndarray, number: np.ndarray, icode: np.ndarray) -> np.ndarr
 
 
 def _distinct(
-    chains: list[tuple[str, np.ndarray, str]],
-) -> Iterator[tuple[str, np.ndarray, str]]:
+    chains: list[tuple[str, np.ndarray, str, np.ndarray]],
+) -> Iterator[tuple[str, np.ndarray, str, np.ndarray]]:
     """Numbers the chains that share a name: A, A.2, A.3; chains without a name become 1, 2, 3."""
     seen: Counter[str] = Counter()
-    for name, points, letters in chains:
+    for name, *rest in chains:
         seen[name] += 1
         needs_no_number = seen[name] == 1 and (name or len(chains) == 1)
         number = "" if needs_no_number else str(seen[name])
-        yield ".".join(part for part in (name, number) if part), points, letters
+        yield ".".join(part for part in (name, number) if part), *rest
