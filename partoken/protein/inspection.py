@@ -171,8 +171,8 @@ def _cell(name: str, text: str) -> str:
 
 def _summary(found: Inspection) -> Iterator[str]:
     """Yields lines on what was read of all files."""
-    skipped_files = sum(not skipped.id for skipped in found.skipped)
-    skipped_chains = len(found.skipped) - skipped_files
+    skipped_files = sum(not skipped.id and skipped.unusable for skipped in found.skipped)
+    skipped_chains = sum(bool(skipped.id) for skipped in found.skipped)
     yield (
         f"{found.chains:,} chains with {found.residues:,} residues in {found.files:,} files; "
         f"skipped: {skipped_files:,} files, {skipped_chains:,} chains"

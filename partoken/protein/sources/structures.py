@@ -118,4 +118,4 @@ def _read(path: Path, limits: Mapping[str, Any]) -> FileContent:
 
 def _killed(path: Path) -> FileContent:
     """Returns the result for a file on which the reading process died."""
-    return FileContent([], [Skipped("", str(path), "reading it killed the process")], Counter())
+    return FileContent([], [Skipped("", os.fspath(path), "reading it killed the process")], Counter())
