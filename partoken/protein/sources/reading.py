@@ -388,8 +388,8 @@ def _distinct(
 ) -> Iterator[tuple[str, np.ndarray, str, np.ndarray]]:
     """Numbers the chains that share a name: A, A.2, A.3; chains without a name become 1, 2, 3."""
     seen: Counter[str] = Counter()
-    for name, *rest in chains:
+    for name, points, letters, b_factors in chains:
         seen[name] += 1
         needs_no_number = seen[name] == 1 and (name or len(chains) == 1)
         number = "" if needs_no_number else str(seen[name])
-        yield ".".join(part for part in (name, number) if part), *rest
+        yield ".".join(part for part in (name, number) if part), points, letters, b_factors
