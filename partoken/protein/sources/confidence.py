@@ -71,19 +71,21 @@ def read_confidences(content: bytes, b_factors: Sequence[np.ndarray], notes: Cou
     column = np.concatenate(list(b_factors))
     is_known = np.isfinite(column)
     known = column[is_known]
-    lowest, highest = float(known.min(initial=np.inf)), float(known.max(initial=0))
+    if not known.size:
+        raise NoConfidence("no confidence for min_plddt: the file has no B factors")
+    lowest, highest = float(known.min()), float(known.max())
     if lowest < 0 or highest > 100:
         raise NoConfidence(
             f"no confidence for min_plddt: the B factors go from {lowest:g} to {highest:g}, "
             "a confidence from 0 to 1 or from 0 to 100"
         )
-    if lowest >= highest:
+    if lowest == highest:
         raise NoConfidence(f"no confidence for min_plddt: the B factors are all {highest:g}")
     scale = 1 if highest <= 1 else 100
     largest, smallest = (np.where(is_known, column, fill).T for fill in (-np.inf, np.inf))
     owner = "atom" if (largest.max(0) > smallest.min(0)).any() else "residue"
     notes[f"files with a confidence of 0 to {scale} for each {owner}"] += 1
-    # The parser has B factors as float32; rounding gives back the digits of the file, so that 0.70 is not below 70.
+    # A parser may have B factors as float32; rounding gives back the digits of the file, so that 0.70 is not below 70.
     return [np.round(of_chain[:, ATOMS.index("CA")] * (100 / scale), 3) for of_chain in b_factors]
 
 

@@ -128,6 +128,13 @@ def test_numbers_that_are_no_confidence_are_refused(write, chains, values, reaso
     assert read_file(path).chains
 
 
+def test_a_file_without_the_column_is_refused(write, chains):
+    text = cif_text(chains[0]).replace("_atom_site.B_iso_or_equiv\n", "").replace(" 1.0 0.0 ", " 1.0 ")
+    (skipped,) = read_file(write(text, "model.cif"), min_plddt=70).skipped
+    assert skipped.reason == "no confidence for min_plddt: the file has no B factors"
+    assert read_file(write(text, "model.cif")).chains
+
+
 def test_the_reason_of_a_chain_with_too_few_confident_residues_names_them(write, chains, confidence):
     path = write(with_b_factors(pdb_text(chains[0]), np.repeat(confidence / 2, 4)))
     (skipped,) = read_file(path, min_plddt=70).skipped

@@ -275,6 +275,7 @@ def test_randomly_damaged_files_give_plausible_chains_or_a_reason(write, chains,
         content = read_file(write(mutated(original, random.Random(seed))))
         assert content.chains or content.skipped
         assert all(s.reason and "\n" not in s.reason for s in content.skipped)
+        assert not any(s.reason.startswith("cannot be read") for s in content.skipped), "an error of the reader"
         for chain in content.chains:
             assert is_plausible(chain), f"seed {seed} gave an implausible chain"
         kept += bool(content.chains)
