@@ -31,6 +31,7 @@ def read_folder(
     *,
     min_length: int,
     max_length: int | None = None,
+    min_plddt: float | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     workers: int | None = None,
 ) -> ChainStore:
@@ -40,6 +41,7 @@ def read_folder(
         root: the folder; its `.pdb`, `.ent`, `.cif` and `.mmcif` files at any depth, also with `.gz`.
         min_length: number of residues with N, CA and C that a chain must have.
         max_length: largest number of residues of a chain; None: no limit.
+        min_plddt: lowest confidence of predicted residues, see `read_file`.
         cache_dir: cache folder; None takes the user's cache folder.
         workers: number of processes that parse files; None takes all cores.
 
@@ -53,6 +55,8 @@ def read_folder(
     if not files:
         raise UserError(f"data.root={root} holds no structure file ({', '.join(EXTENSIONS)}, also .gz)")
     limits: dict[str, Any] = {"min_length": min_length, "max_length": max_length}
+    if min_plddt is not None:
+        limits["min_plddt"] = min_plddt
     cache_key = {
         "source": "folder",
         "root": str(root.resolve()),
