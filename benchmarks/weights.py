@@ -51,7 +51,7 @@ OF_LABELS = ("network.reading.score.2.", "network.reading.standardise.running_")
 """Tensors with rows for each label."""
 
 PRETRAINING = ["experiment=pretrain", "trainer.precision=bf16-mixed"]
-HEADS = ["experiment=enzymes", "model.init=random", "model.frozen_encoder=true", "model.residue_attention=true"]
+HEADS = ["experiment=enzymes", "model.init=random", "model.frozen_encoder=true"]
 
 Rows = Sequence[Mapping[str, str]]
 

@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("preview", help="show the learning rates of a run before anything is trained: OVERRIDES")
     commands.add_parser("cost", help="measure a few steps of a run, and say what all of it would cost: OVERRIDES")
     commands.add_parser("lr-range", help="try learning rates from low to high, and suggest one: OVERRIDES")
+    _add_inspect(commands.add_parser("inspect", help="show what is read of structure files, and why others are not"))
     _add_predict(commands.add_parser("predict", help="classify structures, or translate radar, with a trained model"))
     _add_sweep(commands.add_parser("sweep", help="show the table of a sweep, and write it as CSV files and a page"))
     return _run(parser.parse_args(words))
@@ -140,7 +141,7 @@ def lr_range(arguments: Sequence[str]) -> int:
 
 COST_OVERRIDE = re.compile(r"\+{0,2}cost=(true|yes|on|1)", re.IGNORECASE)
 
-COMMANDS = ("train", "preview", "cost", "lr-range", "predict", "sweep")
+COMMANDS = ("train", "preview", "cost", "lr-range", "inspect", "predict", "sweep")
 PASSED_ON = {"train": train, "preview": preview, "cost": cost, "lr-range": lr_range}
 """Commands that parse their arguments themselves."""
 
@@ -241,6 +242,30 @@ def _complete(arguments: Sequence[str]) -> int:
         added = [word for flag, value in pairs if flag in ("-cd", "--config-dir") for word in (flag, value)]
         return train([*arguments, *added])
     return 0  # the shell completes the names of files
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `partoken inspect`."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="structure files, folders, tar archives, globs")
+    parser.add_argument("--out", metavar="FILE.csv", help="a CSV file for the whole table, with the whole sequences")
+    parser.add_argument("--min-length", type=int, metavar="N", help="residues with N, CA and C of a chain; default 10")
+    parser.add_argument(
+        "--min-plddt",
+        type=float,
+        metavar="P",
+        help="predicted structures: residues of lower confidence, 0 to 100, are missing",
+    )
+    parser.add_argument("--max-file-mb", type=float, metavar="MB", help="largest size of a file, unpacked; default 512")
+    parser.set_defaults(run=_inspect)
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from partoken.protein.inspection import inspect_files
+
+    names = ("min_length", "min_plddt", "max_file_mb")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    for line in inspect_files(options.paths, options.out, **given):
+        print(line)
 
 
 def _add_predict(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from partoken.protein.dataset.datamodule import ProteinDataModule
 from partoken.protein.dataset.options import DataOptions
 from partoken.protein.sources.arrays import open_arrays, read_arrays, table_path
 from partoken.protein.sources.class_names import CATH_CLASSES, ENZYME_CLASSES
+from partoken.protein.sources.confidence import check_min_plddt
 from partoken.protein.sources.content import MAX_FILE_MB
 from partoken.protein.sources.folder import every_chain, label_chains, read_folder
 from partoken.protein.sources.proteinshake import (
@@ -103,6 +104,7 @@ def folder(
     min_length: int = MIN_LENGTH,
     max_length: int | None = None,
     max_file_mb: float = MAX_FILE_MB,
+    min_plddt: float | None = None,
     cache_dir: str | None = None,
     **options: Any,
 ) -> ProteinDataModule:
@@ -118,6 +120,8 @@ def folder(
         min_length: number of residues with N, CA and C that a chain must have.
         max_length: largest number of residues of a chain; None: no limit.
         max_file_mb: largest size of a file, unpacked, in units of 2^20 bytes.
+        min_plddt: lowest confidence, 0 to 100; residues of predicted structures below it count as missing. None: the
+            confidence is not read.
         cache_dir: cache folder; None takes the user's cache folder.
         options: fields of `DataOptions`, and `batch_size`, `num_workers` and `seed` of `ProteinDataModule`.
 
@@ -126,6 +130,9 @@ def folder(
     """
     limits = _limits(min_length, max_length)
     check_number("data.max_file_mb", max_file_mb, above=0)
+    check_min_plddt("data.min_plddt", min_plddt)
+    if min_plddt is not None:
+        limits["min_plddt"] = float(min_plddt)
     unlabelled = bool(options.get("unlabelled"))
     if labels is None and not unlabelled:
         raise UserError(

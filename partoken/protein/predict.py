@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +15,7 @@ from partoken.errors import UserError, check_number
 from partoken.protein.chains.backbone import Backbone
 from partoken.protein.chains.batch import collate
 from partoken.protein.chains.features import ResidueFeatures, open_features
+from partoken.protein.chains.one_type import describe_one_type, one_type
 from partoken.protein.model.contributions import answer_shares
 from partoken.protein.model.labels import LearnedLabel, split_logits
 from partoken.protein.model.saved import load_network
@@ -131,6 +133,10 @@ class Predictor:
         """What is known of weights that ship, such as the chains that they learned from; empty for those of a run."""
         self.skipped: list[Skipped] = []
         """Files and chains that the latest prediction could not read, with the reasons."""
+        self.notes: Counter[str] = Counter()
+        """Number of residues, chains or models that each kind of cleaning changed in the latest prediction."""
+        self.one_type: list[str] = []
+        """Chains of the latest prediction whose residues are nearly all of one type: their sequence carries nothing."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -162,10 +168,13 @@ class Predictor:
             UserError: a path does not exist, or no file matches a glob.
         """
         files, self.skipped = list_structures(paths)
+        self.notes, self.one_type = Counter(), []
         waiting: list[Backbone] = []
         for file in tqdm(files, unit=" files", disable=not progress):
             content = read_file(file, **self.reading)
             self.skipped += content.skipped
+            self.notes += content.notes
+            self.one_type += [chain.id for chain in content.chains if one_type(chain.sequence)]
             for chain in self._with_features(content.chains):
                 if waiting and sum(map(len, waiting)) + len(chain) > BATCH_RESIDUES:
                     yield from self.classify(waiting)
@@ -310,6 +319,10 @@ def predict_files(
         yield from introduce(predictor.about)
     rows = predictor.write(paths, out, progress=True)
     yield f"{rows} chains classified, see {out}"
+    if predictor.notes:
+        yield f"cleaned: {', '.join(f'{kind} {count:,}' for kind, count in predictor.notes.items())}"
+    if predictor.one_type:
+        yield describe_one_type(predictor.one_type)
     if predictor.skipped:
         yield f"{len(predictor.skipped)} files or chains skipped, see {skipped_beside(Path(out))}"
 

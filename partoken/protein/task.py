@@ -284,6 +284,8 @@ class ParTokenTask(ScheduledModule):
                 module.frozen = is_under(name, parts)
 
     def on_fit_start(self) -> None:
+        if (longest := getattr(self._datamodule, "longest", None)) is not None:
+            self.network.note_longest(longest)
         self._embed_data()
         fold, train_folds = self.network.fold_branch, getattr(self._datamodule, "train_folds", None)
         if fold is not None and not fold.measured and train_folds is not None:

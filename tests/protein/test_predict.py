@@ -13,6 +13,7 @@ import partoken
 from partoken.cli import main
 from partoken.errors import UserError
 from partoken.protein.catalog import embedded
+from partoken.protein.chains.backbone import Backbone
 from partoken.protein.predict import Predictor
 from partoken.protein.task import ParTokenTask
 from tests.protein.structures import cif_text, pdb_text
@@ -71,6 +72,27 @@ def test_structures_are_read_with_the_limits_of_the_training_data(chains, folder
     model = partoken.load(path, device="cpu")
     assert len(model.predict(folder)) == sum(len(chain) == shortest for chain in chains)
     assert sum("residues" in s.reason for s in model.skipped) == sum(len(chain) > shortest for chain in chains)
+
+
+def test_what_was_cleaned_and_a_sequence_that_carries_nothing_are_said(checkpoint, chains, tmp_path, capsys):
+    content = torch.load(checkpoint, weights_only=True)
+    content["hyper_parameters"]["data"]["source"]["reading"]["min_plddt"] = 70.0
+    torch.save(content, tmp_path / "confident.ckpt")
+    glycines = Backbone("design", chains[0].coords, np.full(len(chains[0]), 5, np.uint8))
+    atoms = pdb_text(glycines).splitlines(keepends=True)[: 4 * len(glycines)]
+    confidence = [90.0] * (len(atoms) - 4) + [20.0] * 4
+    lines = [f"{atom[:60]}{value:6.2f}{atom[66:]}" for atom, value in zip(atoms, confidence, strict=True)]
+    (tmp_path / "design.pdb").write_text("".join(lines))
+    arguments = [str(tmp_path / "design.pdb"), "--out", str(tmp_path / "p.csv"), "--device", "cpu"]
+    assert main(["predict", str(tmp_path / "confident.ckpt"), *arguments]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "cleaned: files with a confidence of 0 to 100 for each residue 1, residues below min_plddt=70 1, "
+        "residues with missing backbone atoms 1",
+        "the sequence carries nothing in 1 chains, whose residues are nearly all of one type: design",
+    ]
+    model = partoken.load(checkpoint, device="cpu")
+    model.predict(tmp_path / "design.pdb")
+    assert not model.notes and model.one_type == ["design"]
 
 
 def test_a_chain_has_the_same_answer_alone_and_among_others(checkpoint, folder):

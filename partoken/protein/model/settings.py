@@ -76,7 +76,8 @@ class NetworkSettings:
     drop_rate: float = 0.1
     """Dropout rate in the encoder and in the classifier, from 0 to below 1."""
     num_neighbors: int = 30
-    """Nearest residues, by CA distance, that send messages to a residue."""
+    """Nearest residues, by CA distance, that send messages to a residue. A chain has at most as many as it has other
+    residues."""
     seq_in: bool = False
     """True: the network reads the amino acids beside the geometry."""
     feature_channels: int | None = None

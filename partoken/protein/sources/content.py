@@ -16,8 +16,8 @@ from partoken.system.user_files import open_regular
 __all__ = ["MAX_FILE_MB", "read_content"]
 
 MAX_FILE_MB = 512.0
-"""Default of `data.max_file_mb`. The largest entries of the PDB, with 2.4 million atoms, have half of it as mmCIF. Reading
-takes 4 times the size of a PDB file in memory, 7 times that of an mmCIF file or of a file of CA atoms alone."""
+"""Default of `data.max_file_mb`. The largest entries of the PDB, with 2.4 million atoms, have half of it as mmCIF.
+Reading takes 4 times the size of a PDB file in memory, 7 times that of an mmCIF file or of a file of CA atoms alone."""
 
 BLOCK = 1 << 18
 """Bytes that are read and unpacked at once."""

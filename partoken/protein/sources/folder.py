@@ -35,6 +35,7 @@ def read_folder(
     min_length: int,
     max_length: int | None = None,
     max_file_mb: float = MAX_FILE_MB,
+    min_plddt: float | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     workers: int | None = None,
 ) -> ChainStore:
@@ -45,6 +46,7 @@ def read_folder(
         min_length: number of residues with N, CA and C that a chain must have.
         max_length: largest number of residues of a chain; None: no limit.
         max_file_mb: largest size of a file, unpacked, in units of 2^20 bytes.
+        min_plddt: lowest confidence of predicted residues, see `read_file`.
         cache_dir: cache folder; None takes the user's cache folder.
         workers: number of processes that parse files; None takes all cores.
 
@@ -60,6 +62,8 @@ def read_folder(
         beside = f"; it holds files that are not read: {others[2:]}" if others else ""
         raise UserError(f"data.root={root} holds no structure file ({READABLE}){beside}")
     limits: dict[str, Any] = {"min_length": min_length, "max_length": max_length, "max_file_mb": max_file_mb}
+    if min_plddt is not None:
+        limits["min_plddt"] = min_plddt
     cache_key = {
         "source": "folder",
         "root": str(root.resolve()),

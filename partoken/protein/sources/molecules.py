@@ -33,8 +33,8 @@ class ListedChain:
     coords: np.ndarray
     """float64 [L, 4, 3]: N, CA, C, O in angstrom; NaN for a missing atom."""
     letters: str
-    b_factor: np.ndarray
-    """float64 [L]: mean B column of the backbone atoms; NaN where it is not a number."""
+    b_factors: np.ndarray
+    """float64 [L, 4]: the B column of N, CA, C, O; NaN where there is no number."""
 
 
 def chains_of(atoms: Atoms, notes: Counter[str]) -> list[ListedChain]:
@@ -76,7 +76,7 @@ def chains_of(atoms: Atoms, notes: Counter[str]) -> list[ListedChain]:
             atoms.chain_names[residues.chain[start]],
             residues.coords[start:end],
             letters[residues.name[start:end]].tobytes().decode(),
-            residues.b_factor[start:end],
+            residues.b_factors[start:end],
         )
         for start, end in pairwise(limits)
     ]
@@ -196,4 +196,4 @@ def _distinct(chains: list[ListedChain]) -> Iterator[ListedChain]:
         needs_no_number = seen[one.name] == 1 and (one.name or len(chains) == 1)
         number = "" if needs_no_number else str(seen[one.name])
         name = ".".join(part for part in (one.name, number) if part)
-        yield ListedChain(name, one.coords, one.letters, one.b_factor)
+        yield ListedChain(name, one.coords, one.letters, one.b_factors)

@@ -14,7 +14,8 @@ import numpy as np
 from partoken.protein.chains.backbone import Backbone, encode
 from partoken.protein.chains.validation import MIN_LENGTH, UnusableChain, validate
 from partoken.protein.sources.atoms import Atoms, UnusableFile
-from partoken.protein.sources.binary_cif import is_binary_cif, read_binary_cif
+from partoken.protein.sources.binary_cif import experiment_text, is_binary_cif, read_binary_cif
+from partoken.protein.sources.confidence import NoConfidence, mean_confidence, read_confidences
 from partoken.protein.sources.content import MAX_FILE_MB, read_content
 from partoken.protein.sources.finding import stem_of
 from partoken.protein.sources.mmcif import is_mmcif, read_mmcif
@@ -44,6 +45,7 @@ def read_file(
     min_length: int = MIN_LENGTH,
     max_length: int | None = None,
     max_file_mb: float = MAX_FILE_MB,
+    min_plddt: float | None = None,
 ) -> FileContent:
     """Reads the protein chains of one file. A bad file is reported in the result; it never raises an error.
 
@@ -55,28 +57,42 @@ def read_file(
         min_length: number of residues with N, CA and C that a chain must have.
         max_length: largest number of residues of a chain; None: no limit.
         max_file_mb: largest size of the file, unpacked, in units of 2^20 bytes.
+        min_plddt: lowest confidence, 0 to 100; residues below it count as missing. None: the confidence is not read.
 
     Returns:
         Chains with the fields `file` and `chain`, skipped inputs and counts. A chain has the name of its file, followed
-        by its own name if the file has several chains: `1abc_A`.
+        by its own name if the file has several chains: `1abc_A`. With `min_plddt` the field `confidence` is the mean
+        over the residues of the chain, from 0 to 100; it is missing for an experimental structure.
     """
     shown = printable(str(path) if name is None else name)
     try:
         notes: Counter[str] = Counter()
-        listed = _listed_chains(read_content(path, max_file_mb), notes)
-    except UnusableFile as reason:
+        content = read_content(path, max_file_mb)
+        listed = _listed_chains(content, notes)
+        confidences = None
+        if min_plddt is not None:
+            header = experiment_text(content) if is_binary_cif(content) else content
+            confidences = read_confidences(header, [one.b_factors for one in listed], notes)
+    except (UnusableFile, NoConfidence) as reason:
         return FileContent([], [Skipped("", shown, str(reason))], Counter())
     stem = printable(stem_of(path))
     chains, skipped = [], []
-    for one in listed:
+    for number, one in enumerate(listed):
         chain_id = f"{stem}_{one.name}" if one.name and len(listed) > 1 else stem
+        coords, fields, low = one.coords, {"file": shown, "chain": one.name}, ""
+        if min_plddt is not None and confidences is not None:
+            is_low = confidences[number] < min_plddt
+            coords = np.where(is_low[:, None, None], np.nan, coords)
+            fields["confidence"] = mean_confidence(confidences[number])
+            notes[f"residues below min_plddt={min_plddt:g}"] += int(is_low.sum())
+            low = f"; {is_low.sum()} residues are below min_plddt={min_plddt:g}"
         try:
-            points, impossible = validate(one.coords, min_length=min_length, max_length=max_length)
+            points, impossible = validate(coords, min_length=min_length, max_length=max_length)
         except UnusableChain as reason:
-            skipped.append(Skipped(chain_id, shown, str(reason), unusable=False))
+            skipped.append(Skipped(chain_id, shown, str(reason) + low, unusable=False))
             continue
         notes["residues with impossible geometry"] += impossible
-        chains.append(Backbone(chain_id, points, encode(one.letters), {"file": shown, "chain": one.name}))
+        chains.append(Backbone(chain_id, points, encode(one.letters), fields))
     if not chains:
         more = f" (the first of {len(skipped)} unusable chains)" if len(skipped) > 1 else ""
         skipped = [Skipped("", shown, skipped[0].reason + more)]

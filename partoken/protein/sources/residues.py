@@ -47,8 +47,8 @@ class Residues:
     """bool [L]."""
     in_polymer: np.ndarray
     """bool [L]: the file says that a hetero residue belongs to a polymer."""
-    b_factor: np.ndarray
-    """float64 [L]: mean over the backbone atoms."""
+    b_factors: np.ndarray
+    """float64 [L, 4]: the B column of N, CA, C, O; NaN for a missing atom."""
 
     def __len__(self) -> int:
         return len(self.name)
@@ -78,6 +78,8 @@ def residues_of(atoms: Atoms, notes: Counter[str]) -> Residues:
     is_position = (np.abs(atoms.points) < MAX_POSITION).all(1)
     coords[site[is_position], atoms.slot[is_position]] = atoms.points[is_position]
     is_listed[site, atoms.slot] = True
+    b_factors = np.full((count, len(ATOMS)), np.nan)
+    b_factors[site, atoms.slot] = atoms.b_factor
     first = np.full(count, len(site))
     np.minimum.at(first, site, np.arange(len(site)))
     return Residues(
@@ -91,7 +93,7 @@ def residues_of(atoms: Atoms, notes: Counter[str]) -> Residues:
         icode=atoms.icode[first],
         is_hetero=atoms.is_hetero[first],
         in_polymer=atoms.in_polymer[first],
-        b_factor=np.bincount(site, atoms.b_factor, count) / is_listed.sum(1),
+        b_factors=b_factors,
     )
 
 

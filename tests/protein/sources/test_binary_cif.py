@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import re
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_a_table_that_claims_too_many_rows_is_refused_before_memory_is_taken(tmp
     document["dataBlocks"][0]["categories"][1]["rowCount"] = 1_000_000_000
     (tmp_path / "a.bcif").write_bytes(msgpack.packb(document))
     [skipped] = read_file(tmp_path / "a.bcif").skipped
-    assert skipped.reason == "1000000000 atoms in the BinaryCIF file, at most 16777216 are read"
+    assert skipped.reason == "1000000000 rows in a table of the BinaryCIF file, at most 16777216 are read"
 
 
 @pytest.mark.parametrize(
@@ -109,6 +110,23 @@ def test_a_file_that_contradicts_itself_is_skipped_with_the_reason(tmp_path, cha
     (tmp_path / "a.bcif").write_bytes(msgpack.packb(document))
     [skipped] = read_file(tmp_path / "a.bcif").skipped
     assert reason in skipped.reason and "\n" not in skipped.reason
+
+
+def test_the_experiment_and_the_confidence_are_those_of_the_text(tmp_path, chains):
+    text = cif_text(chains[0])
+    rows = iter(range(10**6))
+    text = re.sub(r" 1\.0 0\.0 ", lambda _: f" 1.0 {50 + next(rows) // 4 % 40}.0 ", text)
+    document = binary_document(text)
+    (tmp_path / "a.cif").write_text(text)
+    (tmp_path / "a.bcif").write_bytes(msgpack.packb(document))
+    one, other = (read_file(tmp_path / name, min_plddt=70) for name in ("a.bcif", "a.cif"))
+    assert one.notes == other.notes and "residues below min_plddt=70" in one.notes
+    np.testing.assert_array_equal(one.chains[0].coords, other.chains[0].coords)
+    data, encoding = string_array(["X-RAY DIFFRACTION"])
+    method = {"name": "method", "data": {"data": data, "encoding": encoding}, "mask": None}
+    document["dataBlocks"][0]["categories"].append({"name": "_exptl", "columns": [method], "rowCount": 1})
+    (tmp_path / "a.bcif").write_bytes(msgpack.packb(document))
+    assert read_file(tmp_path / "a.bcif", min_plddt=70).notes["experimental structures, read without a confidence"] == 1
 
 
 def test_randomly_damaged_files_give_a_reason_or_chains(tmp_path, chains):
