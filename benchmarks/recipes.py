@@ -1,7 +1,7 @@
 """Compares recipes of the network on the fold and the function of chains, beside the answers that need no network.
 
-    python benchmarks/recipes.py --path chains.npz                                     every variant, three seeds
-    python benchmarks/recipes.py --path chains.npz --variants all --shares 0.1 0.3     the learning curve
+    python benchmarks/recipes.py --path chains.npz                                        every variant, three seeds
+    python benchmarks/recipes.py --path chains.npz --variants recipe --shares 0.1 0.3     the learning curve
 
 Each variant and seed is a run of `experiment=enzymes` in a process of its own, with one thread: one network with seven
 labels, from the columns `ec_top`, `enzyme`, `ec`, `cath` and `cath_class` of the table. Its splits are used. A topology
@@ -9,10 +9,12 @@ is learned if 40 training chains have it, an architecture if 60 have it. --share
 the same ones every time, and all validation and test chains. Runs share their embeddings and other computed numbers in
 the cache folder. A run that has its summary is not repeated. The tables are written to --out.
 
-Scores are of the test chains: accuracy / macro-F1, mean and standard deviation over the seeds.
+Scores are accuracy / macro-F1, mean and standard deviation over the seeds: on the validation chains, which are there to
+choose a variant, and on the test chains.
 """
 
 import argparse
+import csv
 import statistics
 from collections import Counter
 from collections.abc import Sequence
@@ -28,14 +30,24 @@ from partoken.protein.sources.label_table import read_label_table
 
 TASKS = ("ec_top", "topology", "architecture", "cath_class")
 VARIANTS: dict[str, list[str]] = {
-    "all": [],
+    "recipe": [],
     "constant rate": ["train.use_cosine_schedule=false"],
+    "half the rate": ["train.lr=1e-3"],
+    "twice the rate": ["train.lr=4e-3"],
+    "batches of 16": ["train.batch_size=16"],
+    "batches of 64": ["train.batch_size=64"],
+    "less dropout": ["model.drop_rate=0.2"],
     "without fold geometry": ["model.fold_geometry=false"],
-    "substructures alone": ["model.fold_geometry=false", "model.classify_from=substructures"],
-    "through codes": ["model.tokens_from=codes"],
-    "attention over residues": ["model.residue_attention=true"],
-    "attention without prior": ["model.residue_attention=true", "model.attention_prior=false"],
+    "substructures alone": ["model.fold_geometry=false", "model.residue_attention=false"],
+    "with the whole chain": ["model.classify_from=both"],
+    "with environments": ["model.classify_from=both", "model.pooling=environments"],
+    "plain classifier": ["model.combine=gate"],
     "parts not trained alone": ["model.lambda_parts=0"],
+    "through codes": ["model.tokens_from=codes"],
+    "without attention over residues": ["model.residue_attention=false"],
+    "attention without prior": ["model.attention_prior=false"],
+    "one round of messages": ["model.exchange_layers=1"],
+    "three rounds of messages": ["model.exchange_layers=3"],
     "messages without geometry": ["model.exchange=touching", "model.exchange_layers=1"],
     "learned partition": ["model.partition=learned", "model.max_clusters=10"],
     "balanced classes": ["model.class_balance=0.5"],
@@ -67,27 +79,37 @@ def labels_of(rows: Sequence[dict[str, str]]) -> str:
     return f"data.label_columns=[{','.join(parts)}]"
 
 
-def scores_of(summaries: Sequence[dict[str, Any]], task: str, answer: str | None = None) -> str:
-    """Writes accuracy and macro-F1 of the network, or of a simple answer, on a task."""
-    sources = [summary["test"] if answer is None else summary["baselines"][answer] for summary in summaries]
+def run_variant(overrides: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Carries out a run; returns its summary with the validation scores `val` of the epoch that was tested."""
+    summary = run_once(overrides, folder)
+    with open(folder / "metrics.csv", newline="") as file:
+        row = next(row for row in csv.DictReader(file) if int(row["epoch"]) == summary["best_epoch"])
+    scores = {name.removeprefix("val_"): float(value) for name, value in row.items() if name.startswith("val_")}
+    return {**summary, "val": scores}
+
+
+def scores_of(sources: Sequence[dict[str, float]], task: str) -> str:
+    """Writes accuracy and macro-F1 on a task."""
     return " / ".join(spread([source[f"{task}_{score}"] for source in sources]) for score in ("accuracy", "macro_f1"))
 
 
-def table(results: dict[str, list[dict[str, Any]]]) -> str:
-    """Returns the scores of every variant, below those of the simple answers, as a table in Markdown."""
-    lines = ["| | " + " | ".join(TASKS) + " | from substructures | minutes |", "|---" * (3 + len(TASKS)) + "|"]
+def table(results: dict[str, list[dict[str, Any]]], split: str) -> str:
+    """Returns the scores of every variant as a table in Markdown, on test chains below those of the simple answers."""
+    lines = [f"| {split} | seeds | " + " | ".join(TASKS) + " | from substructures | minutes |"]
+    lines.append("|---" * (4 + len(TASKS)) + "|")
     first = next(iter(results.values()))
-    for answer in first[0]["baselines"]:
-        cells = [scores_of(first[:1], task, answer) for task in TASKS]
-        lines.append(f"| {answer} | {' | '.join(cells)} | | |")
+    for answer, scores in first[0]["baselines"].items() if split == "test" else ():
+        cells = [scores_of([scores], task) for task in TASKS]
+        lines.append(f"| {answer} | | {' | '.join(cells)} | | |")
     for name, summaries in results.items():
-        cells = [scores_of(summaries, task) for task in TASKS]
+        cells = [scores_of([summary[split] for summary in summaries], task) for task in TASKS]
         parts = [
             statistics.mean(summary["parts"][task].get("substructures", {"share": 0.0})["share"] for task in TASKS)
             for summary in summaries
         ]
         minutes = statistics.mean(summary["seconds"] for summary in summaries) / 60
-        lines.append(f"| {name} | {' | '.join(cells)} | {statistics.mean(parts):.2f} | {minutes:.1f} |")
+        share = f"{statistics.mean(parts):.2f}"
+        lines.append(f"| {name} | {len(summaries)} | {' | '.join(cells)} | {share} | {minutes:.1f} |")
     return "\n".join(lines)
 
 
@@ -119,11 +141,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
                     (name, overrides, out / f"{variant.replace(' ', '_').replace(',', '')}-{share:g}" / str(seed))
                 )
     with ThreadPoolExecutor(settings.jobs) as pool:
-        summaries = list(tqdm(pool.map(lambda job: run_once(*job[1:]), jobs), "runs", len(jobs)))
+        summaries = list(tqdm(pool.map(lambda job: run_variant(*job[1:]), jobs), "runs", len(jobs)))
     results: dict[str, list[dict[str, Any]]] = {}
     for (name, _, _), summary in zip(jobs, summaries, strict=True):
         results.setdefault(name, []).append(summary)
-    text = table(results)
+    text = "\n\n".join(table(results, split) for split in ("val", "test"))
     (out / "table.md").write_text(text + "\n")
     print(text)
     print(f"wrote {out / 'table.md'}")

@@ -45,7 +45,7 @@ SHIPPED = PACKAGE / "pretrained"
 LABELS = ("enzyme", "ec_top")
 COLUMNS = ("id", "cluster", "source", "role")
 
-OF_CLASSES = ("network.head.classify.3.", "network.head.classify_summary.3.", "network.fold_branch.classify.")
+OF_CLASSES = tuple(f"network.{part}.classify." for part in ("head.classify", "head.classify_summary", "fold_branch"))
 """Layers with a row for each class of all labels."""
 OF_LABELS = ("network.reading.score.2.", "network.reading.standardise.running_")
 """Tensors with rows for each label."""

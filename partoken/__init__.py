@@ -6,8 +6,9 @@ from partoken.version import __version__
 
 if TYPE_CHECKING:
     from partoken.protein.predict import Predictor
+    from partoken.protein.sources.structures import Structures
 
-__all__ = ["__version__", "load"]
+__all__ = ["__version__", "load", "read"]
 
 
 def load(checkpoint: Any, device: str | None = None, residue_features: Any = None) -> "Predictor":
@@ -21,3 +22,14 @@ def load(checkpoint: Any, device: str | None = None, residue_features: Any = Non
     from partoken.protein.predict import Predictor  # here, so that `import partoken` does not import torch
 
     return Predictor(checkpoint, device, residue_features)
+
+
+def read(*paths: Any, **options: Any) -> "Structures":
+    """Reads the protein chains of structure files and folders: `partoken.read("folder")`; needs no torch.
+
+    See also:
+        `partoken.protein.sources.structures.read_structures`, for the options and errors.
+    """
+    from partoken.protein.sources.structures import read_structures
+
+    return read_structures(*paths, **options)

@@ -2,6 +2,7 @@
 
 import argparse
 import importlib.util
+import io
 import itertools
 import logging
 import os
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands.add_parser("preview", help="show the learning rates of a run before anything is trained: OVERRIDES")
     commands.add_parser("cost", help="measure a few steps of a run, and say what all of it would cost: OVERRIDES")
     commands.add_parser("lr-range", help="try learning rates from low to high, and suggest one: OVERRIDES")
+    _add_inspect(commands.add_parser("inspect", help="show what is read of structure files, and why others are not"))
     _add_predict(commands.add_parser("predict", help="classify structures, or translate radar, with a trained model"))
     _add_sweep(commands.add_parser("sweep", help="show the table of a sweep, and write it as CSV files and a page"))
     return _run(parser.parse_args(words))
@@ -55,6 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace) -> int:
     """Runs what `options.run` names, and returns the exit status."""
     prepare_process()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # for file names that are not UTF-8
     try:
         options.run(options)
         sys.stdout.flush()  # a reader that has ended is noticed here, not at the exit
@@ -136,7 +141,7 @@ def lr_range(arguments: Sequence[str]) -> int:
 
 COST_OVERRIDE = re.compile(r"\+{0,2}cost=(true|yes|on|1)", re.IGNORECASE)
 
-COMMANDS = ("train", "preview", "cost", "lr-range", "predict", "sweep")
+COMMANDS = ("train", "preview", "cost", "lr-range", "inspect", "predict", "sweep")
 PASSED_ON = {"train": train, "preview": preview, "cost": cost, "lr-range": lr_range}
 """Commands that parse their arguments themselves."""
 
@@ -239,6 +244,30 @@ def _complete(arguments: Sequence[str]) -> int:
     return 0  # the shell completes the names of files
 
 
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `partoken inspect`."""
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="structure files, folders, tar archives, globs")
+    parser.add_argument("--out", metavar="FILE.csv", help="a CSV file for the whole table, with the whole sequences")
+    parser.add_argument("--min-length", type=int, metavar="N", help="residues with N, CA and C of a chain; default 10")
+    parser.add_argument(
+        "--min-plddt",
+        type=float,
+        metavar="P",
+        help="predicted structures: residues of lower confidence, 0 to 100, are missing",
+    )
+    parser.add_argument("--max-file-mb", type=float, metavar="MB", help="largest size of a file, unpacked; default 512")
+    parser.set_defaults(run=_inspect)
+
+
+def _inspect(options: argparse.Namespace) -> None:
+    from partoken.protein.inspection import inspect_files
+
+    names = ("min_length", "min_plddt", "max_file_mb")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    for line in inspect_files(options.paths, options.out, **given):
+        print(line)
+
+
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments of `partoken predict`."""
     parser.add_argument(
@@ -246,12 +275,17 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         help="checkpoints/best.ckpt in a run folder, which decides what is predicted; or the name of weights that ship "
         f"with partoken: {', '.join(weights_names()) or 'none in this installation'}",
     )
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="files, folders, globs: structures, or radar images")
+    parser.add_argument(
+        "paths", nargs="+", metavar="PATH", help="files, folders, tar archives, globs: structures, or radar images"
+    )
     parser.add_argument("--out", required=True, help="structures: a CSV file, with --explain a folder; radar: a folder")
     parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one, else cpu")
     structures = parser.add_argument_group("structures")
     structures.add_argument(
         "--residue-features", metavar="FILE", help="NPZ file or folder, for a model that was trained with such features"
+    )
+    structures.add_argument(
+        "--max-file-mb", type=float, metavar="MB", help="largest size of a file, unpacked; default 512"
     )
     structures.add_argument(
         "--explain",
@@ -275,7 +309,7 @@ def _predict(options: argparse.Namespace) -> None:
     from partoken.system.shipped import find_weights
 
     checkpoint = str(find_weights(options.checkpoint))
-    names = ("residue_features", "explain", "importance", "month", "biome", "s1_units", "window")
+    names = ("residue_features", "max_file_mb", "explain", "importance", "month", "biome", "s1_units", "window")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     predict = _prediction(checkpoint, read_checkpoint(checkpoint))
     for line in predict(checkpoint, options.paths, options.out, options.device, **given):

@@ -15,6 +15,8 @@ from partoken.protein.dataset.datamodule import ProteinDataModule
 from partoken.protein.dataset.options import DataOptions
 from partoken.protein.sources.arrays import open_arrays, read_arrays, table_path
 from partoken.protein.sources.class_names import CATH_CLASSES, ENZYME_CLASSES
+from partoken.protein.sources.confidence import check_min_plddt
+from partoken.protein.sources.content import MAX_FILE_MB
 from partoken.protein.sources.folder import every_chain, label_chains, read_folder
 from partoken.protein.sources.proteinshake import (
     download_release,
@@ -101,13 +103,15 @@ def folder(
     label_depth: int | None = None,
     min_length: int = MIN_LENGTH,
     max_length: int | None = None,
+    max_file_mb: float = MAX_FILE_MB,
+    min_plddt: float | None = None,
     cache_dir: str | None = None,
     **options: Any,
 ) -> ProteinDataModule:
     """Creates the data module of a folder of structure files.
 
     Arguments:
-        root: the folder; its PDB and mmCIF files at any depth, also with `.gz`.
+        root: the folder; its structure files and those in its tar archives, at any depth.
         labels: CSV file with the label of each file or chain; may be None with `unlabelled`.
         label_column: its column with the label.
         id_column: its column with the name of the file, or of the chain: `1abc_A`.
@@ -115,6 +119,9 @@ def folder(
         label_depth: number of levels to keep of a hierarchical label; None keeps all.
         min_length: number of residues with N, CA and C that a chain must have.
         max_length: largest number of residues of a chain; None: no limit.
+        max_file_mb: largest size of a file, unpacked, in units of 2^20 bytes.
+        min_plddt: lowest confidence, 0 to 100; residues of predicted structures below it count as missing. None: the
+            confidence is not read.
         cache_dir: cache folder; None takes the user's cache folder.
         options: fields of `DataOptions`, and `batch_size`, `num_workers` and `seed` of `ProteinDataModule`.
 
@@ -122,6 +129,10 @@ def folder(
         UserError: an option is out of range.
     """
     limits = _limits(min_length, max_length)
+    check_number("data.max_file_mb", max_file_mb, above=0)
+    check_min_plddt("data.min_plddt", min_plddt)
+    if min_plddt is not None:
+        limits["min_plddt"] = float(min_plddt)
     unlabelled = bool(options.get("unlabelled"))
     if labels is None and not unlabelled:
         raise UserError(
@@ -129,7 +140,7 @@ def folder(
         )
 
     def read(label_specs: Sequence[LabelSpec]) -> Collection:
-        store = read_folder(root, cache_dir=cache_dir, **limits)
+        store = read_folder(root, cache_dir=cache_dir, max_file_mb=max_file_mb, **limits)
         if labels is None:
             return every_chain(store)
         labelled = label_chains(store, labels, label_specs, id_column=id_column, chains=chains, optional=unlabelled)

@@ -2,6 +2,7 @@
 
 import csv
 import os
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,10 +11,11 @@ from typing import Any, TypeVar
 import torch
 from tqdm import tqdm
 
-from partoken.errors import UserError
+from partoken.errors import UserError, check_number
 from partoken.protein.chains.backbone import Backbone
 from partoken.protein.chains.batch import ChainBatch, collate
 from partoken.protein.chains.features import ResidueFeatures, open_features
+from partoken.protein.chains.one_type import describe_one_type, one_type
 from partoken.protein.explanation.folder import PREDICTIONS, ExplainedChain, check_folder, write_explanations
 from partoken.protein.explanation.introduction import introduce_importance
 from partoken.protein.model.contributions import answer_shares
@@ -21,6 +23,7 @@ from partoken.protein.model.importance import DEFAULT_METHOD, check_method, expl
 from partoken.protein.model.labels import LearnedLabel, split_logits
 from partoken.protein.model.partoken import ParTokenOutput
 from partoken.protein.model.saved import load_network
+from partoken.protein.sources.content import MAX_FILE_MB
 from partoken.protein.sources.finding import list_structures
 from partoken.protein.sources.reading import read_file
 from partoken.system.device import choose_device
@@ -116,6 +119,7 @@ class Predictor:
         device: Device of the network, as in `torch.device`; None takes a GPU if there is one.
         residue_features: NPZ file or folder with features of the residues by id of the chain, for a network that was
             trained with such features; None: there are none.
+        max_file_mb: largest size of a file, unpacked, in units of 2^20 bytes.
 
     Raises:
         UserError: the checkpoint does not exist, is damaged, or contains no ParToken network; the device is unknown; or
@@ -127,18 +131,24 @@ class Predictor:
         checkpoint: str | os.PathLike[str],
         device: str | None = None,
         residue_features: str | os.PathLike[str] | None = None,
+        max_file_mb: float = MAX_FILE_MB,
     ) -> None:
+        check_number("max_file_mb", max_file_mb, above=0)
         saved = load_network(checkpoint)
         self.features = _open_matching(residue_features, saved.network.settings.feature_width, checkpoint)
         self.device = choose_device(device)
         self.network = saved.network.to(self.device)
         self.labels = {label.name: label for label in saved.labels}
         """The labels that the network answers, by name; "" is the name of a single one."""
-        self.reading = saved.reading
+        self.reading = {**saved.reading, "max_file_mb": max_file_mb, "keep_names": True}
         self.about = saved.about
         """What is known of weights that ship, such as the chains that they learned from; empty for those of a run."""
         self.skipped: list[Skipped] = []
         """Files and chains that the latest prediction could not read, with the reasons."""
+        self.notes: Counter[str] = Counter()
+        """Number of residues, chains or models that each kind of cleaning changed in the latest prediction."""
+        self.one_type: list[str] = []
+        """Chains of the latest prediction whose residues are nearly all of one type: their sequence carries nothing."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -150,7 +160,7 @@ class Predictor:
         return _only(self.labels, "labels").class_names
 
     def predict(self, *paths: str | os.PathLike[str]) -> list[Prediction]:
-        """Classifies the chains of files, folders and globs; see `skipped` for the files that it could not read.
+        """Classifies the chains of files, folders, tar archives and globs; see `skipped` for those it could not read.
 
         Raises:
             UserError: a path does not exist, or no file matches a glob.
@@ -192,10 +202,13 @@ class Predictor:
     ) -> Iterator[Answer]:
         """Yields the answers for the chains of the paths, which are answered in batches."""
         files, self.skipped = list_structures(paths)
+        self.notes, self.one_type = Counter(), []
         waiting: list[Backbone] = []
         for file in tqdm(files, unit=" files", disable=not progress):
             content = read_file(file, **self.reading)
             self.skipped += content.skipped
+            self.notes += content.notes
+            self.one_type += [chain.id for chain in content.chains if one_type(chain.sequence)]
             for chain in self._with_features(content.chains):
                 if waiting and sum(map(len, waiting)) + len(chain) > BATCH_RESIDUES:
                     yield from answer(waiting)
@@ -267,7 +280,7 @@ class Predictor:
                     importance=importance[i, present].tolist(),
                     residues=residues,
                     attention={} if attention is None else dict(zip(self.labels, attention[i].T.tolist(), strict=True)),
-                    numbers=[] if chain.names is None else chain.names.numbers_with_codes(),
+                    numbers=_numbers(chain),
                 )
             )
         return predictions
@@ -377,6 +390,7 @@ def predict_files(
     out: str | os.PathLike[str],
     device: str | None = None,
     residue_features: str | os.PathLike[str] | None = None,
+    max_file_mb: float = MAX_FILE_MB,
     explain: bool = False,
     importance: str | None = None,
     **options: Any,
@@ -389,6 +403,7 @@ def predict_files(
         out: as for `Predictor.write`.
         device: as for `Predictor`.
         residue_features: as for `Predictor`.
+        max_file_mb: as for `Predictor`.
         explain: True writes a folder, see `Predictor.write_explanations`.
         importance: method of the importance of residues; None: the default.
         options: of other domains.
@@ -405,7 +420,7 @@ def predict_files(
         raise UserError(
             f"--out {out}: is a folder; {checkpoint} classifies structures, so name a CSV file, or add --explain"
         )
-    predictor = Predictor(checkpoint, device, residue_features)
+    predictor = Predictor(checkpoint, device, residue_features, max_file_mb)
     if predictor.about:
         yield from introduce(predictor.about)
     if explain:
@@ -414,13 +429,16 @@ def predict_files(
         yield introduce_importance(predictor.about, list(predictor.labels.values()), method)
         chains = predictor.write_explanations(paths, out, method=method, progress=True)
         yield f"{chains} chains explained, see {Path(out) / 'residues.csv'}"
-        if predictor.skipped:
-            yield f"{len(predictor.skipped)} files or chains skipped, see {skipped_beside(Path(out) / PREDICTIONS)}"
-        return
-    rows = predictor.write(paths, out, progress=True)
-    yield f"{rows} chains classified, see {out}"
+    else:
+        rows = predictor.write(paths, out, progress=True)
+        yield f"{rows} chains classified, see {out}"
+    if predictor.notes:
+        yield f"cleaned: {', '.join(f'{kind} {count:,}' for kind, count in predictor.notes.items())}"
+    if predictor.one_type:
+        yield describe_one_type(predictor.one_type)
     if predictor.skipped:
-        yield f"{len(predictor.skipped)} files or chains skipped, see {skipped_beside(Path(out))}"
+        skipped = skipped_beside(Path(out) / PREDICTIONS if explain else Path(out))
+        yield f"{len(predictor.skipped)} files or chains skipped, see {skipped}"
 
 
 def introduce(about: Mapping[str, Any]) -> Iterator[str]:
@@ -509,6 +527,13 @@ def _answer(label: LearnedLabel, logits: torch.Tensor, contributions: Mapping[st
             chosen = max(by_name, key=by_name.__getitem__)
         answers.append(LabelAnswer(chosen, by_name, {name: share[i] for name, share in origins.items()}))
     return answers
+
+
+def _numbers(chain: Backbone) -> list[str]:
+    """Returns the number of each residue with its insertion code; nothing if the chain is from no structure file."""
+    if chain.names is None:
+        return []
+    return [number + code for number, code in zip(chain.names.numbers, chain.names.insertion_codes, strict=True)]
 
 
 def _membership(prediction: Prediction) -> list[int]:

@@ -83,6 +83,11 @@ class MaskedResidueTask(ScheduledModule):
         """Counts the residues of a batch."""
         return batch.coords.shape[0]
 
+    def on_fit_start(self) -> None:
+        longest = getattr(getattr(self.trainer, "datamodule", None), "longest", None)
+        if longest is not None:
+            self.network.note_longest(longest)
+
     def training_step(self, batch: ChainBatch, batch_idx: int) -> Tensor:
         rows = batch.share and batch.share.residues
         hidden = _predictable(batch)

@@ -17,11 +17,11 @@ from partoken.protein.losses import class_weights, sum_loss
 from partoken.protein.metrics import codebook_usage, partition_statistics
 from partoken.protein.model.codebook import Codebook
 from partoken.protein.model.feature_input import check_feature_width
-from partoken.protein.model.head import Standardise
 from partoken.protein.model.labels import LearnedLabel, learned_labels, shares, split_logits
 from partoken.protein.model.partoken import ParToken, ParTokenOutput
 from partoken.protein.model.settings import feature_width, split_settings
 from partoken.protein.model.shipped import begin_encoder, choose_init
+from partoken.protein.model.standardise import Standardise
 from partoken.protein.summary import summarise_test
 from partoken.system.distributed import Rows, draw, num_processes, total
 from partoken.training.module import ScheduledModule, metric_names
@@ -93,6 +93,7 @@ class ParTokenTask(ScheduledModule):
         }
         self.network = ParToken([len(label.class_names) for label in self.labels], settings)
         _check_parts(loss.lambda_parts, self.network)
+        _check_summary(loss.lambda_summary, self.network)
         is_frozen = self.init == "pretrained" if loss.frozen_encoder is None else loss.frozen_encoder
         loss.check_noise(is_frozen)
         if is_frozen:
@@ -230,7 +231,7 @@ class ParTokenTask(ScheduledModule):
         losses = self._label_losses(output.logits, labels, counts)
         terms = {"task": self._mean_loss(losses), **output.losses}
         if self.loss_weights["summary"] and self.network.partitioner is not None:
-            second_answer = self.network.head.logits(output.summary, rows)
+            second_answer = self.network.head.answer_from_summary(output.summary, rows)
             terms["summary"] = self._mean_loss(self._label_losses(second_answer, labels, counts))
         if self.loss_weights["parts"] and len(self.network.parts) > 1:
             prior = self.network.head.prior
@@ -283,6 +284,8 @@ class ParTokenTask(ScheduledModule):
                 module.frozen = is_under(name, parts)
 
     def on_fit_start(self) -> None:
+        if (longest := getattr(self._datamodule, "longest", None)) is not None:
+            self.network.note_longest(longest)
         self._embed_data()
         fold, train_folds = self.network.fold_branch, getattr(self._datamodule, "train_folds", None)
         if fold is not None and not fold.measured and train_folds is not None:
@@ -422,6 +425,16 @@ def _check_balance(balance: float, label: LearnedLabel) -> None:
         raise UserError(
             f"model.class_balance={balance}: must be 0 with {where}.multi_label=true, "
             "because a chain then has no single class to weight it by"
+        )
+
+
+def _check_summary(weight: float, network: ParToken) -> None:
+    """Rejects a second answer from the summary if no classifier reads the summary."""
+    head = network.head
+    if weight and head.standardise_answer is not None and head.classify_summary is None:
+        raise UserError(
+            f"model.lambda_summary={weight}: with model.combine=sum and model.classify_from=substructures no "
+            "classifier reads the summary; set model.classify_from=both, or model.lambda_summary=0"
         )
 
 

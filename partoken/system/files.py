@@ -22,7 +22,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
 
     Arguments:
         path: the final name; its folder exists.
-        mode: "w" (UTF-8, newlines as written) or "wb".
+        mode: "w" (UTF-8, newlines as written, escapes for bytes that are not UTF-8) or "wb".
 
     Raises:
         OSError: the file cannot be written.
@@ -35,8 +35,9 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     'complete'
     """
     is_text = "b" not in mode
-    encoding, newline = ("utf-8", "") if is_text else (None, None)
-    with atomic_path(path) as partial, open(partial, mode, encoding=encoding, newline=newline) as file:
+    # A file name that is not UTF-8 must not lose the whole table.
+    encoding, errors, newline = ("utf-8", "backslashreplace", "") if is_text else (None, None, None)
+    with atomic_path(path) as partial, open(partial, mode, encoding=encoding, errors=errors, newline=newline) as file:
         yield file
 
 

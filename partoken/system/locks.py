@@ -24,7 +24,7 @@ def file_lock(path: str | os.PathLike[str]) -> Iterator[None]:
     Raises:
         OSError: the lock file cannot be created.
     """
-    with open(path, "a") as lock:
+    with open(path, "a", opener=_without_waiting) as lock:
         with contextlib.suppress(OSError):
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -46,7 +46,7 @@ def process_lock(path: str | os.PathLike[str]) -> Iterator[bool]:
     Raises:
         OSError: the lock file cannot be created.
     """
-    with open(path, "a") as lock:
+    with open(path, "a", opener=_without_waiting) as lock:
         until = time.monotonic() + PATIENCE
         while not (is_ours := _try_lock(lock.fileno())) and time.monotonic() < until:
             time.sleep(0.05)
@@ -60,6 +60,11 @@ def is_locked(path: str | os.PathLike[str]) -> bool:
             return not _try_lock(lock.fileno())
     except OSError:
         return False
+
+
+def _without_waiting(path: str, flags: int) -> int:
+    """Opens a file; a named pipe of this name is an error, where it would otherwise wait for a reader."""
+    return os.open(path, flags | os.O_NONBLOCK, 0o666)
 
 
 def _try_lock(descriptor: int) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-__all__ = ["map_parallel"]
+__all__ = ["map_parallel", "run_apart"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -22,6 +22,9 @@ FEW = 500
 """Below this number of items of about a millisecond each, starting processes takes longer than it saves."""
 AHEAD = 8
 """Items per worker that are submitted before the first result is taken."""
+
+_idle: list[ProcessPoolExecutor] = []
+"""Processes of `run_apart` that wait for another call."""
 
 
 def map_parallel(
@@ -58,6 +61,31 @@ def map_parallel(
     else:
         results = _pooled(function, items, when_killed, workers)
     yield from tqdm(results, description, len(items), disable=not sys.stderr.isatty(), leave=False)
+
+
+def run_apart(function: Callable[[Item], Result], item: Item) -> Result:
+    """Returns `function(item)`, computed in a process of its own that later calls share.
+
+    It is meant for libraries that end the process at a bad input; the next call then starts another process.
+
+    Arguments:
+        function: a function at the top level of a module, because it is pickled.
+        item: its argument.
+
+    Raises:
+        BrokenProcessPool: the process died.
+        Exception: any error of `function`.
+    """
+    pool = _idle.pop() if _idle else ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    with _no_main():
+        future = pool.submit(function, item)
+    try:
+        return future.result()
+    finally:
+        if future.done() and not isinstance(future.exception(), BrokenProcessPool):
+            _idle.append(pool)
+        else:
+            pool.shutdown(wait=False)
 
 
 def _pooled(

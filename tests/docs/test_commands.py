@@ -79,6 +79,8 @@ def test_every_other_command_names_files_options_and_targets_that_exist(command)
         assert set(words[1:2]) <= set(targets)
     elif words[:2] in (["partoken", "predict"], ["partoken", "--version"]):
         assert "--out" in words or "--help" in words or len(words) == 2
+    elif words[:2] == ["partoken", "inspect"]:
+        assert {word for word in words if word.startswith("--")} <= {"--out", "--min-plddt", "--min-length"}
     elif words[:2] == ["partoken", "sweep"]:
         assert len(words) <= 3
     elif words[:3] == ["python", "-m", "pytest"]:
@@ -131,6 +133,16 @@ def test_the_prediction_of_the_manual_prints_what_it_shows(folder, monkeypatch, 
         columns = next(csv.reader(file))
     assert [c for c in columns if f"`{c}`" not in page and not c.startswith("p_")] == []
     assert (folder / "predictions.skipped.csv").read_text() in page
+
+
+def test_the_inspection_of_the_manual_prints_what_it_shows(folder, monkeypatch, capsys):
+    [example] = [e for e in EXAMPLES if e.command.startswith("partoken inspect new_structures")]
+    monkeypatch.chdir(folder)
+    assert partoken(shlex.split(example.command)[1:]) == 0
+    assert capsys.readouterr().out.strip() == example.output
+    page = (ROOT / "docs/inspect.md").read_text()
+    with open(folder / "read.csv", newline="") as file:
+        assert [column for column in next(csv.reader(file)) if f"`{column}`" not in page] == []
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,12 @@ def test_the_parts_of_a_gate_have_no_answers_of_their_own():
     task(lambda_parts=0.5, partition="none")
 
 
+def test_a_second_answer_from_a_summary_that_no_classifier_reads_is_refused():
+    with pytest.raises(UserError, match=r"model\.lambda_summary=0\.1: .* set model\.classify_from=both"):
+        task(combine="sum", classify_from="substructures", lambda_summary=0.1)
+    task(combine="sum", lambda_summary=0.1)
+
+
 def test_the_loss_of_several_labels_is_the_weighted_mean_of_their_means_over_labelled_chains(mixed):
     model = several().eval()
     output = model(mixed)

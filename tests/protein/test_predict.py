@@ -1,6 +1,7 @@
 """Predictions for structure files from a checkpoint, in Python and on the command line."""
 
 import csv
+import os
 import subprocess
 import sys
 
@@ -12,6 +13,8 @@ import partoken
 from partoken.cli import main
 from partoken.errors import UserError
 from partoken.protein.catalog import embedded
+from partoken.protein.chains.backbone import Backbone
+from partoken.protein.predict import Predictor
 from partoken.protein.task import ParTokenTask
 from tests.protein.structures import cif_text, pdb_text
 
@@ -71,6 +74,27 @@ def test_structures_are_read_with_the_limits_of_the_training_data(chains, folder
     assert sum("residues" in s.reason for s in model.skipped) == sum(len(chain) > shortest for chain in chains)
 
 
+def test_what_was_cleaned_and_a_sequence_that_carries_nothing_are_said(checkpoint, chains, tmp_path, capsys):
+    content = torch.load(checkpoint, weights_only=True)
+    content["hyper_parameters"]["data"]["source"]["reading"]["min_plddt"] = 70.0
+    torch.save(content, tmp_path / "confident.ckpt")
+    glycines = Backbone("design", chains[0].coords, np.full(len(chains[0]), 5, np.uint8))
+    atoms = pdb_text(glycines).splitlines(keepends=True)[: 4 * len(glycines)]
+    confidence = [90.0] * (len(atoms) - 4) + [20.0] * 4
+    lines = [f"{atom[:60]}{value:6.2f}{atom[66:]}" for atom, value in zip(atoms, confidence, strict=True)]
+    (tmp_path / "design.pdb").write_text("".join(lines))
+    arguments = [str(tmp_path / "design.pdb"), "--out", str(tmp_path / "p.csv"), "--device", "cpu"]
+    assert main(["predict", str(tmp_path / "confident.ckpt"), *arguments]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "cleaned: files with a confidence of 0 to 100 for each residue 1, residues below min_plddt=70 1, "
+        "residues with missing backbone atoms 1",
+        "the sequence carries nothing in 1 chains, whose residues are nearly all of one type: design",
+    ]
+    model = partoken.load(checkpoint, device="cpu")
+    model.predict(tmp_path / "design.pdb")
+    assert not model.notes and model.one_type == ["design"]
+
+
 def test_a_chain_has_the_same_answer_alone_and_among_others(checkpoint, folder):
     model = partoken.load(checkpoint, device="cpu")
     together = model.predict(folder)[1]
@@ -106,6 +130,41 @@ def test_the_command_writes_one_row_per_chain_and_lists_skipped_files(checkpoint
     with open(tmp_path / "p.skipped.csv", newline="") as file:
         assert [r["file"] for r in csv.DictReader(file)] == [str(folder / "broken.pdb")]
     assert "3 chains classified" in capsys.readouterr().out
+
+
+def test_a_file_name_that_is_not_utf_8_loses_no_prediction(checkpoint, folder, tmp_path, capsys):
+    byte = os.fsdecode(b"\xe9")
+    (folder / f"broken{byte}.pdb").write_text("nothing")
+    (folder / f"good{byte}.pdb").write_text((folder / "one.pdb").read_text())
+    folder = folder.rename(tmp_path / f"in{byte}")
+    out = tmp_path / f"p{byte}.csv"
+    assert main(["predict", str(checkpoint), str(folder), "--out", str(out)]) == 0
+    with open(out, newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    shown = f"{tmp_path}/in\\xe9"
+    assert [(r["id"], r["file"]) for r in rows[:2]] == [
+        (r"good\xe9", rf"{shown}/good\xe9.pdb"),
+        ("one", f"{shown}/one.pdb"),
+    ]
+    assert len(rows) == 4
+    with open(tmp_path / f"p{byte}.skipped.csv", newline="", encoding="utf-8") as file:
+        assert [r["file"] for r in csv.DictReader(file)] == [f"{shown}/broken.pdb", rf"{shown}/broken\xe9.pdb"]
+    assert "4 chains classified" in capsys.readouterr().out
+
+
+def test_a_pipe_is_skipped_and_a_large_file_too_and_the_limit_is_an_option(checkpoint, folder, tmp_path):
+    os.mkfifo(folder / "pipe.pdb")
+    (folder / "list.json").write_text("{}")
+    (folder / "one.pdb").write_text("REMARK\n" * 100_000 + (folder / "one.pdb").read_text())
+    model = Predictor(checkpoint, device="cpu", max_file_mb=0.5)
+    assert [p.id for p in model.predict(folder)] == ["two_A", "two_B"]
+    reasons = {os.path.basename(s.file): s.reason for s in model.skipped}
+    assert reasons["pipe.pdb"] == "cannot be opened: not a regular file"
+    assert reasons["one.pdb"].startswith("larger than data.max_file_mb=0.5 ")
+    assert reasons["in"] == "files that are not read: 1 .json"
+    out = tmp_path / "p.csv"
+    assert main(["predict", str(checkpoint), str(folder), "--out", str(out), "--max-file-mb", "0.5"]) == 0
+    assert main(["predict", str(checkpoint), str(folder), "--out", str(out), "--max-file-mb", "-1"]) == 2
 
 
 @pytest.mark.parametrize(

@@ -132,8 +132,9 @@ def test_evaluation_is_calibrated_on_the_latest_chains_once_after_training(batch
     assert all(torch.equal(inputs["coords"], batch.coords) for inputs in calls[0])
     model.training_step(batch, 0)
     model.on_train_epoch_end()
-    summaries, *_ = model.network._collect_features([batch.inputs()])
-    torch.testing.assert_close(model.network.head.standardise.running_mean, summaries[0].mean(0))
+    network = model.network.eval()
+    h, graph = network.embed(**batch.inputs())
+    torch.testing.assert_close(network.head.standardise.running_mean, network.head.pool(h, graph).mean(0))
 
 
 def train(model, batch, steps=3):

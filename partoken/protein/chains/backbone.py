@@ -1,5 +1,6 @@
 """One protein chain: backbone coordinates, sequence, name. Imports only NumPy, so that readers start fast."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -46,19 +47,16 @@ def decode(codes: np.ndarray) -> str:
 class ResidueNames:
     """How a structure file names the L residues of a chain, and where they are in the file."""
 
-    numbers: np.ndarray
-    """int32 [L]: residue numbers, those of the authors in an mmCIF file."""
-    insertion_codes: np.ndarray
-    """bytes [L]: a letter after the number; empty for most residues."""
-    names: np.ndarray
-    """bytes [L]: names such as ALA."""
-    atoms: np.ndarray
-    """int64 [L]: one atom of each residue, as its place among the atoms of the file's first model, from 0."""
-
-    def numbers_with_codes(self) -> list[str]:
-        """Returns the number of each residue with its insertion code, such as 102A."""
-        codes = self.insertion_codes.tolist()
-        return [f"{number}{code.decode()}" for number, code in zip(self.numbers.tolist(), codes, strict=True)]
+    file: str | os.PathLike[str]
+    """The file, or the member of an archive."""
+    numbers: list[str]
+    """[L]: residue numbers, those of the authors in an mmCIF file; empty if the file has none."""
+    insertion_codes: list[str]
+    """[L]: a letter after the number; empty for most residues."""
+    names: list[str]
+    """[L]: names such as ALA."""
+    points: np.ndarray
+    """float64 [L, 4, 3]: positions of N, CA, C, O as they are in the file, also where they are impossible."""
 
 
 @dataclass(frozen=True, eq=False)

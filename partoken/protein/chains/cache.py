@@ -30,6 +30,7 @@ from partoken.protein.chains.store import ChainStore
 from partoken.system.files import atomic_write, delete_partial
 from partoken.system.locks import file_lock
 from partoken.system.skipped import Skipped
+from partoken.system.user_files import open_regular
 
 __all__ = ["CACHE_VERSION", "cached", "cached_features", "cached_numbers", "default_folder"]
 
@@ -103,7 +104,8 @@ def cached_numbers(
     """
     with _locked_file(folder, f"{name}-{_digest(cache_key)[:16]}.numbers") as path:
         with contextlib.suppress(OSError):
-            raw = path.read_bytes()
+            with open_regular(path) as file:
+                raw = file.read()
             content, checksum = raw[:-4], raw[-4:]
             if len(raw) % 8 == 4 and zlib.crc32(content) == int.from_bytes(checksum, "little"):
                 return np.frombuffer(content, dtype=np.int64)
@@ -216,7 +218,7 @@ class _ChecksumWriter:
 def _open(path: Path, header: Mapping[str, Any]) -> ChainStore | None:
     """Returns the chains of a cache file, or None if it is missing, damaged or has another header."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             index, residues = _read_index(file, path.stat().st_size)
             if index["key"] != json.loads(json.dumps(header)):
                 log.info("the source of the cache %s has changed: reading it again", path)

@@ -22,6 +22,7 @@ import numpy as np
 
 from partoken.errors import UserError
 from partoken.system.files import atomic_write
+from partoken.system.user_files import open_regular
 
 __all__ = ["ResidueFeatures", "open_features", "write_features"]
 
@@ -261,7 +262,7 @@ def _member_arrays(path: Path, members: dict[str, zipfile.ZipInfo]) -> list[_Arr
 def _file_array(path: Path) -> _Array:
     """Reads where the array of an NPY file is, without its values."""
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             array = _read_header(file, path.stem)
     except (OSError, ValueError) as error:
         raise UserError(f"{path} is not an NPY file: {error}; save it again with numpy.save") from None

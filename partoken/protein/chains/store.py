@@ -8,7 +8,10 @@ import numpy as np
 from partoken.protein.chains.backbone import Backbone
 from partoken.system.skipped import Skipped
 
-__all__ = ["ChainStore"]
+__all__ = ["NOT_READ", "ChainStore"]
+
+NOT_READ = "not read: "
+"""Start of the notes that count the files of a folder that are not read; the rest is their suffix."""
 
 
 class ChainStore:

@@ -6,7 +6,7 @@ from partoken.protein.chains.backbone import ATOMS
 
 __all__ = ["MIN_LENGTH", "READER_VERSION", "UnusableChain", "validate"]
 
-READER_VERSION = 1
+READER_VERSION = 2
 """Raise it when a source reads its files differently: caches of another version are then read again."""
 
 MIN_LENGTH = 10

@@ -126,6 +126,11 @@ class ProteinDataModule(ResumableDataModule):
         return self._datasets[split]
 
     @property
+    def longest(self) -> int:
+        """Residues of the longest chain in use."""
+        return max(int(data.lengths.max()) for data in self._datasets.values())
+
+    @property
     def class_names(self) -> list[str]:
         """Names of the classes of a single label by class number, in the order of their labels."""
         self.setup("fit")

@@ -8,6 +8,8 @@ import numpy as np
 
 from partoken.protein.chains.collection import SPLITS, Collection
 from partoken.protein.chains.label_spec import by_name
+from partoken.protein.chains.one_type import describe_one_type, one_type
+from partoken.protein.chains.store import NOT_READ
 from partoken.protein.dataset.assembly import ChainDataset, Selection
 from partoken.protein.dataset.families import count_families, describe_families
 from partoken.protein.dataset.similarity import nearest
@@ -37,6 +39,8 @@ def data_report(collection: Collection, selection: Selection, datasets: Mapping[
     skipped = [*collection.skipped, *selection.skipped]
     reasons = Counter(_kind(s.reason) for s in skipped)
     families = collection.families
+    notes = collection.store.notes
+    not_read = {kind.removeprefix(NOT_READ): count for kind, count in notes.items() if kind.startswith(NOT_READ)}
     return {
         **collection.counts,
         "chains_read": len(collection.store),
@@ -48,7 +52,8 @@ def data_report(collection: Collection, selection: Selection, datasets: Mapping[
             "median": float(np.median(lengths)),
             "max": int(lengths.max()),
         },
-        "cleaned": dict(collection.store.notes),
+        "cleaned": {kind: count for kind, count in notes.items() if not kind.startswith(NOT_READ)},
+        **({"not_read": not_read} if not_read else {}),
         "left_out": {
             "without_label": collection.labelled.count(False) if selection.labels else 0,
             "without_split": sum(not split for split in collection.splits or []),
@@ -57,6 +62,7 @@ def data_report(collection: Collection, selection: Selection, datasets: Mapping[
         },
         "classes": by_name({name: label.class_names for name, label in selection.labels.items()}),
         "chains": {split: len(data) for split, data in datasets.items()},
+        "one_residue_type": find_one_type(datasets),
         "leakage": measure_leakage(datasets),
         **({} if families is None else {"families": count_families(families, datasets)}),
     }
@@ -92,6 +98,16 @@ def measure_leakage(datasets: Mapping[str, ChainDataset]) -> dict[str, Any]:
     return leakage
 
 
+def find_one_type(datasets: Mapping[str, ChainDataset]) -> list[str]:
+    """Returns the ids of the chains whose residues are nearly all of one type: their sequence carries nothing."""
+    return [
+        data.ids[i]
+        for data in datasets.values()
+        for i, sequence in enumerate(data.store.sequences(data.rows))
+        if one_type(sequence)
+    ]
+
+
 def describe_report(report: Mapping[str, Any]) -> list[str]:
     """Returns a report as a few lines for the log.
 
@@ -112,6 +128,11 @@ def describe_report(report: Mapping[str, Any]) -> list[str]:
     if report["cleaned"]:
         parts = [f"{kind} {count}" for kind, count in report["cleaned"].items()]
         lines.append(f"cleaned: {', '.join(parts)}")
+    if report.get("not_read"):
+        parts = [f"{suffix} {count:,}" for suffix, count in report["not_read"].items()]
+        lines.append(f"files that are not read: {', '.join(parts)}")
+    if ids := report.get("one_residue_type"):
+        lines.append(describe_one_type(ids))
     if left_out["skipped"]:
         lines.append(f"skipped, see skipped.csv: {_describe_skipped(left_out['skipped'])}")
     lines.append(_describe_leakage(report["leakage"]))

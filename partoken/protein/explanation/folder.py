@@ -9,14 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import gemmi
-
 from partoken.errors import UserError
 from partoken.protein.chains.backbone import Backbone
+from partoken.protein.explanation.file_atoms import FileAtoms, read_atoms
 from partoken.protein.explanation.file_names import FileNames
 from partoken.protein.explanation.scripts import chimerax_script, pymol_script
 from partoken.protein.explanation.structures import chain_with_values, structure_text
-from partoken.protein.sources.reading import read_structure
 
 __all__ = ["PREDICTIONS", "RESIDUE_COLUMNS", "ExplainedChain", "check_folder", "write_explanations"]
 
@@ -64,7 +62,7 @@ def write_explanations(out: Path, header: Sequence[str], explained: Iterable[Exp
 
     Raises:
         UserError: there is no chain, or a structure that was read would be replaced.
-        OSError: a file cannot be written, or a structure can no longer be read.
+        OSError: a file cannot be written.
     """
     with _hidden_folder(out) as hidden:
         (hidden / STRUCTURES).mkdir()
@@ -101,7 +99,7 @@ def _write_chains(
     """
     files, sources, names = [], [], FileNames()
     ids: set[str] = set()
-    opened: tuple[str, gemmi.Structure] | None = None
+    opened: tuple[str | os.PathLike[str], FileAtoms | None] | None = None
     with (
         open(folder / PREDICTIONS, "w", encoding="utf-8", newline="") as predictions,
         open(folder / RESIDUES, "w", encoding="utf-8", newline="") as residues,
@@ -110,9 +108,10 @@ def _write_chains(
         of_chains.writerow([*header, "structure"])
         of_residues.writerow(RESIDUE_COLUMNS)
         for one in explained:
-            source = one.chain.fields["file"]
+            assert one.chain.names is not None, "read from a structure file"
+            source = one.chain.names.file
             if opened is None or opened[0] != source:
-                opened = source, read_structure(source)
+                opened = source, read_atoms(source)
             file = _write_structure(folder, opened[1], one, names)
             own_id = _unique(one.chain.id, ids)
             of_chains.writerow([own_id, *one.row[1:], file])
@@ -122,13 +121,12 @@ def _write_chains(
     return files, sources
 
 
-def _write_structure(folder: Path, opened: gemmi.Structure, one: ExplainedChain, names: FileNames) -> str:
+def _write_structure(folder: Path, opened: FileAtoms | None, one: ExplainedChain, names: FileNames) -> str:
     """Writes the structure of a chain, and returns its name."""
-    assert one.chain.names is not None, "read from a structure file"
     largest = max(one.importance) or 1.0
     percent = [100 * value / largest for value in one.importance]
     name = names.name(one.chain.id)
-    text, extension = structure_text(chain_with_values(opened, one.chain.names, percent), name)
+    text, extension = structure_text(chain_with_values(one.chain, percent, opened), name)
     file = f"{STRUCTURES}/{name}{extension}"
     (folder / file).write_text(text, encoding="utf-8")
     return file
@@ -138,11 +136,11 @@ def _residue_rows(own_id: str, one: ExplainedChain) -> Iterator[list[str | int]]
     """Yields the rows of a chain in the table of residues."""
     residues, chain = one.chain.names, one.chain.fields["chain"]
     assert residues is not None, "read from a structure file"
-    columns = residues.numbers.tolist(), residues.insertion_codes.tolist(), residues.names.tolist()
+    columns = residues.numbers, residues.insertion_codes, residues.names
     values = zip(*columns, one.importance, one.substructures, strict=True)
     for position, (number, code, name, importance, substructure) in enumerate(values):
         shown = substructure + 1 if substructure >= 0 else ""
-        yield [own_id, chain, number, code.decode(), name.decode("latin-1"), position, f"{importance:.6g}", shown]
+        yield [own_id, chain, number, code, name, position, f"{importance:.6g}", shown]
 
 
 def _unique(name: str, taken: set[str]) -> str:

@@ -19,6 +19,7 @@ def pymol_script(files: Sequence[str]) -> str:
             "show sticks, organic",
             "spectrum b, white yellow red, polymer, minimum=0, maximum=100",
             "show sticks, byres (polymer and b > 50)",
+            *(["set grid_mode, 1"] if len(files) > 1 else []),
             "orient",
         ],
     )
@@ -36,6 +37,7 @@ def chimerax_script(files: Sequence[str]) -> str:
             "color bfactor protein palette white:yellow:red range 0,100",
             "show protein & @@bfactor>50 atoms",
             "style protein stick",
+            *(["tile"] if len(files) > 1 else []),
             "view",
         ],
     )

@@ -38,7 +38,7 @@ class ResidueGraph:
     node_v: Tensor
     """Vectors of each residue, `[N, 3, 3]` (channel, axis): to the next CA, to the previous CA, to the side chain."""
     neighbors: Tensor
-    """Nearest residues of each residue, `[N, k]` int64, nearest first."""
+    """Nearest residues of each residue, `[N, k]` int64, nearest first; k is at most the longest chain can fill."""
     neighbor_mask: Tensor
     """True where a slot holds a neighbour, `[N, k]` bool."""
     edge_s: Tensor
@@ -84,6 +84,7 @@ def featurize(
         coords: Positions of N, CA, C, O in angstrom, `[N, 4, 3]`, NaN where missing.
         ptr: First residue of each chain, and N, `[B + 1]` int64. On the CPU it saves a GPU one synchronisation.
         num_neighbors: Neighbour slots k of each residue, 0 or more. A chain with fewer residues leaves slots empty.
+            Slots that even the longest chain would leave empty are not made, except the first.
         num_rbf: Gaussian radial basis functions of the distance, evenly spaced from 0 to 20 angstrom; 0: none.
         num_positional: Sinusoids of the sequence offset, half of them cosines; even, 0: none.
         features: False: only neighbours are computed; the features of residues and edges have no channels.
@@ -99,6 +100,7 @@ def featurize(
     """
     bounds = ptr.tolist()
     longest = max(end - start for start, end in pairwise(bounds))
+    num_neighbors = min(num_neighbors, max(longest - 1, 1))
     ptr = ptr.to(coords.device, non_blocking=True)
     chain = torch.repeat_interleave(
         torch.arange(len(bounds) - 1, device=coords.device), ptr.diff(), output_size=coords.shape[0]

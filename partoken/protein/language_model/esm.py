@@ -16,6 +16,7 @@ import torch
 from partoken.errors import UserError
 from partoken.protein.chains.backbone import AMINO_ACIDS
 from partoken.system.device import choose_device
+from partoken.system.user_files import open_regular
 
 __all__ = ["Esm", "load_esm"]
 
@@ -120,7 +121,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise UserError(f"--weights {folder}: no such folder; give the folder of an ESM-2 model with {_FILES}")
     try:
-        config: dict[str, Any] = json.loads((folder / "config.json").read_text())
+        with open_regular(folder / "config.json") as file:
+            config: dict[str, Any] = json.loads(file.read())
         kind = config.get("model_type")
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(f"--weights {folder} holds no model ({error}); the folder needs {_FILES}") from None

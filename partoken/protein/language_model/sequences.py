@@ -74,7 +74,7 @@ class Sequences:
             self.codes[chain_id] = codes
 
 
-def _read_structure(path: Path) -> Iterator[Backbone | Skipped]:
+def _read_structure(path: str | os.PathLike[str]) -> Iterator[Backbone | Skipped]:
     content = read_file(path, min_length=1)
     yield from content.skipped
     yield from content.chains

@@ -10,79 +10,13 @@ from partoken.protein.geometry.arrangement import arrange
 from partoken.protein.geometry.graph import ResidueGraph
 from partoken.protein.model.contributions import SUBSTRUCTURES, WHOLE, split_between
 from partoken.protein.model.exchange import GeometryExchange
+from partoken.protein.model.part_classifier import PartClassifier
 from partoken.protein.model.partition import Partition
 from partoken.protein.model.pooling import ChainPooling
-from partoken.system.distributed import Dropout, Rows, num_processes, total
+from partoken.protein.model.standardise import Standardise
+from partoken.system.distributed import Dropout, Rows
 
-__all__ = ["Head", "HeadAnswer", "Standardise"]
-
-
-class Standardise(nn.Module):
-    """Creates a batch norm without weights: each channel has mean 0 and variance 1 over chains.
-
-    The common part of the chains is much larger than their differences. Without this layer the network first learns the
-    class frequencies through the common part, which grows until it outweighs everything else in a residue's features.
-
-    In training, the moments are those of the batch, over all devices. A batch with a single chain moves the running
-    averages and is standardised by them. In evaluation, and while `frozen` is true, the moments are the running
-    averages. `ParToken.calibrate` measures these averages again. If `frozen` is true, they do not change.
-
-    Arguments:
-        dim: Channels.
-
-    Example:
-        >>> standardise = Standardise(4)
-        >>> standardise(torch.randn(100, 4)).std(0, unbiased=False).allclose(torch.ones(4), atol=1e-3)
-        True
-    """
-
-    eps = 1e-5
-    momentum = 0.1
-    running_mean: Tensor
-    running_var: Tensor
-    num_batches_tracked: Tensor
-
-    def __init__(self, dim: int):
-        super().__init__()
-        self.frozen = False
-        self.register_buffer("running_mean", torch.zeros(dim))
-        self.register_buffer("running_var", torch.ones(dim))
-        self.register_buffer("num_batches_tracked", torch.tensor(0))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Standardises summaries `[B, dim]`; in evaluation the result of a chain does not depend on its batch."""
-        if self.frozen or not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, eps=self.eps)
-        if num_processes() > 1:
-            return self._standardise_over_processes(x)
-        if len(x) > 1:
-            self.num_batches_tracked += 1
-            averages = (self.running_mean, self.running_var)
-            return F.batch_norm(x, *averages, training=True, momentum=self.momentum, eps=self.eps)
-        with torch.no_grad():
-            deviation = x[0] - self.running_mean
-            self.running_var.lerp_(deviation.square(), self.momentum)
-            self.running_mean.add_(self.momentum * deviation)
-        return F.batch_norm(x, self.running_mean.clone(), self.running_var.clone(), eps=self.eps)
-
-    def _standardise_over_processes(self, x: Tensor) -> Tensor:
-        """Standardises by the moments of the chains of all processes; each has one chain or more."""
-        sums = total(torch.cat([x.sum(0), x.new_full((1,), len(x))]))
-        count = sums[-1].detach()
-        mean = sums[:-1] / count
-        variance = total((x - mean).square().sum(0)) / count
-        with torch.no_grad():
-            self.num_batches_tracked += 1
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * count / (count - 1), self.momentum)
-        return (x - mean) * (variance + self.eps).rsqrt()
-
-    @torch.no_grad()
-    def calibrate(self, mean: Tensor, variance: Tensor) -> None:
-        """Sets the running averages to a measured mean and variance `[dim]`, unless `frozen` is true."""
-        if not self.frozen:
-            self.running_mean.copy_(mean)
-            self.running_var.copy_(variance)
+__all__ = ["Head", "HeadAnswer"]
 
 
 class HeadAnswer(NamedTuple):
@@ -103,7 +37,8 @@ class Head(nn.Module):
 
     Substructures that touch exchange messages by attention, with a residual; or `GeometryExchange` does it. The summary
     of the chain then attends to the substructures; these attention weights are the importance scores. A gate mixes the
-    result with the summary, or each has a classifier of its own and their scores are added.
+    result with the summary and one classifier reads the mixture, or each has a `PartClassifier` of its own and their
+    scores are added.
 
     Arguments:
         dim: Channels of residues and substructures.
@@ -112,7 +47,8 @@ class Head(nn.Module):
         drop_rate: Dropout rate.
         reads: Input of the classes: the chain's `"summary"`, its `"substructures"`, or `"both"`. With
             `"substructures"`, the summary is still the query of the attention.
-        combine: What becomes of both: a `"gate"` mixes them, or the `"sum"` of their scores is taken.
+        combine: What becomes of both: a `"gate"` mixes them, or the `"sum"` of their scores is taken. With a single
+            input, the classifier is that of a gate or that of a part.
         exchange: Messages between substructures: among those that are `"touching"`, or by their `"geometry"`.
         exchange_layers: Rounds of messages by geometry.
     """
@@ -142,11 +78,15 @@ class Head(nn.Module):
             self.query = nn.Linear(dim, dim)
             self.key = nn.Linear(dim, dim, bias=False)
             self.gate = nn.Linear(2 * dim, dim) if reads == "both" and combine == "gate" else None
-        self.classify = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), Dropout(drop_rate), nn.Linear(dim, num_classes))
+        self.classify: nn.Sequential | PartClassifier
         self.classify_summary = None
-        if reads == "both" and combine == "sum":
-            self.classify_summary = nn.Sequential(
-                nn.Linear(dim, dim), nn.ReLU(), Dropout(drop_rate), nn.Linear(dim, num_classes, bias=False)
+        if combine == "sum":
+            self.classify = PartClassifier(dim, num_classes, drop_rate, standardise=reads != "summary")
+            if reads == "both":
+                self.classify_summary = PartClassifier(dim, num_classes, drop_rate, bias=False)
+        else:
+            self.classify = nn.Sequential(
+                nn.Linear(dim, dim), nn.ReLU(), Dropout(drop_rate), nn.Linear(dim, num_classes)
             )
         self.geometry_exchange = None
         if reads != "summary" and exchange == "geometry":
@@ -171,18 +111,14 @@ class Head(nn.Module):
             surroundings: Surroundings of the residues, `[N, S]`, if the pooling reads them.
         """
         rows = graph.share and graph.share.chains
-        summary = self.reduce(self.standardise(self.pool(h, graph, surroundings)))
-        if tokens is None:
+        summary = self.summarise(h, graph, surroundings)
+        if tokens is None or partition is None:
             return self._answer(WHOLE, summary, None, summary, rows)
-        tokens = self._exchange(tokens, partition, graph)
-        scores = torch.einsum("bd,bkd->bk", self.query(summary), self.key(tokens))
-        scores = scores / tokens.shape[-1] ** 0.5
-        importance = _masked_softmax(scores, partition.mask)
-        answer = torch.einsum("bk,bkd->bd", importance, tokens)
+        answer, importance = self.read(tokens, partition, graph, summary)
         if self.classify_summary is not None:
             contributions = {
                 SUBSTRUCTURES: self.logits(answer, rows) - self.prior,
-                WHOLE: self._classify(self.classify_summary, summary, rows),
+                WHOLE: self.classify_summary(summary, rows),
             }
             return HeadAnswer(self.prior + sum(contributions.values()), importance, summary, contributions)
         if self.gate is None:
@@ -194,13 +130,38 @@ class Head(nn.Module):
             contributions = {SUBSTRUCTURES: of_substructures, WHOLE: of_whole}
         return HeadAnswer(logits, importance, summary, contributions)
 
+    def summarise(self, h: Tensor, graph: ResidueGraph, surroundings: Tensor | None = None) -> Tensor:
+        """Computes the summaries of the chains, `[B, dim]`, from the inputs of `forward`."""
+        return self.reduce(self.standardise(self.pool(h, graph, surroundings)))
+
+    def read(self, tokens: Tensor, partition: Partition, graph: ResidueGraph, summary: Tensor) -> tuple[Tensor, Tensor]:
+        """Reads the substructures of each chain.
+
+        Returns:
+            Their mean `[B, dim]`, weighted by importance, and the importance `[B, K]`.
+        """
+        tokens = self._exchange(tokens, partition, graph)
+        scores = torch.einsum("bd,bkd->bk", self.query(summary), self.key(tokens))
+        scores = scores / tokens.shape[-1] ** 0.5
+        importance = _masked_softmax(scores, partition.mask)
+        return torch.einsum("bk,bkd->bd", importance, tokens), importance
+
+    @property
+    def standardise_answer(self) -> Standardise | None:
+        """Standardises what the classifier reads of the substructures; None: nothing does."""
+        return self.classify.standardise if isinstance(self.classify, PartClassifier) else None
+
     @property
     def prior(self) -> Tensor:
         """Output bias, `[C]`: the scores of the classes without any input, as far as the answer is a sum of parts."""
-        last = self.classify[-1]
-        assert isinstance(last, nn.Linear)
-        bias = last.bias
+        bias = self._last.bias
         return bias.to(torch.promote_types(bias.dtype, torch.float32))
+
+    @property
+    def _last(self) -> nn.Linear:
+        last = self.classify.classify if isinstance(self.classify, PartClassifier) else self.classify[-1]
+        assert isinstance(last, nn.Linear)
+        return last
 
     def _answer(
         self, part: str, read: Tensor, importance: Tensor | None, summary: Tensor, rows: Rows | None
@@ -222,17 +183,22 @@ class Head(nn.Module):
             x: The features.
             rows: The place of the chains in the batch of all devices; None: there is one device.
         """
-        return self._classify(self.classify, x, rows)
-
-    def _classify(self, classifier: nn.Sequential, x: Tensor, rows: Rows | None) -> Tensor:
-        hidden = classifier[:2](self.drop(x, rows))
-        logits = classifier[3](classifier[2](hidden, rows))
+        if isinstance(self.classify, PartClassifier):
+            return self.classify(x, rows)
+        hidden = self.classify[:2](self.drop(x, rows))
+        logits = self.classify[3](self.classify[2](hidden, rows))
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def answer_from_summary(self, summary: Tensor, rows: Rows | None = None) -> Tensor:
+        """Computes the scores of the classes, `[B, C]`, from the summary `[B, dim]` alone, with its own classifier."""
+        if self.classify_summary is None:
+            return self.logits(summary, rows)
+        return self.prior + self.classify_summary(summary, rows)
 
     @torch.no_grad()
     def set_prior(self, scores: Tensor) -> None:
         """Sets the output bias to the scores `[C]` that are best for an answer without any input."""
-        self.classify[-1].bias.copy_(scores)
+        self._last.bias.copy_(scores)
 
     def _exchange(self, tokens: Tensor, partition: Partition, graph: ResidueGraph) -> Tensor:
         """Adds to each substructure `[B, K, dim]` the messages of the others."""

@@ -1,8 +1,9 @@
 """The whole network: coordinates in, class scores, tokens and their importance out."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,15 @@ class ParTokenOutput:
     contributions: dict[str, Tensor] = field(default_factory=dict)
     """What each part of the network adds to the scores, `[B, C]`, by the name of the part; see
     `partoken.protein.model.contributions`. In training, those of a gate are not computed."""
+
+
+class _Seen(NamedTuple):
+    """Features of a batch before anything is standardised."""
+
+    h: Tensor
+    graph: ResidueGraph
+    surroundings: Tensor | None
+    partition: Partition | None
 
 
 class ParToken(ResidueNetwork):
@@ -158,9 +168,7 @@ class ParToken(ResidueNetwork):
         else:
             partition = self.partition(h, graph)
             quantized = self._quantize(partition)
-            reads_codes = self.settings.tokens_from == "codes"
-            tokens = self.from_code(quantized.vectors if reads_codes else quantized.standardised)
-            answer = self.head(h, graph, tokens, partition, surroundings)
+            answer = self.head(h, graph, self._tokens(quantized), partition, surroundings)
         logits, contributions = answer.logits, dict(answer.contributions)
         attention = None
         if self.reading is not None:
@@ -184,6 +192,11 @@ class ParToken(ResidueNetwork):
         assert self.codebook is not None, "a network with a partition has a codebook"
         quantize = self.codebook.bypass if self.settings.bypass_codebook else self.codebook
         return quantize(self.to_code(partition.features), partition.mask)
+
+    def _tokens(self, quantized: Quantized) -> Tensor:
+        """Returns what the classifier reads of the substructures, `[B, K, dim]`."""
+        reads_codes = self.settings.tokens_from == "codes"
+        return self.from_code(quantized.vectors if reads_codes else quantized.standardised)
 
     def _describe_substructures(
         self,
@@ -266,9 +279,9 @@ class ParToken(ResidueNetwork):
             The number of substructures, on all devices.
         """
         assert self.codebook is not None, "a network without a partition has no codes"
-        _, substructures, _ = self._collect_features(batches)
-        # Batch by batch, in the order in which one device would have them.
-        found = torch.cat([gather_rows(part) for part in substructures])
+        with self._evaluating():
+            # Batch by batch, in the order in which one device would have them.
+            found = torch.cat([gather_rows(self._substructures(seen)) for seen in self._look_at(batches)])
         self.codebook.start(found)
         return len(found)
 
@@ -282,39 +295,53 @@ class ParToken(ResidueNetwork):
         Arguments:
             batches: The arguments of `forward` for each batch, by name.
         """
-        summaries, substructures, averages = self._collect_features(batches)
-        self.head.standardise.calibrate(*_moments(torch.cat(summaries)))
-        if self.codebook is not None:
-            self.codebook.calibrate(*_moments(torch.cat(substructures)))
-        if self.reading is not None:
-            self.reading.standardise.calibrate(*_moments(torch.cat(averages)))
+        head = self.head
+        with self._evaluating():
+            seen = list(self._look_at(batches))
+            summaries = [head.pool(one.h, one.graph, one.surroundings) for one in seen]
+            head.standardise.calibrate(*_moments(torch.cat(summaries)))
+            if self.codebook is not None:
+                self.codebook.calibrate(*_moments(torch.cat([self._substructures(one) for one in seen])))
+            if self.reading is not None:
+                averages = [
+                    self.reading.average(one.h, one.graph, one.surroundings)
+                    for one in seen
+                    if one.surroundings is not None
+                ]
+                self.reading.standardise.calibrate(*_moments(torch.cat(averages)))
+            if head.standardise_answer is not None:
+                # What the classifier reads of the substructures depends on the averages that were just measured.
+                head.standardise_answer.calibrate(*_moments(torch.cat([self._read(one) for one in seen])))
 
-    def _collect_features(self, batches: Iterable[Mapping[str, Any]]) -> tuple[list[Tensor], ...]:
-        """Computes in evaluation mode the features that are standardised later.
-
-        Returns:
-            Of each batch, the pooled chains `[B, dim]`, the substructures `[M, code_dim]`, and the averages that the
-            labels read by attention, `[B, labels * width]`. A network without a partition has no substructures, and one
-            without attention no averages.
-        """
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Puts the network into evaluation mode for a while."""
         was_training = self.training
         self.eval()
-        summaries, substructures, averages = [], [], []
+        yield
+        self.train(was_training)
+
+    def _look_at(self, batches: Iterable[Mapping[str, Any]]) -> Iterator[_Seen]:
+        """Computes the features of batches, which are the arguments of `forward` by name, up to the partition."""
         for batch in batches:
             given = {name: batch[name] for name in batch if name not in ("share", "fold", "surroundings")}
             h, graph = self.embed(**given, num_neighbors=self._neighbors_of_partition)
             surroundings = batch.get("surroundings")
             if self.reads_surroundings and surroundings is None:
                 surroundings = compute_surroundings(batch["coords"], batch["ptr"])
-            summaries.append(self.head.pool(h, graph, surroundings))
-            if self.codebook is not None:
-                partition = self.partition(h, graph)
-                features = self.to_code(partition.features)
-                substructures.append(features[partition.mask])
-            if self.reading is not None and surroundings is not None:
-                averages.append(self.reading.average(h, graph, surroundings))
-        self.train(was_training)
-        return summaries, substructures, averages
+            yield _Seen(h, graph, surroundings, None if self.partitioner is None else self.partition(h, graph))
+
+    def _substructures(self, seen: _Seen) -> Tensor:
+        """Returns the vectors of all substructures before they are standardised, `[M, code_dim]`."""
+        assert seen.partition is not None, "a network without a partition has no substructures"
+        return self.to_code(seen.partition.features)[seen.partition.mask]
+
+    def _read(self, seen: _Seen) -> Tensor:
+        """Returns what the classifier reads of the substructures before it is standardised, `[B, dim]`."""
+        assert seen.partition is not None, "a network without a partition has no substructures"
+        summary = self.head.summarise(seen.h, seen.graph, seen.surroundings)
+        tokens = self._tokens(self._quantize(seen.partition))
+        return self.head.read(tokens, seen.partition, seen.graph, summary)[0]
 
 
 def _build_partitioner(dim: int, settings: NetworkSettings) -> Partitioner | ElementPartitioner:

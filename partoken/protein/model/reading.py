@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from partoken.protein.geometry.graph import ResidueGraph
 from partoken.protein.geometry.surroundings import SURROUNDINGS
-from partoken.protein.model.head import Standardise
+from partoken.protein.model.standardise import Standardise
 from partoken.system.distributed import Dropout
 
 __all__ = ["AttentionReading", "ResidueReading", "prior_scores", "softmax_over_chains"]

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 from dataclasses import replace
 from typing import Self
 
@@ -19,6 +20,8 @@ from partoken.protein.model.residue_types import TypeEmbedding, type_weights
 from partoken.protein.model.settings import NetworkSettings
 
 __all__ = ["UNKNOWN", "ResidueNetwork"]
+
+log = logging.getLogger(__name__)
 
 UNKNOWN = 20
 """The residue type after the 20 amino acids: an unknown or a hidden one."""
@@ -110,6 +113,20 @@ class ResidueNetwork(nn.Module):
             for part in self._encoder_modules():
                 part.eval()
         return self
+
+    def note_longest(self, longest: int) -> None:
+        """Says in the log if even the longest chain of the data has fewer neighbours than were asked for.
+
+        Arguments:
+            longest: Residues of the longest chain.
+        """
+        if self.settings.num_neighbors >= longest:
+            log.warning(
+                "model.num_neighbors=%d: the longest chain has %d residues, so a residue has at most %d neighbours",
+                self.settings.num_neighbors,
+                longest,
+                longest - 1,
+            )
 
     def fingerprint(self) -> str:
         """Returns a digest of everything on which the features of a residue depend, apart from the chain itself."""

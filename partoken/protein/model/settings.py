@@ -76,7 +76,8 @@ class NetworkSettings:
     drop_rate: float = 0.1
     """Dropout rate in the encoder and in the classifier, from 0 to below 1."""
     num_neighbors: int = 30
-    """Nearest residues, by CA distance, that send messages to a residue."""
+    """Nearest residues, by CA distance, that send messages to a residue. A chain has at most as many as it has other
+    residues."""
     seq_in: bool = False
     """True: the network reads the amino acids beside the geometry."""
     feature_channels: int | None = None
@@ -131,12 +132,12 @@ class NetworkSettings:
     # Classifier
 
     classify_from: str = "both"
-    """both: the classifier reads the substructures and the summary of all residues; substructures: nothing else, so
-    that nothing else can decide. Without a partition it reads the summary."""
-
+    """both: the classifier reads the substructures and the summary of all residues; substructures: it does not read the
+    summary, so nothing but substructures can decide unless `fold_geometry` or `residue_attention` adds a part. Without
+    a partition it reads the summary."""
     combine: str = "gate"
     """How the answer depends on both. gate: a gate mixes them, then one classifier reads the mixture; sum: each has a
-    classifier of its own, and their scores are added."""
+    classifier of its own, see `PartClassifier`, and their scores are added. Without both, the kind of classifier."""
     exchange: str = "touching"
     """Messages between substructures. touching: attention among those that touch; geometry: those that lie near each
     other or follow each other along the chain tell each other their kinds, distances, angles, handedness and order."""
@@ -185,7 +186,6 @@ class NetworkSettings:
         check_number("model.exchange_layers", self.exchange_layers, minimum=1, maximum=3, whole=True)
         self._check_exchange()
         self._check_temperatures()
-        self._check_attention()
         self._check_dims()
 
     def _check_exchange(self) -> None:
@@ -200,13 +200,6 @@ class NetworkSettings:
             raise UserError(
                 f"model.tau_min={self.tau_min}: must be at most model.tau_init={self.tau_init}, because the "
                 "temperature falls from tau_init to tau_min; lower tau_min or raise tau_init"
-            )
-
-    def _check_attention(self) -> None:
-        if self.residue_attention and self.classify_from == "substructures" and self.partition != "none":
-            raise UserError(
-                "model.residue_attention=true: the classifier would also read residues, but "
-                "model.classify_from=substructures says that it reads nothing but substructures; choose one of them"
             )
 
     def _check_dims(self) -> None:

@@ -33,6 +33,7 @@ from partoken.protein.chains.validation import (
 )
 from partoken.protein.sources.label_table import read_label_table
 from partoken.system.skipped import Skipped
+from partoken.system.user_files import check_regular
 
 __all__ = ["open_arrays", "read_arrays", "table_path"]
 
@@ -149,6 +150,7 @@ def _rows_by_id(table: str | os.PathLike[str]) -> dict[str, dict[str, str]]:
 def _open(path: str | os.PathLike[str]) -> np.lib.npyio.NpzFile:
     """Opens an NPZ file and checks that it has the arrays needed."""
     try:
+        check_regular(path)
         arrays = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None

@@ -12,14 +12,17 @@ from partoken.protein.chains.backbone import Backbone
 from partoken.protein.chains.cache import cached
 from partoken.protein.chains.collection import Collection, find_column, present_labels, split_name
 from partoken.protein.chains.label_spec import LabelSpec
-from partoken.protein.chains.store import ChainStore
+from partoken.protein.chains.store import NOT_READ, ChainStore
 from partoken.protein.chains.validation import READER_VERSION
+from partoken.protein.sources.archive import TarMember
 from partoken.protein.sources.chain_names import ChainNames
-from partoken.protein.sources.finding import EXTENSIONS, find_files, stem_of
+from partoken.protein.sources.content import MAX_FILE_MB
+from partoken.protein.sources.finding import READABLE, FolderFiles, find_files, members_of, stem_of
 from partoken.protein.sources.label_table import read_label_table
 from partoken.protein.sources.reading import FileContent, read_file
 from partoken.system.parallel import map_parallel
 from partoken.system.skipped import Skipped
+from partoken.system.user_files import printable
 
 __all__ = ["label_chains", "read_folder"]
 
@@ -31,15 +34,19 @@ def read_folder(
     *,
     min_length: int,
     max_length: int | None = None,
+    max_file_mb: float = MAX_FILE_MB,
+    min_plddt: float | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     workers: int | None = None,
 ) -> ChainStore:
     """Reads every protein chain of the structure files in a folder, or opens the cache of an earlier reading.
 
     Arguments:
-        root: the folder; its `.pdb`, `.ent`, `.cif` and `.mmcif` files at any depth, also with `.gz`.
+        root: the folder; its structure files and those in its tar archives, at any depth, see `READABLE`.
         min_length: number of residues with N, CA and C that a chain must have.
         max_length: largest number of residues of a chain; None: no limit.
+        max_file_mb: largest size of a file, unpacked, in units of 2^20 bytes.
+        min_plddt: lowest confidence of predicted residues, see `read_file`.
         cache_dir: cache folder; None takes the user's cache folder.
         workers: number of processes that parse files; None takes all cores.
 
@@ -49,18 +56,22 @@ def read_folder(
     root = Path(root)
     if not root.is_dir():
         raise UserError(f"data.root={root}: no such folder")
-    files = find_files(root)
-    if not files:
-        raise UserError(f"data.root={root} holds no structure file ({', '.join(EXTENSIONS)}, also .gz)")
-    limits: dict[str, Any] = {"min_length": min_length, "max_length": max_length}
+    found = find_files(root)
+    if not found.structures:
+        others = "".join(f", {count} {suffix}" for suffix, count in found.others.most_common(5))
+        beside = f"; it holds files that are not read: {others[2:]}" if others else ""
+        raise UserError(f"data.root={root} holds no structure file ({READABLE}){beside}")
+    limits: dict[str, Any] = {"min_length": min_length, "max_length": max_length, "max_file_mb": max_file_mb}
+    if min_plddt is not None:
+        limits["min_plddt"] = min_plddt
     cache_key = {
         "source": "folder",
         "root": str(root.resolve()),
         "reader": READER_VERSION,
         **limits,
     }
-    state = _folder_state(root, files)
-    return cached("folder", cache_key, state, lambda: _stream(root, files, limits, workers), cache_dir)
+    state = [*_folder_state(root, found.structures), sorted(found.others.items())]
+    return cached("folder", cache_key, state, lambda: _stream(root, found, limits, workers), cache_dir)
 
 
 def label_chains(
@@ -207,7 +218,7 @@ def _folder_state(root: Path, files: list[Path]) -> list[tuple[str, int, int]]:
     """Returns name, size and time of change of each file: the cache is out of date if they change."""
     state = []
     for file in files:
-        name = str(file.relative_to(root))
+        name = _name_below(root, file)
         try:
             stat = file.stat()
             state.append((name, stat.st_size, stat.st_mtime_ns))
@@ -217,19 +228,28 @@ def _folder_state(root: Path, files: list[Path]) -> list[tuple[str, int, int]]:
 
 
 def _stream(
-    root: Path, files: list[Path], limits: Mapping[str, Any], workers: int | None
+    root: Path, found: FolderFiles, limits: Mapping[str, Any], workers: int | None
 ) -> Iterator[Backbone | Skipped | Counter[str]]:
     """Reads files in parallel; yields chains, skipped inputs and counts in the order of the files."""
     file_of_stem: dict[str, str] = {}
-    distinct = []
-    for file in files:
-        name, stem = str(file.relative_to(root)), stem_of(file)
+    distinct: list[tuple[Path | TarMember, str]] = []
+    others = Counter(found.others)
+    yield from found.skipped
+    for item in (item for file in found.structures for item in members_of(file)):
+        if isinstance(item, Counter):
+            others += item
+            continue
+        if isinstance(item, Skipped):
+            yield item
+            continue
+        name, stem = _name_below(root, item), stem_of(item)
         other = file_of_stem.setdefault(stem, name)
         if other == name:
-            distinct.append((file, name))
+            distinct.append((item, name))
         else:
-            reason = f"duplicate: the name {stem} is already that of {other}"
+            reason = f"duplicate: the name {printable(stem)} is already that of {other}"
             yield Skipped("", name, reason, unusable=False)
+    yield Counter({f"{NOT_READ}{suffix}": count for suffix, count in others.most_common()})
     contents = map_parallel(
         partial(_read, limits=limits),
         distinct,
@@ -250,12 +270,17 @@ def _stream(
         yield content.notes
 
 
-def _read(item: tuple[Path, str], limits: Mapping[str, Any]) -> FileContent:
+def _name_below(root: Path, file: Path | TarMember) -> str:
+    """Returns the name of a file below a folder, as tables show it."""
+    return printable(os.fspath(Path(file).relative_to(root)))
+
+
+def _read(item: tuple[Path | TarMember, str], limits: Mapping[str, Any]) -> FileContent:
     path, name = item
     return read_file(path, name, **limits)
 
 
-def _killed(item: tuple[Path, str]) -> FileContent:
+def _killed(item: tuple[Path | TarMember, str]) -> FileContent:
     """Returns the result for a file on which the reading process died."""
     skipped = Skipped("", item[1], "reading it killed the process")
     return FileContent([], [skipped], Counter())

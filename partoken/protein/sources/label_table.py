@@ -2,9 +2,9 @@
 
 import csv
 import os
-from pathlib import Path
 
 from partoken.errors import UserError
+from partoken.system.user_files import open_regular
 
 __all__ = ["read_label_table"]
 
@@ -22,10 +22,11 @@ def read_label_table(path: str | os.PathLike[str]) -> list[dict[str, str]]:
         One dictionary per row, from column to cell; a missing cell is empty.
 
     Raises:
-        UserError: the file is missing, empty or not text.
+        UserError: the file is missing, empty, not text, or no regular file.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        with open_regular(path) as file:
+            text = file.read().decode("utf-8-sig")
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (OSError, UnicodeDecodeError) as error:

@@ -141,7 +141,7 @@ def _check_settings(out: Path, conversion: Conversion) -> None:
     out.mkdir(parents=True, exist_ok=True)
     wanted: dict[str, Any] = {"version": VERSION, **vars(conversion)}
     path = out / SETTINGS
-    if not path.exists():
+    if not path.is_file():
         write_json(path, wanted)
         return
     try:

@@ -88,6 +88,6 @@ def offset_of_xml(text: str, name: str = "MTD_MSIL2A.xml") -> Offset:
 
 @lru_cache(maxsize=1024)  # the patches of a product share its folder
 def _xml_in(folder: Path) -> Offset | None:
-    for path in sorted(folder.glob("MTD_MSIL*.xml")):
+    for path in sorted(path for path in folder.glob("MTD_MSIL*.xml") if path.is_file()):
         return offset_of_xml(path.read_text(encoding="utf-8", errors="replace"), path.name)
     return None

@@ -19,6 +19,7 @@ from partoken.errors import UserError
 from partoken.satellite.convert.names import RadarName, optical_name, radar_name
 from partoken.system.skipped import Skipped
 from partoken.system.tables import read_table
+from partoken.system.user_files import open_regular
 
 __all__ = ["Pair", "Patches", "find_patches", "pair_patches", "read_metadata"]
 
@@ -140,7 +141,8 @@ def _partners_in_json(radar: Mapping[str, Path]) -> dict[str, str]:
     found = {}
     for name, folder in radar.items():
         try:
-            content = json.loads((folder / f"{name}_labels_metadata.json").read_text(encoding="utf-8"))
+            with open_regular(folder / f"{name}_labels_metadata.json") as file:
+                content = json.loads(file.read())
         except (OSError, ValueError):
             continue
         if isinstance(content, dict) and isinstance(content.get("corresponding_s2_patch"), str):

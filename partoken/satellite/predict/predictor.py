@@ -202,11 +202,10 @@ def predict_files(
     Raises:
         UserError: as for `TilePredictor` and `TilePredictor.write`; or an option of structures is given.
     """
-    for name in ("residue_features", "explain", "importance"):
+    for name in ("residue_features", "max_file_mb", "explain", "importance"):
         if name in options:
-            raise UserError(
-                f"--{name.replace('_', '-')}: {checkpoint} translates radar, which has no such option; leave it out"
-            )
+            option = name.replace("_", "-")
+            raise UserError(f"--{option}: {checkpoint} translates radar, which has no such option")
     predictor = TilePredictor(checkpoint, device, PredictOptions(**options))
     if predictor.saved.stage == 1 and (options.get("month") is not None or options.get("biome") is not None):
         yield f"{checkpoint} is of stage 1, which ignores --month and --biome"

@@ -37,6 +37,7 @@ from partoken.satellite.tiles.tile import (
     scene_of,
 )
 from partoken.satellite.tiles.units import RADAR_UNITS, check_optical, check_subtracted, to_decibel
+from partoken.system.user_files import open_regular
 
 __all__ = ["OFFSETS", "Units", "read_tile", "split_name", "tile_of_arrays"]
 
@@ -166,7 +167,7 @@ def split_name(value: object) -> str:
 def _load(path: Path) -> dict[str, np.ndarray]:
     try:
         # NumPy leaves a damaged file open if it opens the file itself.
-        with open(path, "rb") as raw:
+        with open_regular(path) as raw:
             file = np.load(raw, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise BadTile("not an NPZ file: it holds a single array")
@@ -187,7 +188,8 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 def _load_json(path: Path) -> dict[str, Any]:
     """Returns the content of the JSON file beside a tile; empty if there is none."""
     try:
-        content = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+        with open_regular(path.with_suffix(".json")) as file:
+            content = json.loads(file.read())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError):

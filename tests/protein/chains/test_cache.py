@@ -91,6 +91,19 @@ def test_a_damaged_cache_is_built_again(source, tmp_path, damage):
     assert path.read_bytes() == whole
 
 
+def test_a_pipe_in_the_place_of_a_cache_is_replaced(source, tmp_path):
+    for make in (
+        lambda: cached("test", {}, 0, source, tmp_path).ids,
+        lambda: cached_numbers("n", [], lambda: np.arange(3), tmp_path).tolist(),
+    ):
+        expected = make()
+        [path] = (file for file in tmp_path.iterdir() if file.suffix in (".chains", ".numbers"))
+        path.unlink()
+        os.mkfifo(path)
+        assert make() == expected and path.is_file()
+        path.unlink()
+
+
 def test_a_failed_reading_leaves_no_file(tmp_path):
     def broken():
         yield chain("a", 5)

@@ -1,5 +1,6 @@
 """Residue features on disk: three formats that read alike, and one message for each wrong file."""
 
+import os
 import pickle
 
 import numpy as np
@@ -140,4 +141,8 @@ def test_a_folder_with_nothing_or_a_damaged_file_is_named(tmp_path, values):
         open_features(tmp_path)
     (tmp_path / "a.npy").write_bytes(b"text")
     with pytest.raises(UserError, match=r"a.npy is not an NPY file"):
+        open_features(tmp_path)
+    (tmp_path / "a.npy").unlink()
+    os.mkfifo(tmp_path / "a.npy")
+    with pytest.raises(UserError, match=r"a.npy is not an NPY file: .*not a regular file"):
         open_features(tmp_path)

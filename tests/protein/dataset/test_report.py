@@ -6,7 +6,7 @@ import pytest
 from partoken.protein.chains.backbone import Backbone
 from partoken.protein.chains.store import ChainStore
 from partoken.protein.dataset.assembly import ChainDataset
-from partoken.protein.dataset.report import describe_report, measure_leakage
+from partoken.protein.dataset.report import describe_report, find_one_type, measure_leakage
 
 REPORT = {
     "files": 40,
@@ -89,3 +89,18 @@ def test_a_copy_of_a_training_chain_is_reported_as_leakage(datasets, chains):
     assert leakage["val"]["nearest"] == [["copy", chains[1].id, 1.0]]
     assert leakage["val"]["at_least_0.9"] == 1 and leakage["val"]["largest_identity"] == 1.0
     assert leakage["test"]["nearest"] == [] and leakage["test"]["at_least_0.3"] == 0
+
+
+def test_chains_of_nearly_one_residue_type_are_found_and_have_a_line(datasets, chains):
+    assert find_one_type(datasets) == []
+    sequences = {"glycine": [5] * 50, "unknown": [20] * 50, "kept": [5] * 41 + list(range(9)), "natural": [5, 7] * 25}
+    designs = [
+        Backbone(name, np.resize(chains[0].coords, (50, 4, 3)), np.array(codes, np.uint8))
+        for name, codes in sequences.items()
+    ]
+    designed = ChainDataset(ChainStore.of(designs), np.arange(4), {"": np.zeros(4, np.int64)})
+    found = find_one_type({**datasets, "test": designed})
+    assert found == ["glycine", "unknown", "kept"]
+    assert describe_report(REPORT | {"one_residue_type": found})[4] == (
+        "the sequence carries nothing in 3 chains, whose residues are nearly all of one type: glycine, unknown, kept"
+    )

@@ -26,7 +26,7 @@ def explained(tmp_path, chains):
             chain, [chain.id, chain.fields["file"], "x"], list(map(float, range(len(chain)))), numbers_of(chain)
         )
         for path in (first, second)
-        for chain in read_file(path).chains
+        for chain in read_file(path, keep_names=True).chains
     ]
 
 
@@ -111,7 +111,7 @@ def test_a_structure_that_was_read_is_not_replaced(tmp_path, chains):
     source = tmp_path / "out" / "structures" / "x.pdb"
     source.parent.mkdir(parents=True)
     source.write_text(pdb_text(chains[0]))
-    [chain] = read_file(source).chains
+    [chain] = read_file(source, keep_names=True).chains
     one = ExplainedChain(chain, ["x", str(source), "y"], [1.0] * len(chain), numbers_of(chain))
     with pytest.raises(UserError, match=r"would replace .*x\.pdb; choose another folder"):
         write_explanations(tmp_path / "out", HEADER, [one])

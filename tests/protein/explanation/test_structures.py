@@ -3,8 +3,9 @@
 import gemmi
 import pytest
 
+from partoken.protein.explanation.file_atoms import read_atoms
 from partoken.protein.explanation.structures import chain_with_values, structure_text
-from partoken.protein.sources.reading import read_file, read_structure
+from partoken.protein.sources.reading import read_file
 from tests.protein.structures import THREE, atom_line, pdb_chain
 
 
@@ -16,8 +17,8 @@ def colour(tmp_path):
         path = tmp_path / "1abc.pdb"
         path.write_text(text)
         results = []
-        for chain in read_file(path).chains:
-            structure = chain_with_values(read_structure(path), chain.names, range(len(chain)))
+        for chain in read_file(path, keep_names=True).chains:
+            structure = chain_with_values(chain, range(len(chain)), read_atoms(path))
             text, extension = structure_text(structure, chain.id)
             parsed = gemmi.read_pdb_string(text)
             if extension == ".cif":
@@ -72,9 +73,38 @@ def test_two_molecules_of_one_name_are_kept_apart(colour, chains):
 def test_names_without_room_in_the_pdb_format_give_an_mmcif_file(chains, tmp_path):
     path = tmp_path / "1abc.pdb"
     path.write_text(pdb_chain(chains[0]))
-    structure = chain_with_values(read_structure(path), read_file(path).chains[0].names, [1.0] * len(chains[0]))
+    [chain] = read_file(path, keep_names=True).chains
+    structure = chain_with_values(chain, [1.0] * len(chain), read_atoms(path))
     assert structure_text(structure, "x")[1] == ".pdb"
     structure[0][0].name = "LONG"
     text, extension = structure_text(structure, "x")
     parsed = gemmi.make_structure_from_block(gemmi.cif.read_string(text).sole_block())
     assert extension == ".cif" and parsed[0][0].name == "LONG" and parsed[0][0][0][0].b_iso == 1
+
+
+def test_a_file_that_cannot_be_parsed_again_gives_the_backbone_with_its_names(chains, tmp_path):
+    path = tmp_path / "1abc.pdb"
+    path.write_text(pdb_chain(chains[0], "A", -2).replace(" A   4 ", " A   3A"))
+    [chain] = read_file(path, keep_names=True).chains
+    expected = chain_with_values(chain, range(len(chain)), read_atoms(path))
+    path.unlink()
+    assert read_atoms(path) is None
+    found = chain_with_values(chain, range(len(chain)), None)
+    assert residues(found[0]) == residues(expected[0])
+    for ours, theirs in zip(found[0].all(), expected[0].all(), strict=True):
+        assert ours.atom.b_iso == theirs.atom.b_iso and ours.atom.pos.dist(theirs.atom.pos) < 0.001
+
+
+def test_a_chain_of_another_file_gives_the_backbone(chains, tmp_path):
+    for name, chain in (("a.pdb", chains[0]), ("b.pdb", chains[1])):
+        (tmp_path / name).write_text(pdb_chain(chain))
+    [chain] = read_file(tmp_path / "a.pdb", keep_names=True).chains
+    found = chain_with_values(chain, [1.0] * len(chain), read_atoms(tmp_path / "b.pdb"))
+    assert len(residues(found[0])) == len(chain)
+
+
+def test_a_residue_without_usable_geometry_keeps_its_atoms(colour, chains):
+    lines = pdb_chain(chains[0]).splitlines(keepends=True)
+    lines[9] = lines[9][:30] + f"{900:8.3f}" + lines[9][38:]
+    [(_, model)] = colour("".join(lines))
+    assert [atom.b_iso for atom in model[0][2]] == [2.0] * 4

@@ -113,6 +113,16 @@ def test_a_chain_shorter_than_the_neighbour_count_leaves_slots_empty():
     assert not graph.edge_s[~graph.neighbor_mask].any()
 
 
+def test_the_graph_has_no_more_slots_than_the_longest_chain_can_fill(real):
+    coords, ptr = real
+    graph, all_others = featurize(coords, ptr, num_neighbors=100_000), featurize(coords, ptr, num_neighbors=119)
+    assert graph.neighbors.shape == (243, 119) and graph.edge_s.shape == (243, 119, 32)
+    assert graph.neighbor_mask.sum(1).unique().tolist() == [47, 74, 119]
+    for name in ("neighbors", "neighbor_mask", "edge_s", "edge_v"):
+        assert torch.equal(getattr(graph, name), getattr(all_others, name)), name
+    assert featurize(coords[:1], torch.tensor([0, 1])).neighbors.tolist() == [[0]]
+
+
 def test_neighbours_are_right_in_a_chain_longer_than_a_block_of_rows():
     coords = torch.randn(700, 4, 3).cumsum(0)
     graph = featurize(coords, torch.tensor([0, 20, 700]), num_neighbors=5)

@@ -28,8 +28,9 @@ def network(**settings):
         ({"partition": "elements", "exchange": "geometry"}, [SUBSTRUCTURES, WHOLE]),
         (EVERYTHING, [SUBSTRUCTURES, WHOLE, RESIDUES, FOLD]),
         ({**EVERYTHING, "combine": "sum", "pooling": "environments"}, [SUBSTRUCTURES, WHOLE, RESIDUES, FOLD]),
+        ({**EVERYTHING, "combine": "sum", "classify_from": "substructures"}, [SUBSTRUCTURES, RESIDUES, FOLD]),
     ],
-    ids=["gate", "substructures alone", "no partition", "elements", "everything", "sum of classifiers"],
+    ids=["gate", "substructures alone", "no partition", "elements", "everything", "sum of classifiers", "no summary"],
 )
 def test_contributions_and_a_constant_sum_to_the_scores(batch_of, settings, parts):
     model = network(**settings)

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from partoken.errors import UserError
 from partoken.protein.chains.batch import collate
 from partoken.protein.geometry.graph import featurize
 from partoken.protein.geometry.surroundings import SURROUNDINGS, surroundings
@@ -179,8 +178,3 @@ def test_calibration_measures_what_the_labels_read(batch):
     h, graph = made.embed(batch.coords, batch.ptr)
     average = made.reading.average(h, graph, surroundings(batch.coords, batch.ptr))
     np.testing.assert_allclose(made.reading.standardise.running_mean, average.mean(0).detach(), atol=1e-5)
-
-
-def test_a_classifier_that_reads_nothing_but_substructures_cannot_read_residues():
-    with pytest.raises(UserError, match="choose one of them"):
-        NetworkSettings(residue_attention=True, classify_from="substructures")

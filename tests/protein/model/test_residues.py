@@ -66,3 +66,16 @@ def test_the_fingerprint_of_an_encoder_does_not_depend_on_what_reads_it():
     model.head.classify[0].weight.data += 1
     assert model.fingerprint() == network().fingerprint()
     assert network(pooling="mean", partition="none", drop_rate=0.3).fingerprint() == network().fingerprint()
+
+
+@pytest.mark.parametrize("encoder", ["gvp", "frames"])
+def test_more_neighbours_than_residues_change_no_result_and_are_said_once(batch_of, encoder, caplog):
+    coords, ptr = batch_of(20, 9)
+    sequence = torch.zeros(29, dtype=torch.int64)
+    exact, more = (network(encoder=encoder, seq_in=True, num_neighbors=k).eval() for k in (19, 100_000))
+    with torch.no_grad():
+        assert torch.equal(exact(coords, ptr, sequence).logits, more(coords, ptr, sequence).logits)
+    exact.note_longest(20)
+    assert caplog.text == ""
+    more.note_longest(20)
+    assert "model.num_neighbors=100000: the longest chain has 20 residues" in caplog.text

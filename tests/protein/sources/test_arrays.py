@@ -1,12 +1,14 @@
 """Chains from NPZ files."""
 
+import os
+
 import numpy as np
 import pytest
 
 from partoken.errors import UserError
 from partoken.protein import catalog
 from partoken.protein.chains.backbone import Backbone
-from partoken.protein.sources.arrays import read_arrays
+from partoken.protein.sources.arrays import open_arrays, read_arrays
 from partoken.system.skipped import Skipped
 
 
@@ -103,3 +105,12 @@ def test_a_changed_table_is_read_again(write, tmp_path):
     assert catalog.arrays(str(path), **options).class_names == ["x", "y"]
     write(rows=["id,label"] + [f"{c.id},{'uvw'[i % 3]}" for i, c in enumerate(some)])
     assert catalog.arrays(str(path), **options).class_names == ["u", "v", "w"]
+
+
+def test_a_pipe_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "chains.npz")
+    (tmp_path / "chains.csv").write_text("id,label\n")
+    with pytest.raises(UserError, match=r"is not an NPZ file.*not a regular file"):
+        list(read_arrays(tmp_path / "chains.npz"))
+    with pytest.raises(UserError, match="no such file"):
+        open_arrays(tmp_path / "chains.npz", cache_dir=tmp_path)

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import os
 
 import pytest
 
@@ -10,6 +11,7 @@ from partoken.protein import catalog
 from partoken.protein.chains.backbone import Backbone
 from partoken.protein.chains.label_spec import LabelSpec
 from partoken.protein.sources.folder import label_chains, read_folder
+from partoken.system.skipped import write_skipped
 from tests.protein.structures import cif_text, pdb_text
 
 
@@ -167,3 +169,72 @@ def test_several_labels_are_read_from_their_columns(folder, tmp_path):
         "main": [("3.4",), ("1.2",), ()],
     }
     assert [s.reason for s in collection.skipped if s.id == "3ccc"] == ["kind labelled more than once: y, z"]
+
+
+def test_a_file_name_that_is_not_utf_8_loses_nothing(folder, tmp_path, chains):
+    name = os.fsdecode(b"caf\xe9")
+    (folder / f"{name}.pdb").write_text(pdb_text(chains[3]))
+    (folder / f"{name}_bad.pdb").write_text("nothing")
+    (folder / f"notes.{name[-1]}").write_text("nothing")
+    for _ in range(2):  # read, and from the cache
+        store = read_folder(folder, min_length=10, cache_dir=tmp_path / "cache")
+        assert store.ids[-2:] == [r"caf\xe9", "3ccc"]
+        assert [s.file for s in store.skipped] == [r"caf\xe9_bad.pdb"]
+        assert store.notes[r"not read: .\xe9"] == 1
+    write_skipped(tmp_path / "skipped.csv", store.skipped)
+    _, labels = labelled(folder, tmp_path, ("id", "label"), (r"caf\xe9", "x"))
+    assert labels == {r"caf\xe9": ("x",)}
+
+
+@pytest.mark.parametrize(
+    "file, names",
+    [
+        ("pdb1abc.ent", ("1abc", "1ABC", "pdb1abc", "pdb1abc.ent", "1abc_A", "pdb1abc_A")),
+        ("pdb_00001abc.cif", ("1abc", "pdb_00001abc", "1abc_A")),
+        ("AF-Q8W3K0-F1-model_v4.cif", ("Q8W3K0", "AF-Q8W3K0-F1-model_v4", "Q8W3K0_A")),
+    ],
+)
+def test_an_entry_of_an_archive_is_found_by_its_own_name(tmp_path, chains, file, names):
+    (tmp_path / "entries").mkdir()
+    text = cif_text(chains[0]) if file.endswith("cif") else pdb_text(chains[0])
+    (tmp_path / "entries" / file).write_text(text)
+    for name in names:
+        _, labels = labelled(tmp_path / "entries", tmp_path, ("id", "label"), (name, "x"))
+        assert list(labels.values()) == [("x",)], name
+
+
+def test_a_file_of_the_name_comes_before_an_entry_and_two_files_of_an_entry_are_named(tmp_path, chains):
+    root = tmp_path / "entries"
+    root.mkdir()
+    for name in ("pdb1abc.ent", "1abc.pdb", "pdb2xyz.ent", "pdb_00002xyz.ent"):
+        (root / name).write_text(pdb_text(chains[0]))
+    collection, labels = labelled(root, tmp_path, ("id", "label"), ("1abc", "x"), ("2xyz", "y"))
+    assert labels == {"1abc": ("x",)}
+    reasons = {s.id: s.reason for s in collection.skipped}
+    assert reasons["2xyz"] == "several files have this name: pdb2xyz, pdb_00002xyz"
+
+
+def test_files_that_are_not_read_are_in_the_report_and_in_the_log(many, tmp_path):
+    root, labels = many
+    (root / "list.txt").write_text("")
+    (root / "a.cif.bz2").write_text("")
+    data = catalog.folder(str(root), str(labels), cache_dir=str(tmp_path / "cache"))
+    data.setup("fit")
+    assert data.report()["not_read"] == {".txt": 1, ".bz2": 1}
+    assert not any("not read" in kind for kind in data.report()["cleaned"])
+    assert any(line.startswith("files that are not read: ") and ".bz2 1" in line for line in data.describe())
+
+
+def test_a_folder_without_structures_says_what_it_holds(tmp_path):
+    (tmp_path / "a.pdb.xz").write_text("")
+    with pytest.raises(UserError, match=r"not read: 1 \.xz"):
+        read_folder(tmp_path, min_length=10)
+
+
+def test_a_limit_of_the_size_is_a_key(many, tmp_path):
+    root, labels = many
+    data = catalog.folder(str(root), str(labels), cache_dir=str(tmp_path / "cache"), max_file_mb=0.001)
+    with pytest.raises(UserError, match=r"larger than data.max_file_mb=0.001"):
+        data.setup("fit")
+    with pytest.raises(UserError, match=r"data.max_file_mb=0: must be"):
+        catalog.folder(str(root), str(labels), max_file_mb=0)

@@ -1,5 +1,7 @@
 """Label tables as other programs write them."""
 
+import os
+
 import pytest
 
 from partoken.errors import UserError
@@ -41,3 +43,9 @@ def test_a_table_that_cannot_be_read_is_an_error_that_says_why(tmp_path, content
         path.write_bytes(content)
     with pytest.raises(UserError, match=message):
         read_label_table(path)
+
+
+def test_a_pipe_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "labels.csv")
+    with pytest.raises(UserError, match=r"cannot be read as a table.*not a regular file"):
+        read_label_table(tmp_path / "labels.csv")

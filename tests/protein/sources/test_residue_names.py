@@ -3,48 +3,49 @@
 import numpy as np
 import pytest
 
-from partoken.protein.sources.reading import read_file, read_structure
-from tests.protein.structures import THREE, atom_line, cif_text, pdb_chain, pdb_text
+from partoken.protein.sources.reading import read_file
+from tests.protein.structures import THREE, cif_text, pdb_chain, pdb_text
 
 
 @pytest.fixture
-def write(tmp_path):
-    def write(text, name="1abc.pdb"):
+def names_in(tmp_path):
+    """Returns the names in the first chain of a file."""
+
+    def names_in(text, name="1abc.pdb"):
         (tmp_path / name).write_text(text)
-        return tmp_path / name
+        return read_file(tmp_path / name, keep_names=True).chains[0].names
 
-    return write
-
-
-def test_numbers_may_be_negative_and_have_insertion_codes(write, chains):
-    text = pdb_chain(chains[0], "A", -2).replace(" A   4 ", " A   3A")
-    names = read_file(write(text)).chains[0].names
-    assert names.numbers_with_codes()[:8] == ["-2", "-1", "0", "1", "2", "3", "3A", "5"]
-    assert [name.decode() for name in names.names] == [THREE[letter] for letter in chains[0].letters]
+    return names_in
 
 
-def test_a_modified_residue_keeps_its_name_in_the_file(write, chains):
+def test_numbers_may_be_negative_and_have_insertion_codes(names_in, chains):
+    names = names_in(pdb_chain(chains[0], "A", -2).replace(" A   4 ", " A   3A"))
+    assert names.numbers[:8] == ["-2", "-1", "0", "1", "2", "3", "3", "5"]
+    assert names.insertion_codes[:8] == ["", "", "", "", "", "", "A", ""]
+    assert names.names == [THREE[letter] for letter in chains[0].letters]
+
+
+def test_an_mmcif_file_has_the_numbers_of_the_authors_and_their_insertion_codes(names_in, chains):
+    lines = cif_text(chains[0]).splitlines()
+    fifth = [line.split() for line in lines if line.startswith("ATOM") and line.split()[8] == "5"]
+    changed = "\n".join(lines) + "\n"
+    for words in fifth:
+        old = " ".join(words)
+        words[9], words[15] = "B", "104"
+        changed = changed.replace(old + "\n", " ".join(words) + "\n")
+    names = names_in(changed, "1abc.cif")
+    assert names.numbers[3:6] == ["4", "104", "6"] and names.insertion_codes[3:6] == ["", "B", ""]
+
+
+def test_a_modified_residue_keeps_its_name_in_the_file(names_in, chains):
     residue = THREE[chains[0].letters[4]]
-    text = pdb_text(chains[0]).replace(f"{residue} A   5 ", "MSE A   5 ")
-    chain = read_file(write(text)).chains[0]
-    assert (chain.names.names[4], chain.letters[4]) == (b"MSE", "M")
+    assert names_in(pdb_text(chains[0]).replace(f"{residue} A   5 ", "MSE A   5 ")).names[4] == "MSE"
 
 
-@pytest.mark.parametrize("extension", ["pdb", "cif"])
-def test_the_atom_of_a_residue_is_one_of_the_residue_in_the_file(write, chains, extension):
-    water = atom_line("O", "HOH", 900, (1, 2, 3), record="HETATM")
-    text = cif_text(*chains[:2]) if extension == "cif" else water + pdb_text(*chains[:2])
-    path = write(text, f"two.{extension}")
-    structure = read_structure(path)
-    atoms = [(residue, atom) for chain in structure[0] for residue in chain for atom in residue]
-    for chain in read_file(path).chains:
-        for i, place in enumerate(chain.names.atoms):
-            residue, atom = atoms[place]
-            assert str(residue.seqid) == chain.names.numbers_with_codes()[i]
-            assert np.abs(np.array(atom.pos.tolist()) - chain.coords[i]).sum(1).min() < 0.01
-
-
-def test_a_file_that_has_gone_is_an_error_with_its_name(tmp_path):
-    with pytest.raises(OSError) as error:
-        read_structure(tmp_path / "gone.pdb")
-    assert error.value.filename == str(tmp_path / "gone.pdb")
+def test_a_residue_with_impossible_geometry_keeps_its_position_in_the_file(names_in, chains, tmp_path):
+    lines = pdb_chain(chains[0]).splitlines(keepends=True)
+    lines[9] = lines[9][:30] + f"{900:8.3f}" + lines[9][38:]
+    names = names_in("".join(lines))
+    chain = read_file(tmp_path / "1abc.pdb").chains[0]
+    assert np.isnan(chain.coords[2]).all() and chain.names is None
+    assert np.abs(names.points[2, 0] - chains[0].coords[2, 0]).max() < 0.001

@@ -1,5 +1,7 @@
 """Reading a tile from its files: facts from both, and a reason for everything that cannot be used."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -108,6 +110,15 @@ def test_a_wrong_json_file_has_a_reason(tmp_path, text, message):
     path.with_suffix(".json").write_text(text)
     with pytest.raises(BadTile, match=message):
         read_tile(path)
+
+
+def test_a_pipe_has_a_reason_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "a.npz")
+    path = write_tile(tmp_path / "b.npz")
+    os.mkfifo(tmp_path / "b.json")
+    for tile in (tmp_path / "a.npz", path):
+        with pytest.raises(BadTile, match="damaged"):
+            read_tile(tile)
 
 
 def shifted(offset=1000):

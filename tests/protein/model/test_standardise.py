@@ -1,9 +1,9 @@
-"""The classifier's standardising of chains, and its sum of parts."""
+"""The standardising of chains: its moments, and what changes them."""
 
 import pytest
 import torch
 
-from partoken.protein.model.head import Standardise
+from partoken.protein.model.standardise import Standardise
 
 
 def chains(count):

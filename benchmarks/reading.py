@@ -1,0 +1,193 @@
+"""Measures the reading of structure files: files per second on all cores and on one, and peak memory, by format.
+
+    python benchmarks/reading.py [--files 2000] [--formats pdb cif pdb.gz cif.gz bcif bcif.gz tar] [--workers N]
+
+The files are made from the chains that ship with the package, with four atoms of a side chain for each residue, and
+gemmi writes them. A tar archive holds files cif.gz, as those of AlphaFold DB do. The cache is empty. "gemmi" parses the
+same files with gemmi alone in one process, and does nothing with them.
+
+Each measurement is a process of its own. Peak memory is that of the main process and that of its largest worker.
+"""
+
+import argparse
+import gzip
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import gemmi
+import numpy as np
+
+from partoken.protein.chains.validation import MIN_LENGTH
+from partoken.protein.sources.folder import read_folder
+
+FORMATS = ("pdb", "cif", "pdb.gz", "cif.gz", "bcif", "bcif.gz", "tar")
+SIDE_CHAIN = {"CB": (0.5, 1.2, 0.8), "CG": (0.6, 2.6, 1.3), "CD": (1.9, 3.2, 1.8), "CE": (2.0, 4.7, 2.3)}
+"""Made atoms in angstrom from CA."""
+STRINGS = ("group_PDB", "type_symbol", "atom_id", "alt_id", "comp_id", "asym_id", "entity_id", "ins_code")
+NUMBERS = ("Cartn_x", "Cartn_y", "Cartn_z", "occupancy", "B_iso_or_equiv")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--files", type=int, default=2000, help="files of each format")
+    parser.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS)
+    parser.add_argument("--workers", type=int, help="processes; default: one for each core")
+    parser.add_argument("--measure", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    workers = options.workers or len(os.sched_getaffinity(0))
+    if options.measure:
+        print(json.dumps(measure(Path(options.measure), workers)))
+        return
+    print(f"{options.files} files of each format\n{'format':>8}{'MB':>8}{f'{workers} processes':>16}", end="")
+    print(f"{'1 process':>12}{'gemmi':>10} files/s{'main':>10}{'worker':>10} MB")
+    for kind in options.formats:
+        with tempfile.TemporaryDirectory() as folder:
+            write_files(Path(folder), kind, options.files)
+            size = sum(file.stat().st_size for file in Path(folder).iterdir()) / 1e6
+            print(f"{kind:>8}{size:>8.0f}", end="", flush=True)
+            parallel, single = (run(folder, number) for number in (workers, 1))
+            own = f"{gemmi_speed(Path(folder)):>10,.0f}" if kind in ("pdb", "cif", "pdb.gz", "cif.gz") else f"{'':>10}"
+            print(
+                f"{parallel['speed']:>16,.0f}{single['speed']:>12,.0f}{own}{'':>8}"
+                f"{parallel['main']:>10.0f}{parallel['worker']:>10.0f}",
+                flush=True,
+            )
+
+
+def run(folder: str, workers: int) -> dict[str, float]:
+    """Measures in a process of its own; returns files per second and megabytes."""
+    command = [sys.executable, __file__, "--measure", folder, "--workers", str(workers)]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+
+
+def measure(folder: Path, workers: int) -> dict[str, float]:
+    """Reads a folder into an empty cache."""
+    peaks: dict[str, float] = {}
+    done = threading.Event()
+    thread = threading.Thread(target=watch, args=(peaks, done))
+    thread.start()
+    with tempfile.TemporaryDirectory() as cache:
+        start = time.perf_counter()
+        store = read_folder(folder, min_length=MIN_LENGTH, cache_dir=cache, workers=workers)
+        seconds = time.perf_counter() - start
+    assert len(store) and not store.skipped, "a file was not read"
+    done.set()
+    thread.join()
+    return {"speed": len(store) / seconds, "main": peak_memory("self"), "worker": max(peaks.values(), default=0.0)}
+
+
+def watch(peaks: dict[str, float], done: threading.Event) -> None:
+    """Notes the peak memory of each process that this one has started, in megabytes."""
+    while not done.wait(0.05):
+        for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split():
+            peaks[pid] = max(peaks.get(pid, 0.0), peak_memory(pid))
+
+
+def peak_memory(pid: str) -> float:
+    """Returns the largest resident memory of a process so far in megabytes; 0 if it has ended."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    except OSError:
+        return 0.0
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM")), 0.0)
+
+
+def gemmi_speed(folder: Path) -> float:
+    """Parses the files of a folder with gemmi; returns files per second."""
+    files = sorted(folder.iterdir())
+    start = time.perf_counter()
+    for file in files:
+        gemmi.read_structure(str(file))
+    return len(files) / (time.perf_counter() - start)
+
+
+def write_files(folder: Path, kind: str, number: int) -> None:
+    """Writes files of a format into a folder, or into one archive in it."""
+    from data import as_structure  # these import torch, which reading does not need
+
+    from partoken.protein.catalog import embedded
+
+    store = embedded().collection.store
+    contents: dict[int, bytes] = {}
+    archive = tarfile.open(folder / "all.tar", "w") if kind == "tar" else None
+    for i in range(number):
+        row = i % len(store)
+        if row not in contents:
+            contents[row] = content_of(with_side_chains(as_structure(store.read([row])[0])), kind)
+        path = folder / f"c{i}.{'cif.gz' if kind == 'tar' else kind}"
+        path.write_bytes(contents[row])
+        if archive is not None:
+            archive.add(path, f"proteome/{path.name}")
+            path.unlink()
+    if archive is not None:
+        archive.close()
+
+
+def with_side_chains(structure: gemmi.Structure) -> gemmi.Structure:
+    """Adds the atoms of `SIDE_CHAIN` to each residue."""
+    for residue in structure[0][0]:
+        center = next((atom.pos for atom in residue if atom.name == "CA"), None)
+        for name, place in SIDE_CHAIN.items() if center is not None else ():
+            atom = gemmi.Atom()
+            atom.name, atom.element, atom.pos = name, gemmi.Element("C"), center + gemmi.Position(*place)
+            residue.add_atom(atom)
+    return structure
+
+
+def content_of(structure: gemmi.Structure, kind: str) -> bytes:
+    """Returns the content of a file."""
+    if kind.startswith("pdb"):
+        content = structure.make_pdb_string().encode()
+    else:
+        content = structure.make_mmcif_document().as_string().encode()
+        if kind.startswith("bcif"):
+            content = as_binary(content)
+    return gzip.compress(content, 6) if kind.endswith(("gz", "tar")) else content
+
+
+def as_binary(text: bytes) -> bytes:
+    """Returns the atoms of an mmCIF file as BinaryCIF."""
+    import msgpack
+
+    block = gemmi.cif.read_string(text).sole_block()
+    names = [tag.removeprefix("_atom_site.") for tag in block.find_mmcif_category("_atom_site.").tags]
+    columns = [binary_column(name, list(block.find_values(f"_atom_site.{name}"))) for name in names]
+    atoms = {"name": "_atom_site", "columns": columns, "rowCount": len(block.find_values("_atom_site.id"))}
+    return msgpack.packb({"version": "0.3.0", "dataBlocks": [{"header": "X", "categories": [atoms]}]})
+
+
+def binary_column(name: str, cells: list[str]) -> dict[str, Any]:
+    """Encodes a column with the simplest encodings."""
+    encoding: dict[str, Any]
+    if name in NUMBERS:
+        data, encoding = np.array(cells, "<f8").tobytes(), {"kind": "ByteArray", "type": 33}
+    elif name.endswith(STRINGS):
+        distinct = list(dict.fromkeys(cells))
+        integers = {"kind": "ByteArray", "type": 3}
+        encoding = {"kind": "StringArray", "dataEncoding": [integers], "offsetEncoding": [integers]}
+        encoding |= {"stringData": "".join(distinct), "offsets": packed(np.cumsum([0, *map(len, distinct)]))}
+        data = packed([distinct.index(cell) for cell in cells])
+    else:
+        data, encoding = (
+            packed([int(cell) if cell not in ".?" else 0 for cell in cells]),
+            {"kind": "ByteArray", "type": 3},
+        )
+    mask = np.array([".?".find(cell) + 1 for cell in cells], dtype=np.uint8)
+    given = {"data": mask.tobytes(), "encoding": [{"kind": "ByteArray", "type": 4}]} if mask.any() else None
+    return {"name": name, "data": {"data": data, "encoding": [encoding]}, "mask": given}
+
+
+def packed(values: Any) -> bytes:
+    return np.asarray(values, dtype="<i4").tobytes()
+
+
+if __name__ == "__main__":
+    main()

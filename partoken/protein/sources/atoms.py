@@ -1,0 +1,96 @@
+"""The backbone atoms that a structure file lists, before anything is decided about residues and chains."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from partoken.protein.chains.backbone import ATOMS
+
+__all__ = ["SLOTS", "Atoms", "UnusableFile", "number_names", "number_runs"]
+
+SLOTS = {name: slot for slot, name in enumerate(ATOMS)}
+"""Place of an atom in a residue by its name: N, CA, C, O."""
+
+
+class UnusableFile(Exception):
+    """A file gives no backbone; the message says why."""
+
+
+@dataclass(frozen=True)
+class Atoms:
+    """The n backbone atoms of the first model of a file, in the order of the file.
+
+    Names are numbers here: their position in `residue_names` and `chain_names`. So they may have any length.
+    """
+
+    slot: np.ndarray
+    """int [n]: place among `ATOMS`."""
+    points: np.ndarray
+    """float64 [n, 3] in angstrom; not finite where the file has no number."""
+    residue: np.ndarray
+    """int [n]: name of the residue."""
+    chain: np.ndarray
+    """int [n]: name of the chain."""
+    segment: np.ndarray
+    """int [n]: a second name of the molecule, such as the segment identifier of a PDB file."""
+    run: np.ndarray
+    """int [n]: number of TER lines before the atom."""
+    number: np.ndarray
+    """int [n]: number of the residue."""
+    icode: np.ndarray
+    """int [n]: insertion code, the code of its letter; 0 for none, negative if the letter stands in the number."""
+    altloc: np.ndarray
+    """int [n]: conformer; 0 for none."""
+    occupancy: np.ndarray
+    """float64 [n]; 1 throughout a file without conformers."""
+    b_factor: np.ndarray
+    """float64 [n]: the B column; NaN where it is not a number."""
+    is_hetero: np.ndarray
+    """bool [n]: the atom has a HETATM record."""
+    in_polymer: np.ndarray
+    """bool [n]: the file says that the atom belongs to a polymer, although it has a HETATM record."""
+    residue_names: list[str]
+    chain_names: list[str]
+    polymer_names: frozenset[str]
+    """Names of the chains with an ATOM record of a backbone atom or of phosphorus."""
+    further_models: int
+    """Number of models after the first."""
+
+    def __len__(self) -> int:
+        return len(self.slot)
+
+    def only(self, which: np.ndarray) -> "Atoms":
+        """Returns some of the atoms, chosen by bool [n] or positions."""
+        arrays = {name: value[which] for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        return replace(self, **arrays)
+
+
+def number_names(names: Iterable[str]) -> tuple[np.ndarray, list[str]]:
+    """Numbers n names in the order of their first occurrence.
+
+    Returns:
+        The number of each name, int [n]; and the distinct names.
+
+    >>> numbers, distinct = number_names(["B", "A", "B"])
+    >>> numbers.tolist(), distinct
+    ([0, 1, 0], ['B', 'A'])
+    """
+    number_of: dict[str, int] = {}
+    numbers = [number_of.setdefault(name, len(number_of)) for name in names]
+    return np.array(numbers, dtype=np.int64), list(number_of)
+
+
+def number_runs(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Numbers n codes of which many in a row are equal: the number of each, int [n], and the distinct codes.
+
+    >>> numbers, distinct = number_runs(np.array([7, 7, 5]))
+    >>> numbers.tolist(), distinct.tolist()
+    ([1, 1, 0], [5, 7])
+    """
+    is_new = np.ones(len(codes), dtype=bool)
+    is_new[1:] = codes[1:] != codes[:-1]
+    if np.count_nonzero(is_new) < 2:
+        return np.zeros(len(codes), dtype=np.int64), codes[:1]
+    distinct, numbers = np.unique(codes[is_new], return_inverse=True)
+    return numbers[np.cumsum(is_new) - 1], distinct

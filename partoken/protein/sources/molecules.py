@@ -1,0 +1,208 @@
+"""Divides the residues of a file into protein chains.
+
+Every residue is judged by itself: it belongs to a chain if it has the backbone atoms of an amino acid. A hetero residue
+must also be bonded to a neighbour or lie between residues of the chain, or else it is a free ligand.
+"""
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+
+from partoken.protein.sources.amino_acids import amino_acid
+from partoken.protein.sources.atoms import Atoms, UnusableFile
+from partoken.protein.sources.residues import MAX_REPEATED, TWICE, Residues, earlier, residues_of
+
+__all__ = ["ListedChain", "chains_of"]
+
+MAX_BOND = 2.2
+"""Angstrom between C and N of bonded residues; it is 1.33, and free molecules stay farther than 2.5 apart."""
+MAX_CA_DISTANCE = 4.5
+"""Angstrom between the CA atoms of bonded residues, for residues without C or N; it is 3.8."""
+SAME_PLACE = 1.0
+"""Angstrom between the CA atoms of two copies of one residue, at most."""
+
+
+@dataclass(frozen=True)
+class ListedChain:
+    """A protein chain with L residues as its file lists it."""
+
+    name: str
+    coords: np.ndarray
+    """float64 [L, 4, 3]: N, CA, C, O in angstrom; NaN for a missing atom."""
+    letters: str
+    b_factors: np.ndarray
+    """float64 [L, 4]: the B column of N, CA, C, O; NaN where there is no number."""
+    residue_names: list[str]
+    """[L]: names such as ALA."""
+    numbers: np.ndarray
+    """int [L]: numbers of the residues, see `Atoms`."""
+    icodes: np.ndarray
+    """int [L]: insertion codes, see `Atoms`."""
+
+
+def chains_of(atoms: Atoms, notes: Counter[str]) -> list[ListedChain]:
+    """Returns the protein chains of a file.
+
+    Arguments:
+        atoms: the backbone atoms of its first model.
+        notes: gets the number of residues, atoms and chains that each kind of cleaning changed.
+
+    Raises:
+        UnusableFile: several residues occur twice at one place.
+    """
+    residues = residues_of(atoms, notes)
+    known = [amino_acid(name) for name in atoms.residue_names]
+    letters = np.array([one.letter if one else "X" for one in known], dtype="S1")
+    is_known = np.array([one is not None for one in known], dtype=bool)
+    is_odd = np.array([one is None or one.is_modified for one in known], dtype=bool)
+
+    has_backbone = _has_backbone(residues, is_known)
+    if not has_backbone.all():
+        residues = residues.only(has_backbone)
+    order = _order_of_chains(residues.chain)
+    if (np.diff(order) < 0).any():
+        residues = residues.only(np.argsort(order, kind="stable"))
+    residues = _without_copies(residues, notes)
+    bonded = _bonded(residues)
+    part = _parts(residues, bonded)
+    in_chain = _in_chain(residues, part, bonded, is_known[residues.name])
+    notes["amino acids outside of chains"] += int((residues.is_listed[~in_chain, :3].all(1)).sum())
+
+    if not in_chain.all():
+        residues, part = residues.only(in_chain), part[in_chain]
+    notes["modified or unknown residues"] += int(is_odd[residues.name].sum())
+    unreadable = residues.is_listed & np.isnan(residues.coords).any(2)
+    notes["backbone atoms without readable coordinates"] += int(unreadable.sum())
+    limits = [*np.flatnonzero(np.diff(part, prepend=-1)), len(part)]
+    found = [
+        ListedChain(
+            atoms.chain_names[residues.chain[start]],
+            residues.coords[start:end],
+            letters[residues.name[start:end]].tobytes().decode(),
+            residues.b_factors[start:end],
+            [atoms.residue_names[one] for one in residues.name[start:end].tolist()],
+            residues.number[start:end],
+            residues.icode[start:end],
+        )
+        for start, end in pairwise(limits)
+    ]
+    notes["chains that are no protein"] += len(atoms.polymer_names - {one.name for one in found})
+    return list(_distinct(found))
+
+
+def _has_backbone(residues: Residues, is_known: np.ndarray) -> np.ndarray:
+    """Returns which residues are listed like amino acids, bool [L].
+
+    An amino acid may lack atoms. A residue of another name is one if it has N, CA and C.
+    """
+    n, ca, c = residues.is_listed[:, :3].T
+    return np.where(is_known[residues.name], n | ca, n & ca & c)
+
+
+def _order_of_chains(chain: np.ndarray) -> np.ndarray:
+    """Numbers chains by their first residue, int [L]."""
+    _, first, inverse = np.unique(chain, return_index=True, return_inverse=True)
+    return first[inverse]
+
+
+def _without_copies(residues: Residues, notes: Counter[str]) -> Residues:
+    """Leaves out residues that occur again at the same place."""
+    before = earlier(residues.number, residues.icode, residues.chain, residues.segment, residues.run)
+    again = np.flatnonzero(before >= 0)
+    distance = np.linalg.norm(residues.coords[again, 1] - residues.coords[before[again], 1], axis=-1)
+    copies = again[distance < SAME_PLACE]
+    if len(copies) > MAX_REPEATED:
+        raise UnusableFile(TWICE)
+    notes["residues that occur twice"] += len(copies)
+    return residues.only(np.delete(np.arange(len(residues)), copies)) if len(copies) else residues
+
+
+def _bonded(residues: Residues) -> np.ndarray:
+    """Returns which residues have a bond to the residue before them in the same chain, bool [L]."""
+    _, ca, c = (residues.coords[:-1, slot] for slot in range(3))
+    next_n, next_ca = (residues.coords[1:, slot] for slot in range(2))
+    bond = np.linalg.norm(next_n - c, axis=-1)
+    between_ca = np.linalg.norm(next_ca - ca, axis=-1)
+    bonded = np.zeros(len(residues), dtype=bool)
+    bonded[1:] = np.where(np.isfinite(bond), bond < MAX_BOND, between_ca < MAX_CA_DISTANCE)
+    bonded[1:] &= residues.chain[1:] == residues.chain[:-1]
+    return bonded
+
+
+def _parts(residues: Residues, bonded: np.ndarray) -> np.ndarray:
+    """Numbers the molecules of a file by residue, int [L].
+
+    A molecule ends with its chain name. Within a name, it ends where the segment changes, at TER before a gap in the
+    residue numbers, and before the numbers start again; but not where a bond shows that the chain goes on.
+
+    Arguments:
+        residues: L residues.
+        bonded: which residues have a bond to the residue before them, bool [L].
+    """
+    starts = np.ones(len(residues), dtype=bool)
+    step = np.diff(residues.number)
+    goes_on = (step == 1) | ((step == 0) & (np.diff(residues.icode) != 0))
+    starts[1:] = residues.chain[1:] != residues.chain[:-1]
+    starts[1:] |= (np.diff(residues.segment) != 0) & ~(bonded[1:] & goes_on)
+    starts[1:] |= (np.diff(residues.run) != 0) & ~(bonded[1:] | goes_on)
+    for place in _restarts(residues, np.cumsum(starts), bonded):
+        starts[place] = True
+    return np.cumsum(starts) - 1
+
+
+def _restarts(residues: Residues, part: np.ndarray, bonded: np.ndarray) -> Iterator[int]:
+    """Yields the residues at which the numbers start again: no molecule contains a number twice.
+
+    Arguments:
+        residues: L residues.
+        part: molecule of each residue as far as it is known, int [L].
+        bonded: which residues have a bond to the residue before them, bool [L].
+    """
+    before = earlier(residues.number, residues.icode, part)
+    goes_back = np.zeros(len(residues), dtype=np.int64)
+    goes_back[1:] = np.where(np.diff(residues.number) <= 0, np.arange(1, len(residues)), 0)
+    last_back = np.maximum.accumulate(goes_back)
+    start = 0
+    for place in np.flatnonzero(before >= 0):
+        if before[place] >= start:
+            start = int(last_back[place])
+            if not bonded[start]:  # if it is bonded, a long chain has used up the numbers that a file can write
+                yield start
+
+
+def _in_chain(residues: Residues, part: np.ndarray, bonded: np.ndarray, is_known: np.ndarray) -> np.ndarray:
+    """Returns which residues belong to their chain, bool [L]; the others are free molecules.
+
+    Arguments:
+        residues: L residues.
+        part: molecule of each residue, int [L], ascending.
+        bonded: which residues have a bond to the residue before them, bool [L].
+        is_known: which residues have the name of an amino acid, bool [L].
+    """
+    is_sure = is_known & ~residues.is_hetero
+    bonded_here = bonded[1:] & (part[1:] == part[:-1])
+    has_bond = np.append(False, bonded_here) | np.append(bonded_here, False)
+
+    is_sure = is_sure | has_bond
+    place, sure = np.arange(len(part)), np.flatnonzero(is_sure)
+    count = int(part[-1]) + 1 if len(part) else 0
+    first, last = np.full(count, len(part)), np.full(count, -1)
+    np.minimum.at(first, part[sure], sure)
+    np.maximum.at(last, part[sure], sure)
+    is_between = (first[part] < place) & (place < last[part])
+    in_polymer = residues.in_polymer & (last[part] >= 0)
+    return is_sure | is_between | in_polymer
+
+
+def _distinct(chains: list[ListedChain]) -> Iterator[ListedChain]:
+    """Numbers the chains that share a name: A, A.2, A.3; chains without a name become 1, 2, 3."""
+    seen: Counter[str] = Counter()
+    for one in chains:
+        seen[one.name] += 1
+        needs_no_number = seen[one.name] == 1 and (one.name or len(chains) == 1)
+        number = "" if needs_no_number else str(seen[one.name])
+        name = ".".join(part for part in (one.name, number) if part)
+        yield replace(one, name=name)

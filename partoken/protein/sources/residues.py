@@ -1,0 +1,201 @@
+"""Groups backbone atoms into residues, with one conformer of each."""
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+
+from partoken.protein.chains.backbone import ATOMS
+from partoken.protein.sources.amino_acids import amino_acid
+from partoken.protein.sources.atoms import Atoms, UnusableFile
+from partoken.protein.sources.conformers import choose_conformers
+
+__all__ = ["MAX_REPEATED", "Residues", "residues_of"]
+
+MAX_REPEATED = 2
+"""Residues of a file that may occur twice or contain an atom twice; the first copy counts."""
+
+MAX_POSITION = 1e6
+"""Angstrom; larger numbers are damage, and they overflow in products."""
+
+TWICE = "residues that occur twice: two molecules under one chain name, or a damaged file"
+
+_OXYGEN = ATOMS.index("O")
+
+
+@dataclass(frozen=True)
+class Residues:
+    """L residues of a file, each with at least one backbone atom, in the order of their first atoms."""
+
+    coords: np.ndarray
+    """float64 [L, 4, 3]: N, CA, C, O in angstrom; NaN for a missing atom."""
+    is_listed: np.ndarray
+    """bool [L, 4]: the file has the atom, perhaps without coordinates."""
+    name: np.ndarray
+    """int [L]: position in the residue names of the atoms."""
+    chain: np.ndarray
+    """int [L]: position in the chain names of the atoms."""
+    segment: np.ndarray
+    """int [L]."""
+    run: np.ndarray
+    """int [L]: number of TER lines before the residue."""
+    number: np.ndarray
+    """int [L]."""
+    icode: np.ndarray
+    """Insertion codes, int [L]; 0 for none."""
+    is_hetero: np.ndarray
+    """bool [L]."""
+    in_polymer: np.ndarray
+    """bool [L]: the file says that a hetero residue belongs to a polymer."""
+    b_factors: np.ndarray
+    """float64 [L, 4]: the B column of N, CA, C, O; NaN for a missing atom."""
+
+    def __len__(self) -> int:
+        return len(self.name)
+
+    def only(self, which: np.ndarray) -> "Residues":
+        """Returns some of the residues, chosen by bool [L] or positions."""
+        return Residues(**{name: value[which] for name, value in vars(self).items()})
+
+
+def residues_of(atoms: Atoms, notes: Counter[str]) -> Residues:
+    """Groups atoms into residues.
+
+    Arguments:
+        atoms: the atoms of one model.
+        notes: gets the numbers of residues with several conformers and of atoms that occur twice.
+
+    Raises:
+        UnusableFile: more than `MAX_REPEATED` residues contain an atom twice.
+    """
+    atoms, site = _sites(atoms)
+    chosen = _chosen(atoms, site, notes)
+    if len(chosen) < len(site):
+        atoms, site = atoms.only(chosen), site[chosen]
+    count = int(site.max()) + 1 if len(site) else 0
+    coords = np.full((count, len(ATOMS), 3), np.nan)
+    is_listed = np.zeros((count, len(ATOMS)), dtype=bool)
+    is_position = (np.abs(atoms.points) < MAX_POSITION).all(1)
+    coords[site[is_position], atoms.slot[is_position]] = atoms.points[is_position]
+    is_listed[site, atoms.slot] = True
+    b_factors = np.full((count, len(ATOMS)), np.nan)
+    b_factors[site, atoms.slot] = atoms.b_factor
+    first = np.full(count, len(site))
+    np.minimum.at(first, site, np.arange(len(site)))
+    return Residues(
+        coords=coords,
+        is_listed=is_listed,
+        name=atoms.residue[first],
+        chain=atoms.chain[first],
+        segment=atoms.segment[first],
+        run=atoms.run[first],
+        number=atoms.number[first],
+        icode=atoms.icode[first],
+        is_hetero=atoms.is_hetero[first],
+        in_polymer=atoms.in_polymer[first],
+        b_factors=b_factors,
+    )
+
+
+def _sites(atoms: Atoms) -> tuple[Atoms, np.ndarray]:
+    """Numbers the residues of atoms.
+
+    A residue is a stretch of atoms with one number in one chain. Two residues that meet with one number are told apart
+    by their atoms, which start again. A residue goes on where further atoms of it come later in the file.
+
+    Returns:
+        The n atoms without the oxygens of waters; and the residue of each, int [n].
+    """
+    is_new = np.ones(len(atoms), dtype=bool)
+    is_new[1:] = (atoms.residue[1:] != atoms.residue[:-1]) & ((atoms.altloc[1:] == 0) | (atoms.altloc[:-1] == 0))
+    for code in (atoms.number, atoms.icode, atoms.chain, atoms.run, atoms.segment):
+        is_new[1:] |= code[1:] != code[:-1]
+    stretch = np.cumsum(is_new) - 1
+
+    is_known = np.array([amino_acid(name) is not None for name in atoms.residue_names], dtype=bool)
+    has_backbone = np.bincount(stretch, atoms.slot != _OXYGEN) > 0
+    used = has_backbone[stretch] | is_known[atoms.residue]
+    if not used.all():
+        atoms, stretch = atoms.only(used), np.unique(stretch[used], return_inverse=True)[1]
+
+    repeated = _repeated(atoms, stretch)
+    if repeated.any():
+        stretch = _divided(atoms, stretch, np.unique(stretch[repeated]))
+    return atoms, _continued(atoms, stretch)
+
+
+def _repeated(atoms: Atoms, site: np.ndarray) -> np.ndarray:
+    """Returns which atoms repeat an earlier atom of the same residue, conformer and residue name, bool [n]."""
+    place = site * len(ATOMS) + atoms.slot
+    repeated = np.zeros(len(place), dtype=bool)
+    if len(place) and np.bincount(place).max() > 1:
+        repeated[:] = earlier(place, atoms.altloc, atoms.residue) >= 0
+    return repeated
+
+
+def earlier(*keys: np.ndarray) -> np.ndarray:
+    """Returns the position of the last earlier row with the same keys, int [n]; -1 if there is none.
+
+    >>> earlier(np.array([7, 8, 7, 7])).tolist()
+    [-1, -1, 0, 2]
+    """
+    keys = tuple(key for key in keys if len(key) and (key != key[0]).any()) or keys[:1]
+    order = np.lexsort(keys)  # stable: equal keys stay in order
+    same = np.ones(max(len(order) - 1, 0), dtype=bool)
+    for key in keys:
+        same &= key[order[1:]] == key[order[:-1]]
+    before = np.full(len(order), -1)
+    before[order[1:][same]] = order[:-1][same]
+    return before
+
+
+def _divided(atoms: Atoms, stretch: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Divides stretches in which a complete residue is followed by a second one; returns their numbers, int [n]."""
+    starts = np.zeros(len(stretch), dtype=np.int64)
+    for one in candidates:
+        begin, end = np.searchsorted(stretch, [one, one + 1])
+        seen: set[tuple[int, ...]] = set()
+        rows = zip(atoms.slot[begin:end], atoms.altloc[begin:end], atoms.residue[begin:end], strict=True)
+        first = (int(atoms.slot[begin]), int(atoms.altloc[begin]))
+        for place, (slot, altloc, residue) in enumerate(rows, begin):
+            is_complete = all((number, altloc, residue) in seen for number in range(_OXYGEN))
+            if (slot, altloc) == first and (slot, altloc, residue) in seen and is_complete:
+                starts[place] = 1
+                seen.clear()
+            seen.add((slot, altloc, residue))
+    return stretch + np.cumsum(starts)
+
+
+def _continued(atoms: Atoms, stretch: np.ndarray) -> np.ndarray:
+    """Joins stretches with the names and number of an earlier one that lacks their atoms; numbers residues, int [n]."""
+    first = np.flatnonzero(np.diff(stretch, prepend=-1))
+    keys = [code[first] for code in (atoms.number, atoms.icode, atoms.residue, atoms.chain, atoms.segment, atoms.run)]
+    before = earlier(*keys)
+    if (before < 0).all():
+        return stretch
+    ends = np.append(first[1:], len(stretch))
+
+    def parts(one: int) -> set[tuple[int, int]]:
+        rows = slice(first[one], ends[one])
+        return set(zip(atoms.slot[rows].tolist(), atoms.altloc[rows].tolist(), strict=True))
+
+    site_of = np.arange(len(first))
+    contents: dict[int, set[tuple[int, int]]] = {}
+    for one in np.flatnonzero(before >= 0).tolist():
+        site = int(site_of[before[one]])
+        content, more = contents.setdefault(site, parts(site)), parts(one)
+        if content.isdisjoint(more):
+            site_of[one] = site
+            content |= more
+    return np.unique(site_of, return_inverse=True)[1][stretch]
+
+
+def _chosen(atoms: Atoms, site: np.ndarray, notes: Counter[str]) -> np.ndarray:
+    """Returns the positions of one conformer of each residue, with each atom once."""
+    repeated = _repeated(atoms, site)
+    if len(np.unique(site[repeated])) > MAX_REPEATED:
+        raise UnusableFile(TWICE)
+    notes["atoms that occur twice"] += int(repeated.sum())
+    if not repeated.any() and not atoms.altloc.any():
+        return np.arange(len(site))
+    return choose_conformers(site, atoms.slot, atoms.residue, atoms.altloc, atoms.occupancy, notes)

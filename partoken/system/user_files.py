@@ -1,0 +1,60 @@
+"""Files that a user names: only regular files are opened, and every name can be printed."""
+
+import errno
+import os
+import stat
+from typing import IO
+
+__all__ = ["check_regular", "open_regular", "printable"]
+
+
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Checks that a path is a regular file, before a library opens it: opening a named pipe may wait for ever.
+
+    Arguments:
+        path: a file, or a link to one.
+
+    Raises:
+        OSError: there is no such file, or it is a folder, a pipe, a socket or a device.
+
+    >>> check_regular(os.devnull)
+    Traceback (most recent call last):
+    OSError: [Errno 22] not a regular file: '/dev/null'
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(errno.EISDIR, "is a folder", os.fspath(path))
+    if not stat.S_ISREG(mode):
+        raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+
+
+def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:
+    """Opens a regular file for reading.
+
+    Arguments:
+        path: a file, or a link to one.
+
+    Raises:
+        OSError: it cannot be opened, or is no regular file, see `check_regular`.
+    """
+    check_regular(path)
+    # Without waiting, even if the file has become a pipe since the check.
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))
+
+
+def printable(name: str) -> str:
+    r"""Returns a file name that every terminal and every UTF-8 file can show.
+
+    Bytes that are not UTF-8, control characters and other invisible characters become escapes. Other names stay as they
+    are.
+
+    Arguments:
+        name: a name as Python's `os` gives it; bytes that are not UTF-8 are lone surrogates.
+
+    >>> print(printable("1abc.pdb"), printable(os.fsdecode(b"caf\xe9.pdb")), printable("line\nbreak.pdb"))
+    1abc.pdb caf\xe9.pdb line\nbreak.pdb
+    """
+    if name.isprintable():
+        return name
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
