@@ -18,11 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from partoken.errors import UserError
 from partoken.protein.catalog import embedded
 from partoken.protein.chains.backbone import Backbone
 from partoken.protein.chains.batch import collate
 from partoken.protein.chains.store import ChainStore
-from partoken.protein.model.importance import METHODS, explain
+from partoken.protein.model.importance import METHODS, check_method, default_method, explain
 from partoken.protein.model.saved import SavedNetwork, load_network
 from partoken.protein.sources.arrays import read_arrays
 
@@ -56,7 +57,9 @@ def compare(
     inputs = [collate([chain]).inputs() for chain in chains]
     table = {}
     for method in METHODS:
-        if method == "attention" and saved.network.reading is None:
+        try:
+            check_method(method, saved.network)
+        except UserError:
             continue
         start = time.process_time()
         found = [explain(saved.network, saved.labels, batch, method).importance.numpy() for batch in inputs]
@@ -79,7 +82,9 @@ def main() -> None:
     torch.set_num_threads(1)
     chains = read_chains(settings.path, list(sites))
     table = compare(saved, chains, sites)
-    print(f"{len(chains)} chains\n\nmethod                  in top tenth   all in top 20   median rank   seconds")
+    print(
+        f"{len(chains)} chains; default: {default_method(saved.network)}\n\nmethod                  in top tenth   all in top 20   median rank   seconds"
+    )
     for method, own in table.items():
         print(
             f"{method:<22}  {own['recall']:.3f} +- {own['error']:.3f}  {own['all_in_20']:13.2f}  {own['rank']:12.3f}"

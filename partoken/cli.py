@@ -294,7 +294,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
         help="write a folder with the importance of each residue",
     )
     structures.add_argument(
-        "--importance", metavar="METHOD", help="how --explain measures importance; default: substitution"
+        "--importance", metavar="METHOD", help="how --explain measures it; default: what is best for the network"
     )
     radar = parser.add_argument_group("radar images")
     radar.add_argument("--month", type=int, help="1 to 12, for images that do not state theirs")

@@ -19,7 +19,7 @@ from partoken.protein.chains.one_type import describe_one_type, one_type
 from partoken.protein.explanation.folder import PREDICTIONS, ExplainedChain, check_folder, write_explanations
 from partoken.protein.explanation.introduction import introduce_importance
 from partoken.protein.model.contributions import answer_shares
-from partoken.protein.model.importance import DEFAULT_METHOD, check_method, explain
+from partoken.protein.model.importance import check_method, explain
 from partoken.protein.model.labels import LearnedLabel, split_logits
 from partoken.protein.model.partoken import ParTokenOutput
 from partoken.protein.model.saved import load_network
@@ -181,12 +181,12 @@ class Predictor:
         """
         yield from self._read(paths, self.classify, progress)
 
-    def explain(self, *paths: str | os.PathLike[str], method: str = DEFAULT_METHOD) -> list[Prediction]:
+    def explain(self, *paths: str | os.PathLike[str], method: str | None = None) -> list[Prediction]:
         """Classifies the chains of files, folders and globs, with the importance of each residue.
 
         Arguments:
             paths: Files, folders and globs.
-            method: One of `partoken.protein.model.importance.METHODS`.
+            method: One of `partoken.protein.model.importance.METHODS`; None: `default_method`.
 
         Raises:
             UserError: as for `predict`; or the network does not support the method.
@@ -236,7 +236,7 @@ class Predictor:
         batch = self._collate(chains)
         return self._describe(chains, batch, self.network(**batch.inputs()))
 
-    def explain_chains(self, chains: list[Backbone], method: str = DEFAULT_METHOD) -> list[Prediction]:
+    def explain_chains(self, chains: list[Backbone], method: str | None = None) -> list[Prediction]:
         """Classifies chains in one batch, with the importance of each residue; otherwise as `classify`.
 
         Raises:
@@ -332,7 +332,7 @@ class Predictor:
         paths: Iterable[str | os.PathLike[str]],
         out: str | os.PathLike[str],
         *,
-        method: str = DEFAULT_METHOD,
+        method: str | None = None,
         progress: bool = False,
     ) -> int:
         """Writes a folder: predictions, the importance of each residue, structures coloured by it, and scripts.
@@ -340,7 +340,7 @@ class Predictor:
         Arguments:
             paths: Files, folders and globs.
             out: The folder, which is created; files of the same names are replaced. Skipped files are listed in it.
-            method: One of `partoken.protein.model.importance.METHODS`.
+            method: One of `partoken.protein.model.importance.METHODS`; None: `default_method`.
             progress: True shows a progress bar.
 
         Returns:
@@ -420,12 +420,13 @@ def predict_files(
         raise UserError(
             f"--out {out}: is a folder; {checkpoint} classifies structures, so name a CSV file, or add --explain"
         )
+    if explain:
+        check_folder(Path(out))
     predictor = Predictor(checkpoint, device, residue_features, max_file_mb)
     if predictor.about:
         yield from introduce(predictor.about)
     if explain:
-        method = importance or DEFAULT_METHOD
-        check_method(method, predictor.network)
+        method = check_method(importance, predictor.network)
         yield introduce_importance(predictor.about, list(predictor.labels.values()), method)
         chains = predictor.write_explanations(paths, out, method=method, progress=True)
         yield f"{chains} chains explained, see {Path(out) / 'residues.csv'}"

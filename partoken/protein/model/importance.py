@@ -1,14 +1,15 @@
 """Residue importance: how much the predicted classes of a chain depend on each of its residues.
 
-The default method asks how far the answer would move if a residue had another type, to first order. Let s be the log
-odds of the predicted class and g[i, a] the derivative of s with respect to the weight of type a at residue i. Replacing
-the type t of the residue by a changes s by g[i, a] - g[i, t], and the importance is the norm of these changes,
+The method `substitution` asks how far the answer would move if a residue had another type, to first order. Let s be the
+log odds of the predicted class and g[i, a] the derivative of s with respect to the weight of type a at residue i.
+Replacing the type t of the residue by a changes s by g[i, a] - g[i, t], and the importance is the norm of the changes,
 
     sqrt(sum over the 21 types a of (g[i, a] - g[i, t])^2),
 
 where the last type is an unknown or hidden residue. The derivative counts a residue both as the centre of its own
 surroundings and as a neighbour in those of others. Log odds have the gradient of the log probability without its factor
-1 - p, so a confident answer does not hide it.
+1 - p, so a confident answer does not hide it. The scores of the classes are a sum over parts of the network, and
+`reading` takes the gradient of one of them.
 
 References:
     Deep Inside Convolutional Networks (Simonyan, Vedaldi and Zisserman, ICLR workshop 2014) for gradients as
@@ -25,25 +26,28 @@ from torch import Tensor
 from partoken.errors import UserError, check_choice
 from partoken.protein.geometry.surroundings import SURROUNDINGS
 from partoken.protein.geometry.surroundings import surroundings as compute_surroundings
+from partoken.protein.model.contributions import RESIDUES
 from partoken.protein.model.labels import LearnedLabel, split_logits
 from partoken.protein.model.partoken import ParToken, ParTokenOutput
 from partoken.protein.model.residues import UNKNOWN
 
-__all__ = ["DEFAULT_METHOD", "METHODS", "ExplainedBatch", "check_method", "explain", "log_odds"]
-
-DEFAULT_METHOD = "substitution"
+__all__ = ["METHODS", "ExplainedBatch", "check_method", "default_method", "explain", "log_odds"]
 
 METHODS = {
     "substitution": "change of the answer if the residue had another type, to first order",
     "gradient": "norm of the gradient of the answer with respect to the weights of the residue's types",
+    "reading": "substitution in the part of the answer that is read from the residues by attention",
     "attention": "attention weight of the residue",
     "substructures": "importance of the residue's substructure x its membership",
     "substitution_and_prior": "substitution x prior, as ranks",
+    "reading_and_prior": "reading x prior, as ranks",
     "prior": "closeness to the centroid x pocket, without the network",
 }
 """Methods, and what they measure."""
 
-_GRADIENTS = ("substitution", "gradient", "substitution_and_prior")
+_GRADIENTS = ("substitution", "gradient", "reading", "substitution_and_prior", "reading_and_prior")
+_WITH_READING = ("attention", "reading", "reading_and_prior")
+_WITH_PRIOR = ("prior", "substitution_and_prior", "reading_and_prior")
 
 
 class ExplainedBatch(NamedTuple):
@@ -59,7 +63,7 @@ def explain(
     network: ParToken,
     labels: Sequence[LearnedLabel],
     inputs: Mapping[str, Any],
-    method: str = DEFAULT_METHOD,
+    method: str | None = None,
 ) -> ExplainedBatch:
     """Answers for a batch of chains, and computes the importance of each residue, from one forward pass.
 
@@ -74,11 +78,10 @@ def explain(
         network: The network, in evaluation mode.
         labels: The labels that it answers, in the order of its logits.
         inputs: The arguments of its `forward` by name, as `ChainBatch.inputs` returns them.
-        method: One of `METHODS`.
+        method: One of `METHODS`; None: `default_method`.
 
     Raises:
-        UserError: the method is unknown, or it needs attention or substructures and the network has none; or as for
-            `ParToken.forward`.
+        UserError: as for `check_method` and `ParToken.forward`.
 
     Example:
         >>> from partoken.protein.model.settings import NetworkSettings
@@ -90,10 +93,10 @@ def explain(
         tensor(1.)
     """
     assert not network.training, "the network must be in evaluation mode"
-    check_method(method, network)
+    method = check_method(method, network)
     with torch.inference_mode(False), torch.autocast(inputs["coords"].device.type, enabled=False):
         given = {name: _outside_inference(value) for name, value in inputs.items()}
-        if method in ("prior", "substitution_and_prior") and given.get("surroundings") is None:
+        if method in _WITH_PRIOR and given.get("surroundings") is None:
             given["surroundings"] = compute_surroundings(given["coords"], given["ptr"])
         if method in _GRADIENTS:
             output, columns = _differentiate(network, labels, given, method)
@@ -106,23 +109,36 @@ def explain(
         return ExplainedBatch(output, _combine(columns, given["ptr"], present))
 
 
-def check_method(method: str, network: ParToken) -> None:
-    """Rejects a method that a network does not support.
+def default_method(network: ParToken) -> str:
+    """Returns the method that is used if nobody chooses one.
+
+    A network whose attention starts at the prior was told that the decisive residues are near pockets. There, known
+    catalytic residues rank highest by the product of both. Other networks may look for anything.
+    """
+    has_prior = network.reading is not None and network.settings.attention_prior
+    return "reading_and_prior" if has_prior else "substitution"
+
+
+def check_method(method: str | None, network: ParToken) -> str:
+    """Returns the method for a network; None: its default.
 
     Raises:
         UserError: the method is unknown, or it needs attention or substructures and the network has none.
     """
+    if method is None:
+        return default_method(network)
     check_choice("importance", method, list(METHODS))
-    if method == "attention" and network.reading is None:
+    if method in _WITH_READING and network.reading is None:
         raise UserError(
-            f"importance=attention: this network reads no residues by attention; choose {DEFAULT_METHOD}, or train "
-            "with model.residue_attention=true"
+            f"importance={method}: this network reads no residues by attention; choose substitution, or train with "
+            "model.residue_attention=true"
         )
     if method == "substructures" and network.partitioner is None:
         raise UserError(
-            f"importance=substructures: this network has no substructures; choose {DEFAULT_METHOD}, or train with "
-            "another model.partition than none"
+            "importance=substructures: this network has no substructures; choose substitution, or train with another "
+            "model.partition than none"
         )
+    return method
 
 
 def log_odds(logits: Tensor, multi_label: bool) -> Tensor:
@@ -165,10 +181,9 @@ def _differentiate(
             h = network.encode(graph, types, inputs.get("features"))
             source = h.requires_grad_() if types is None else types
             output = network(**{**inputs, "embedding": h})
-            scores = [
-                log_odds(logits, label.multi_label).sum()
-                for label, logits in zip(labels, split_logits(output.logits, labels).values(), strict=True)
-            ]
+            read = output.contributions[RESIDUES] if method in _WITH_READING else output.logits
+            slopes = _slopes(output.logits, labels)
+            scores = [(slopes[name] * part).sum() for name, part in split_logits(read, labels).items()]
         gradients = [_gradient(score, source, keep=score is not scores[-1]) for score in scores]
     finally:
         for part in needs_gradient:
@@ -176,6 +191,15 @@ def _differentiate(
     if types is not None and sequence is not None and method != "gradient":
         gradients = [_substitute(gradient, sequence) for gradient in gradients]
     return _detached(output), [gradient.norm(dim=1) for gradient in gradients]
+
+
+def _slopes(logits: Tensor, labels: Sequence[LearnedLabel]) -> dict[str, Tensor]:
+    """Computes the derivatives of the log odds of each label with respect to the scores of its classes, `[B, C]`."""
+    slopes = {}
+    for label, scores in zip(labels, split_logits(logits.detach(), labels).values(), strict=True):
+        scores = scores.clone().requires_grad_()
+        [slopes[label.name]] = torch.autograd.grad(log_odds(scores, label.multi_label).sum(), scores)
+    return slopes
 
 
 def _gradient(score: Tensor, source: Tensor, keep: bool) -> Tensor:
@@ -213,7 +237,7 @@ def _read_off(output: ParTokenOutput, inputs: Mapping[str, Any], method: str) ->
         chain = torch.arange(len(lengths), device=lengths.device).repeat_interleave(lengths)
         weight = output.importance[chain, output.assignment.clamp(min=0)]
         return [weight * output.membership * (output.assignment >= 0)]
-    if method in ("prior", "substitution_and_prior"):
+    if method in _WITH_PRIOR:
         closeness, pocket = (inputs["surroundings"][:, SURROUNDINGS.index(name)] for name in ("closeness", "pocket"))
         return [closeness * pocket]
     return []

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from partoken.errors import UserError
 from partoken.protein.chains.batch import collate
 from partoken.protein.geometry.surroundings import surroundings
-from partoken.protein.model.importance import METHODS, explain, log_odds
+from partoken.protein.model.importance import METHODS, default_method, explain, log_odds
 from partoken.protein.model.labels import LearnedLabel
 from partoken.protein.model.partoken import ParToken
 from partoken.protein.model.settings import NetworkSettings
@@ -48,10 +48,11 @@ def inputs(chains):
     return collate(chains[:3]).inputs()
 
 
-def plain_importance(network, inputs, residues, step=1e-3):
-    """Finite differences of the log odds over the weights of the types of one chain, in double precision, `[residues]`.
+def plain_importance(network, inputs, residues, method, step=1e-3):
+    """Finite differences over the weights of the types of one chain, in double precision, `[residues]`.
 
-    Each of the 21 changes of a residue's type goes a step in both directions, in a batch of 42 copies of the chain.
+    They are of the log odds, or of the part of them that attention reads. Each of the 21 changes of a residue's type
+    goes a step in both directions, in a batch of 42 copies of the chain.
     """
     network = network.double()
     coords, types = inputs["coords"].double(), F.one_hot(inputs["sequence"], 21).double()
@@ -63,7 +64,10 @@ def plain_importance(network, inputs, residues, step=1e-3):
         "surroundings": around.repeat(42, 1),
     }
     with torch.no_grad():
-        chosen = network(coords, inputs["ptr"], types, surroundings=around).logits.argmax()
+        logits = network(coords, inputs["ptr"], types, surroundings=around).logits[0]
+        chosen = logits.argmax()
+        others = logits.softmax(0).masked_fill(torch.arange(len(logits)) == chosen, 0)
+        others = others / others.sum()
         found = []
         for i in residues:
             changed = types.repeat(42, 1, 1)
@@ -71,18 +75,26 @@ def plain_importance(network, inputs, residues, step=1e-3):
                 for copy, sign in ((kind, step), (21 + kind, -step)):
                     changed[copy, i, kind] += sign
                     changed[copy, i, own[i]] -= sign
-            exp = network(sequence=changed.flatten(0, 1), **copies).logits.exp()
+            output = network(sequence=changed.flatten(0, 1), **copies)
+            exp = output.logits.exp()
             odds = (exp[:, chosen] / (exp.sum(1) - exp[:, chosen])).log()
+            if method == "reading":
+                part = output.contributions["residues"]
+                odds = part[:, chosen] - (part * others).sum(1)
             found.append(((odds[:21] - odds[21:]) / (2 * step)).norm())
     return torch.stack(found)
 
 
-@pytest.mark.parametrize("settings", NETWORKS.values(), ids=NETWORKS)
-def test_the_importance_is_that_of_finite_differences_over_types(settings, chains):
+@pytest.mark.parametrize(
+    ("network", "method"),
+    [*((name, "substitution") for name in NETWORKS), ("sum, attention and fold", "reading")],
+)
+def test_the_importance_is_that_of_finite_differences_over_types(network, method, chains):
+    settings = NETWORKS[network]
     inputs = collate(chains[:1]).inputs()
-    found = explain(network_of(settings), ONE, inputs).importance.double()
+    found = explain(network_of(settings), ONE, inputs, method).importance.double()
     residues = torch.linspace(0, len(found) - 1, 4).long()
-    expected = plain_importance(network_of(settings), inputs, residues)
+    expected = plain_importance(network_of(settings), inputs, residues, method)
     assert expected.min() < 0.9 * expected.max(), "the residues differ"
     torch.testing.assert_close(found[residues] / found[residues].sum(), expected / expected.sum(), atol=1e-5, rtol=2e-3)
 
@@ -174,10 +186,19 @@ def test_a_confident_answer_has_the_importance_of_an_unsure_one(inputs):
     assert found.importance.count_nonzero() == len(expected)
 
 
+def test_only_a_network_whose_attention_starts_at_the_prior_is_explained_with_it():
+    attention = NETWORKS["sum, attention and fold"]
+    assert default_method(network_of(attention, TWO)) == "reading_and_prior"
+    assert default_method(network_of({**attention, "attention_prior": False}, TWO)) == "substitution"
+    assert default_method(network_of(NETWORKS["gate"])) == "substitution"
+
+
 def test_a_method_that_the_network_cannot_have_is_rejected(inputs):
     network = network_of(GVP)
     with pytest.raises(UserError, match="reads no residues by attention; choose substitution"):
         explain(network, ONE, inputs, "attention")
+    with pytest.raises(UserError, match="importance=reading_and_prior"):
+        explain(network, ONE, inputs, "reading_and_prior")
     with pytest.raises(UserError, match="no substructures"):
         explain(network, ONE, inputs, "substructures")
     with pytest.raises(UserError, match=r"importance=atention: choose .* Did you mean attention"):
