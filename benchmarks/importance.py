@@ -82,9 +82,8 @@ def main() -> None:
     torch.set_num_threads(1)
     chains = read_chains(settings.path, list(sites))
     table = compare(saved, chains, sites)
-    print(
-        f"{len(chains)} chains; default: {default_method(saved.network)}\n\nmethod                  in top tenth   all in top 20   median rank   seconds"
-    )
+    print(f"{len(chains)} chains; default: {default_method(saved.network)}\n")
+    print("method                  in top tenth   all in top 20   median rank   seconds")
     for method, own in table.items():
         print(
             f"{method:<22}  {own['recall']:.3f} +- {own['error']:.3f}  {own['all_in_20']:13.2f}  {own['rank']:12.3f}"
