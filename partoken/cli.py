@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from partoken.errors import UserError, print_error
 from partoken.system.process import discard_output, prepare_process, process_age
-from partoken.system.shipped import shipped_weights
+from partoken.system.shipped import weights_names
 from partoken.version import __version__
 
 if TYPE_CHECKING:
@@ -273,12 +273,12 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "checkpoint",
         help="checkpoints/best.ckpt in a run folder, which decides what is predicted; or the name of weights that ship "
-        f"with partoken: {', '.join(shipped_weights()) or 'none in this installation'}",
+        f"with partoken: {', '.join(weights_names()) or 'none in this installation'}",
     )
     parser.add_argument(
         "paths", nargs="+", metavar="PATH", help="files, folders, tar archives, globs: structures, or radar images"
     )
-    parser.add_argument("--out", required=True, help="structures: a CSV file, one row per chain; radar: a folder")
+    parser.add_argument("--out", required=True, help="structures: a CSV file, with --explain a folder; radar: a folder")
     parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one, else cpu")
     structures = parser.add_argument_group("structures")
     structures.add_argument(
@@ -286,6 +286,15 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     )
     structures.add_argument(
         "--max-file-mb", type=float, metavar="MB", help="largest size of a file, unpacked; default 512"
+    )
+    structures.add_argument(
+        "--explain",
+        action="store_true",
+        default=None,
+        help="write a folder with the importance of each residue",
+    )
+    structures.add_argument(
+        "--importance", metavar="METHOD", help="how --explain measures importance; default: substitution"
     )
     radar = parser.add_argument_group("radar images")
     radar.add_argument("--month", type=int, help="1 to 12, for images that do not state theirs")
@@ -300,7 +309,7 @@ def _predict(options: argparse.Namespace) -> None:
     from partoken.system.shipped import find_weights
 
     checkpoint = str(find_weights(options.checkpoint))
-    names = ("residue_features", "max_file_mb", "month", "biome", "s1_units", "window")
+    names = ("residue_features", "max_file_mb", "explain", "importance", "month", "biome", "s1_units", "window")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     predict = _prediction(checkpoint, read_checkpoint(checkpoint))
     for line in predict(checkpoint, options.paths, options.out, options.device, **given):

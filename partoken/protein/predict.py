@@ -3,21 +3,25 @@
 import csv
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from tqdm import tqdm
 
 from partoken.errors import UserError, check_number
 from partoken.protein.chains.backbone import Backbone
-from partoken.protein.chains.batch import collate
+from partoken.protein.chains.batch import ChainBatch, collate
 from partoken.protein.chains.features import ResidueFeatures, open_features
 from partoken.protein.chains.one_type import describe_one_type, one_type
+from partoken.protein.explanation.folder import PREDICTIONS, ExplainedChain, check_folder, write_explanations
+from partoken.protein.explanation.introduction import introduce_importance
 from partoken.protein.model.contributions import answer_shares
+from partoken.protein.model.importance import DEFAULT_METHOD, check_method, explain
 from partoken.protein.model.labels import LearnedLabel, split_logits
+from partoken.protein.model.partoken import ParTokenOutput
 from partoken.protein.model.saved import load_network
 from partoken.protein.sources.content import MAX_FILE_MB
 from partoken.protein.sources.finding import list_structures
@@ -27,6 +31,8 @@ from partoken.system.files import atomic_write
 from partoken.system.skipped import Skipped, write_skipped
 
 __all__ = ["LabelAnswer", "Prediction", "Predictor", "predict_files"]
+
+Answer = TypeVar("Answer")
 
 BATCH_RESIDUES = 8192
 """Largest number of residues in a batch, unless a single chain has more."""
@@ -70,6 +76,11 @@ class Prediction:
     attention: dict[str, list[float]] = field(default_factory=dict)
     """Weight of each residue in what a label reads by attention, by name of the label: sum 1, 0 for a missing residue.
     Empty if the network reads no residues by attention (`model.residue_attention=false`)."""
+    numbers: list[str] = field(default_factory=list)
+    """Number of each residue in its file, with its insertion code, such as 102A; empty if there is no file."""
+    residue_importance: list[float] = field(default_factory=list)
+    """How much the predicted classes depend on each residue, see `partoken.protein.model.importance`: sum 1. Empty if
+    nobody asked for it, see `Predictor.explain`."""
 
     @property
     def label(self) -> str:
@@ -103,7 +114,8 @@ class Predictor:
     """Classifies structures with a trained network.
 
     Arguments:
-        checkpoint: A `.ckpt` file of a run, or the name of weights that ship with the package: "enzymes".
+        checkpoint: A `.ckpt` file of a run, or the name of weights that ship with the package: "enzymes", which are
+            also "pretrained".
         device: Device of the network, as in `torch.device`; None takes a GPU if there is one.
         residue_features: NPZ file or folder with features of the residues by id of the chain, for a network that was
             trained with such features; None: there are none.
@@ -128,7 +140,7 @@ class Predictor:
         self.network = saved.network.to(self.device)
         self.labels = {label.name: label for label in saved.labels}
         """The labels that the network answers, by name; "" is the name of a single one."""
-        self.reading = {**saved.reading, "max_file_mb": max_file_mb}
+        self.reading = {**saved.reading, "max_file_mb": max_file_mb, "keep_names": True}
         self.about = saved.about
         """What is known of weights that ship, such as the chains that they learned from; empty for those of a run."""
         self.skipped: list[Skipped] = []
@@ -167,6 +179,28 @@ class Predictor:
         Raises:
             UserError: a path does not exist, or no file matches a glob.
         """
+        yield from self._read(paths, self.classify, progress)
+
+    def explain(self, *paths: str | os.PathLike[str], method: str = DEFAULT_METHOD) -> list[Prediction]:
+        """Classifies the chains of files, folders and globs, with the importance of each residue.
+
+        Arguments:
+            paths: Files, folders and globs.
+            method: One of `partoken.protein.model.importance.METHODS`.
+
+        Raises:
+            UserError: as for `predict`; or the network does not support the method.
+        """
+        check_method(method, self.network)
+        return list(self._read(paths, lambda chains: self.explain_chains(chains, method), progress=False))
+
+    def _read(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        answer: Callable[[list[Backbone]], Iterable[Answer]],
+        progress: bool,
+    ) -> Iterator[Answer]:
+        """Yields the answers for the chains of the paths, which are answered in batches."""
         files, self.skipped = list_structures(paths)
         self.notes, self.one_type = Counter(), []
         waiting: list[Backbone] = []
@@ -177,11 +211,11 @@ class Predictor:
             self.one_type += [chain.id for chain in content.chains if one_type(chain.sequence)]
             for chain in self._with_features(content.chains):
                 if waiting and sum(map(len, waiting)) + len(chain) > BATCH_RESIDUES:
-                    yield from self.classify(waiting)
+                    yield from answer(waiting)
                     waiting = []
                 waiting.append(chain)
         if waiting:
-            yield from self.classify(waiting)
+            yield from answer(waiting)
 
     def _with_features(self, chains: list[Backbone]) -> Iterator[Backbone]:
         """Yields the chains that have the features that the network needs, and skips the others."""
@@ -199,9 +233,28 @@ class Predictor:
     @torch.inference_mode()
     def classify(self, chains: list[Backbone]) -> list[Prediction]:
         """Classifies chains in one batch; all have residue features if the network needs them."""
+        batch = self._collate(chains)
+        return self._describe(chains, batch, self.network(**batch.inputs()))
+
+    def explain_chains(self, chains: list[Backbone], method: str = DEFAULT_METHOD) -> list[Prediction]:
+        """Classifies chains in one batch, with the importance of each residue; otherwise as `classify`.
+
+        Raises:
+            UserError: the network does not support the method.
+        """
+        batch = self._collate(chains)
+        found = explain(self.network, list(self.labels.values()), batch.inputs(), method)
+        importance = found.importance.cpu().split(batch.ptr.diff().tolist())
+        predictions = self._describe(chains, batch, found.output)
+        pairs = zip(predictions, importance, strict=True)
+        return [replace(prediction, residue_importance=values.tolist()) for prediction, values in pairs]
+
+    def _collate(self, chains: list[Backbone]) -> ChainBatch:
         features = None if self.features is None else self.features.read_all(chain.id for chain in chains)
-        batch = collate(chains, features=features).to(self.device)
-        output = self.network(**batch.inputs())
+        return collate(chains, features=features).to(self.device)
+
+    def _describe(self, chains: list[Backbone], batch: ChainBatch, output: ParTokenOutput) -> list[Prediction]:
+        """Returns the answers in words."""
         labels = list(self.labels.values())
         parts = split_logits(output.logits.float(), labels)
         contributions = {name: split_logits(scores, labels) for name, scores in output.contributions.items()}
@@ -227,6 +280,7 @@ class Predictor:
                     importance=importance[i, present].tolist(),
                     residues=residues,
                     attention={} if attention is None else dict(zip(self.labels, attention[i].T.tolist(), strict=True)),
+                    numbers=_numbers(chain),
                 )
             )
         return predictions
@@ -268,11 +322,54 @@ class Predictor:
                 writer.writerow(_row(prediction))
                 rows += 1
             if not rows:
-                reasons = "\n".join(f"  {s.file or s.id}: {s.reason}" for s in self.skipped[:20])
-                raise UserError(f"no protein chain could be read from the given paths:\n{reasons}")
+                raise UserError(f"no protein chain could be read from the given paths:\n{self._reasons()}")
         if self.skipped:
             write_skipped(skipped_beside(out), self.skipped)
         return rows
+
+    def write_explanations(
+        self,
+        paths: Iterable[str | os.PathLike[str]],
+        out: str | os.PathLike[str],
+        *,
+        method: str = DEFAULT_METHOD,
+        progress: bool = False,
+    ) -> int:
+        """Writes a folder: predictions, the importance of each residue, structures coloured by it, and scripts.
+
+        Arguments:
+            paths: Files, folders and globs.
+            out: The folder, which is created; files of the same names are replaced. Skipped files are listed in it.
+            method: One of `partoken.protein.model.importance.METHODS`.
+            progress: True shows a progress bar.
+
+        Returns:
+            The number of chains.
+
+        Raises:
+            UserError: no chain could be read, `out` is a file, a structure that was read would be replaced, or the
+                network does not support the method.
+        """
+        out = Path(out)
+        check_folder(out)
+        check_method(method, self.network)
+
+        def answer(chains: list[Backbone]) -> Iterator[ExplainedChain]:
+            for chain, prediction in zip(chains, self.explain_chains(chains, method), strict=True):
+                yield ExplainedChain(chain, _row(prediction), prediction.residue_importance, _membership(prediction))
+
+        chains = write_explanations(out, self._header(), self._read(paths, answer, progress))
+        if not chains:
+            raise UserError(f"no protein chain could be read from the given paths:\n{self._reasons()}")
+        skipped = skipped_beside(out / PREDICTIONS)
+        skipped.unlink(missing_ok=True)
+        if self.skipped:
+            write_skipped(skipped, self.skipped)
+        return chains
+
+    def _reasons(self) -> str:
+        """Says why the first files were skipped."""
+        return "\n".join(f"  {s.file or s.id}: {s.reason}" for s in self.skipped[:20])
 
     def _header(self) -> list[str]:
         columns = []
@@ -294,9 +391,11 @@ def predict_files(
     device: str | None = None,
     residue_features: str | os.PathLike[str] | None = None,
     max_file_mb: float = MAX_FILE_MB,
+    explain: bool = False,
+    importance: str | None = None,
     **options: Any,
 ) -> Iterator[str]:
-    """Classifies structures into a CSV file, and yields lines for the user: `partoken predict`.
+    """Classifies structures into a CSV file or a folder, and yields lines for the user: `partoken predict`.
 
     Arguments:
         checkpoint: as for `Predictor`.
@@ -305,26 +404,41 @@ def predict_files(
         device: as for `Predictor`.
         residue_features: as for `Predictor`.
         max_file_mb: as for `Predictor`.
+        explain: True writes a folder, see `Predictor.write_explanations`.
+        importance: method of the importance of residues; None: the default.
         options: of other domains.
 
     Raises:
-        UserError: as for `Predictor` and `Predictor.write`; or an option is given, or `out` is a folder.
+        UserError: as for `Predictor` and `Predictor.write`; or an option is given that has no effect, or `out` is a
+            folder without `explain`.
     """
+    if importance is not None and not explain:
+        raise UserError(f"--importance {importance}: has no effect without --explain; add it, with a folder as --out")
     for name in options:
         raise UserError(f"--{name.replace('_', '-')}: {checkpoint} classifies structures, which have no such option")
-    if Path(out).is_dir() or str(out).endswith(os.sep):
-        raise UserError(f"--out {out}: is a folder; {checkpoint} classifies structures, so name a CSV file")
+    if not explain and (Path(out).is_dir() or str(out).endswith(os.sep)):
+        raise UserError(
+            f"--out {out}: is a folder; {checkpoint} classifies structures, so name a CSV file, or add --explain"
+        )
     predictor = Predictor(checkpoint, device, residue_features, max_file_mb)
     if predictor.about:
         yield from introduce(predictor.about)
-    rows = predictor.write(paths, out, progress=True)
-    yield f"{rows} chains classified, see {out}"
+    if explain:
+        method = importance or DEFAULT_METHOD
+        check_method(method, predictor.network)
+        yield introduce_importance(predictor.about, list(predictor.labels.values()), method)
+        chains = predictor.write_explanations(paths, out, method=method, progress=True)
+        yield f"{chains} chains explained, see {Path(out) / 'residues.csv'}"
+    else:
+        rows = predictor.write(paths, out, progress=True)
+        yield f"{rows} chains classified, see {out}"
     if predictor.notes:
         yield f"cleaned: {', '.join(f'{kind} {count:,}' for kind, count in predictor.notes.items())}"
     if predictor.one_type:
         yield describe_one_type(predictor.one_type)
     if predictor.skipped:
-        yield f"{len(predictor.skipped)} files or chains skipped, see {skipped_beside(Path(out))}"
+        skipped = skipped_beside(Path(out) / PREDICTIONS if explain else Path(out))
+        yield f"{len(predictor.skipped)} files or chains skipped, see {skipped}"
 
 
 def introduce(about: Mapping[str, Any]) -> Iterator[str]:
@@ -413,6 +527,22 @@ def _answer(label: LearnedLabel, logits: torch.Tensor, contributions: Mapping[st
             chosen = max(by_name, key=by_name.__getitem__)
         answers.append(LabelAnswer(chosen, by_name, {name: share[i] for name, share in origins.items()}))
     return answers
+
+
+def _numbers(chain: Backbone) -> list[str]:
+    """Returns the number of each residue with its insertion code; nothing if the chain is from no structure file."""
+    if chain.names is None:
+        return []
+    return [number + code for number, code in zip(chain.names.numbers, chain.names.insertion_codes, strict=True)]
+
+
+def _membership(prediction: Prediction) -> list[int]:
+    """Returns the substructure of each residue of an explained chain, numbered from 0; -1 for none."""
+    numbers = [-1] * len(prediction.residue_importance)
+    for number, residues in enumerate(prediction.residues):
+        for residue in residues:
+            numbers[residue] = number
+    return numbers
 
 
 def _row(p: Prediction) -> list[str]:

@@ -6,13 +6,22 @@ from pathlib import Path
 
 from partoken.errors import UserError, did_you_mean
 
-__all__ = ["find_weights", "shipped_weights"]
+__all__ = ["find_weights", "shipped_weights", "weights_names"]
+
+_OTHER_NAMES = {"pretrained": "enzymes"}
+"""Further names of weights that ship."""
 
 
 def shipped_weights() -> dict[str, Path]:
     """Returns the checkpoints that ship, by name: the files `pretrained/NAME.ckpt` of every domain."""
     package = Path(str(resources.files("partoken")))
     return {path.stem: path for path in sorted(package.glob("*/pretrained/*.ckpt"))}
+
+
+def weights_names() -> dict[str, Path]:
+    """Returns the checkpoints that ship by all names that a user may give: "pretrained" stands for "enzymes"."""
+    shipped = shipped_weights()
+    return shipped | {name: shipped[meant] for name, meant in _OTHER_NAMES.items() if meant in shipped}
 
 
 def find_weights(checkpoint: str | os.PathLike[str]) -> Path:
@@ -28,7 +37,7 @@ def find_weights(checkpoint: str | os.PathLike[str]) -> Path:
     is_word = path.name == str(checkpoint) and not path.suffix
     if path.is_file() or not is_word:
         return path
-    shipped = shipped_weights()
+    shipped = weights_names()
     if path.name not in shipped:
         names = ", ".join(shipped) or "none in this installation"
         raise UserError(

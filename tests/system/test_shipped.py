@@ -11,6 +11,7 @@ from partoken.system.shipped import find_weights, shipped_weights
 def test_a_name_stands_for_the_checkpoint_in_the_package():
     assert find_weights("enzymes") == shipped_weights()["enzymes"]
     assert find_weights("enzymes").is_file()
+    assert find_weights("pretrained") == find_weights("enzymes")
 
 
 def test_a_file_of_the_same_name_is_meant_before_the_weights_that_ship(tmp_path, monkeypatch):
@@ -28,7 +29,8 @@ def test_a_path_is_never_a_name(path):
 
 
 def test_a_word_that_names_nothing_is_refused_with_the_names_that_exist():
-    with pytest.raises(UserError, match=r"enzyme: neither a file nor weights .*: enzymes\. Did you mean enzymes\?"):
+    message = r"enzyme: neither a file nor weights .*: enzymes, pretrained\. Did you mean enzymes\?"
+    with pytest.raises(UserError, match=message):
         find_weights("enzyme")
 
 

@@ -1,11 +1,12 @@
 """One protein chain: backbone coordinates, sequence, name. Imports only NumPy, so that readers start fast."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 
-__all__ = ["AMINO_ACIDS", "ATOMS", "UNKNOWN", "Backbone", "decode", "encode"]
+__all__ = ["AMINO_ACIDS", "ATOMS", "UNKNOWN", "Backbone", "ResidueNames", "decode", "encode"]
 
 ATOMS = ("N", "CA", "C", "O")
 AMINO_ACIDS = "ACDEFGHIKLMNPQRSTVWY"
@@ -43,6 +44,22 @@ def decode(codes: np.ndarray) -> str:
 
 
 @dataclass(frozen=True, eq=False)
+class ResidueNames:
+    """How a structure file names the L residues of a chain, and where they are in the file."""
+
+    file: str | os.PathLike[str]
+    """The file, or the member of an archive."""
+    numbers: list[str]
+    """[L]: residue numbers, those of the authors in an mmCIF file; empty if the file has none."""
+    insertion_codes: list[str]
+    """[L]: a letter after the number; empty for most residues."""
+    names: list[str]
+    """[L]: names such as ALA."""
+    points: np.ndarray
+    """float64 [L, 4, 3]: positions of N, CA, C, O as they are in the file, also where they are impossible."""
+
+
+@dataclass(frozen=True, eq=False)
 class Backbone:
     """The backbone of one chain with L residues.
 
@@ -58,6 +75,8 @@ class Backbone:
     """uint8 [L]: amino acid codes, see `encode`."""
     fields: Mapping[str, str] = field(default_factory=dict)
     """Further facts by name: its file, its chain, the cells of its row in a table."""
+    names: ResidueNames | None = None
+    """The residues in the chain's structure file; None: it was read from something else, or from a cache."""
 
     def __post_init__(self) -> None:
         length = len(self.coords)

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from partoken.protein.geometry.graph import ResidueGraph
+from partoken.protein.model.residue_types import TypeEmbedding
 from partoken.system.distributed import Dropout, Rows
 
 __all__ = ["FrameEncoder", "FrameLayer"]
@@ -36,7 +37,7 @@ class FrameLayer(nn.Module):
         self.offset = nn.Embedding(2 * FARTHEST + 1, dim)
         self.receiver = nn.Linear(dim, dim, bias=False)
         self.sender = nn.Linear(dim, dim, bias=False)
-        self.sender_type = nn.Embedding(num_types, dim) if num_types else None
+        self.sender_type = TypeEmbedding(num_types, dim) if num_types else None
         self.weight = nn.Linear(dim, _HEADS)
         self.message = nn.Linear(dim, dim)
         self.after_message = nn.LayerNorm(dim)
@@ -53,7 +54,7 @@ class FrameLayer(nn.Module):
             h: The features.
             graph: The batch of chains.
             edges: Numbers of the edges, `[N, k, edge_channels]`.
-            sequence: Types of the residues, `[N]` int64; not read without types.
+            sequence: Types of the residues, `[N]` int64 or weights `[N, num_types]`; not read without types.
             rows: The place of the residues in the batch of all devices; None: there is one device.
         """
         sent = self.sender(h)
@@ -110,7 +111,7 @@ class FrameEncoder(nn.Module):
 
         Arguments:
             graph: The batch of chains; its scalars of edges are those of `local_edges`.
-            sequence: Types of the residues, `[N]` int64; required with types.
+            sequence: Types of the residues, `[N]` int64 or weights `[N, num_types]`; required with types.
             extra: Further scalars of the residues, `[N, extra_channels]`.
         """
         present = graph.mask[:, None].to(graph.node_s.dtype)

@@ -116,6 +116,27 @@ class _Inputs(NamedTuple):
     wh3: Tensor
 
 
+class _Gradients(NamedTuple):
+    """Gradients with respect to `_Inputs`; None where nobody needs one."""
+
+    sender_s: Tensor | None
+    sender_v: Tensor | None
+    receiver_s: Tensor | None
+    receiver_v: Tensor | None
+    edge_s: Tensor | None
+    edge_v: Tensor | None
+    wh1: Tensor | None
+    ws1: Tensor | None
+    wn1: Tensor | None
+    wv1: Tensor | None
+    wh2: Tensor | None
+    ws2: Tensor | None
+    wn2: Tensor | None
+    bias2: Tensor | None
+    wv2: Tensor | None
+    wh3: Tensor | None
+
+
 _OF_RECEIVER = ("receiver_s", "receiver_v", "edge_s", "edge_v")
 
 
@@ -180,13 +201,16 @@ class _MessageSum(torch.autograd.Function):
         inputs = _Inputs(*parts)
         # Sums over blocks have at least float32 precision.
         exact = torch.promote_types(grad_s.dtype, torch.float32)
+        # Nobody needs the gradients of weights if only the inputs of the network are asked for, as in an explanation.
+        needed = {name for name, is_needed in zip(_Inputs._fields, ctx.needs_input_grad[3:], strict=True) if is_needed}
         # Each block writes only its own rows of these gradients.
-        own = {name: getattr(inputs, name).new_empty(getattr(inputs, name).shape) for name in _OF_RECEIVER}
-        summed = [name for name in _Inputs._fields if name not in own]
+        own = {name: torch.empty_like(getattr(inputs, name)) for name in _OF_RECEIVER if name in needed}
+        summed = [name for name in _Inputs._fields if name in needed and name not in own]
+        nothing = dict.fromkeys(_Gradients._fields)
 
-        def work(blocks: Sequence[slice]) -> _Inputs:
+        def work(blocks: Sequence[slice]) -> _Gradients:
             sums = {name: torch.zeros_like(getattr(inputs, name), dtype=exact) for name in summed}
-            grads = _Inputs(**own, **sums)
+            grads = _Gradients(**{**nothing, **own, **sums})
             for rows in blocks:
                 occupied = mask[rows, :, None].to(grad_s.dtype)
                 # A view as bytes, because the conversion of booleans is eight times as slow.
@@ -301,7 +325,7 @@ def _message(
 
 def _message_backward(
     x: _Inputs,
-    grads: _Inputs,
+    grads: _Gradients,
     y: _Message,
     neighbors: Tensor,
     rows: slice,
@@ -313,7 +337,7 @@ def _message_backward(
 
     Arguments:
         x: Inputs of all messages.
-        grads: Gradients with respect to the inputs.
+        grads: Gradients with respect to the inputs; those that are None are not computed.
         y: The block's messages.
         neighbors: Senders of each receiver, `[n, k]`.
         rows: The receivers.
@@ -328,7 +352,8 @@ def _message_backward(
     # Second GVP.
     _add_outer(grads.ws2, y.s1, grad_x2)
     _add_outer(grads.wn2, y.n2, grad_x2)
-    grads.bias2.add_(grad_x2.sum((0, 1)))
+    if grads.bias2 is not None:
+        grads.bias2.add_(grad_x2.sum((0, 1)))
     grad_r2 = _gate_backward(grad_v2, y.r2, y.m2, y.g2)
     _add_outer(grads.wv2, y.h2, grad_r2)
     grad_h2 = grad_r2 @ x.wv2.T
@@ -345,12 +370,19 @@ def _message_backward(
     _add_outer(grads.wh1, x.edge_v[:, rows], grad_h1)
     # Residues and edges.
     senders = neighbors.flatten()
-    torch.mm(grad_x1.flatten(0, 1), x.ws1.T, out=grads.edge_s[rows].view(-1, grads.edge_s.shape[-1]))
-    grads.edge_v[:, rows] = grad_h1 @ x.wh1.T
-    grads.receiver_s[rows] = grad_x1.sum(1)
-    grads.receiver_v[:, rows] = grad_h1.sum(2)
-    for total, part in zip((grads.sender_s, *grads.sender_v), (grad_x1, *grad_h1), strict=True):
-        total.index_add_(0, senders, part.flatten(0, 1).to(total.dtype))
+    if grads.edge_s is not None:
+        torch.mm(grad_x1.flatten(0, 1), x.ws1.T, out=grads.edge_s[rows].view(-1, grads.edge_s.shape[-1]))
+    if grads.edge_v is not None:
+        grads.edge_v[:, rows] = grad_h1 @ x.wh1.T
+    if grads.receiver_s is not None:
+        grads.receiver_s[rows] = grad_x1.sum(1)
+    if grads.receiver_v is not None:
+        grads.receiver_v[:, rows] = grad_h1.sum(2)
+    if grads.sender_s is not None:
+        grads.sender_s.index_add_(0, senders, grad_x1.flatten(0, 1).to(grads.sender_s.dtype))
+    if grads.sender_v is not None:
+        for total, part in zip(grads.sender_v, grad_h1, strict=True):
+            total.index_add_(0, senders, part.flatten(0, 1).to(total.dtype))
 
 
 def _length(v: Tensor) -> Tensor:
@@ -377,8 +409,10 @@ def _add_product(out: Tensor, left: Tensor, right: Tensor) -> Tensor:
     return out
 
 
-def _add_outer(out: Tensor, left: Tensor, right: Tensor) -> None:
-    """Adds the gradient of a weight to `out` `[in, out]` in place."""
+def _add_outer(out: Tensor | None, left: Tensor, right: Tensor) -> None:
+    """Adds the gradient of a weight to `out` `[in, out]` in place, if there is one."""
+    if out is None:
+        return
     left, right = left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1])
     if out.dtype == left.dtype:
         out.addmm_(left.T, right)

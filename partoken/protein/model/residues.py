@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Self
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from partoken.errors import UserError
@@ -17,6 +16,7 @@ from partoken.protein.geometry.local_frames import LOCAL_CHANNELS, local_edges
 from partoken.protein.model.feature_input import FeatureInput
 from partoken.protein.model.frames import FrameEncoder
 from partoken.protein.model.gvp import Encoder
+from partoken.protein.model.residue_types import TypeEmbedding, type_weights
 from partoken.protein.model.settings import NetworkSettings
 
 __all__ = ["UNKNOWN", "ResidueNetwork"]
@@ -49,7 +49,7 @@ class ResidueNetwork(nn.Module):
         self.settings = settings
         self.is_encoder_frozen = False
         self.feature_input: FeatureInput | None = None
-        self.residue_type: nn.Embedding | None = None
+        self.residue_type: TypeEmbedding | None = None
         self.encoder = self._build_frames() if settings.encoder == "frames" else self._build_gvp()
 
     def _build_gvp(self) -> Encoder:
@@ -57,7 +57,7 @@ class ResidueNetwork(nn.Module):
         num_scalars, num_vectors = settings.node_in_dim
         # The order of these lines is the order in which weights are drawn: another order changes every run.
         if settings.seq_in:
-            self.residue_type = nn.Embedding(UNKNOWN + 1, _SEQUENCE_CHANNELS)
+            self.residue_type = TypeEmbedding(UNKNOWN + 1, _SEQUENCE_CHANNELS)
             num_scalars += _SEQUENCE_CHANNELS
         num_scalars += self._add_feature_input()
         return Encoder(
@@ -208,7 +208,8 @@ class ResidueNetwork(nn.Module):
 
         Arguments:
             graph: The batch of chains; see `featurize`.
-            sequence: Amino acids, `[N]` int64 from 0 to 20 (20: unknown); required if `seq_in` is true.
+            sequence: Amino acids, `[N]` int64 from 0 to 20 (20: unknown), or weights of these types, `[N, 21]`;
+                required if `seq_in` is true.
             features: Residue features that the user brings, `[N, feature_width]`; not read if the width is 0.
 
         Raises:
@@ -219,7 +220,7 @@ class ResidueNetwork(nn.Module):
         if not self._appends_type:
             return h
         assert sequence is not None
-        own_type = F.one_hot(sequence, UNKNOWN + 1) * graph.mask[:, None]
+        own_type = type_weights(sequence, UNKNOWN + 1) * graph.mask[:, None]
         return torch.cat([h, own_type.to(h.dtype)], dim=-1)
 
     def encode_surroundings(

@@ -39,7 +39,7 @@ class Atoms:
     number: np.ndarray
     """int [n]: number of the residue."""
     icode: np.ndarray
-    """int [n]: insertion code; 0 for none."""
+    """int [n]: insertion code, the code of its letter; 0 for none, negative if the letter stands in the number."""
     altloc: np.ndarray
     """int [n]: conformer; 0 for none."""
     occupancy: np.ndarray

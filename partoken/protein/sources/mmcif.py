@@ -132,9 +132,15 @@ def _letters(code: np.ndarray, names: list[str]) -> np.ndarray:
     return np.array([place + 1 if name else 0 for place, name in enumerate(names)], dtype=np.int64)[code]
 
 
+def _insertion_codes(code: np.ndarray, names: list[str]) -> np.ndarray:
+    """Numbers n insertion codes, int [n], by the code of the letter; 0 for none."""
+    numbers = [int.from_bytes(name.encode()[:4], "little") for name in names]
+    return np.array(numbers, dtype=np.int64)[code]
+
+
 def _numbers(table: Table, is_hetero: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns n residue numbers and insertion codes, int [n] each; hetero atoms without a number have negative ones."""
-    icode = _letters(*_names(table, "pdbx_PDB_ins_code"))
+    icode = _insertion_codes(*_names(table, "pdbx_PDB_ins_code"))
     values = table.decimals(_needed(table, "auth_seq_id", "label_seq_id"))[:, 0]
     if (np.abs(values) < FIRST_MISSING).all() and (values == np.floor(values)).all():
         return values.astype(np.int64), icode

@@ -6,7 +6,7 @@ must also be bonded to a neighbour or lie between residues of the chain, or else
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -35,6 +35,12 @@ class ListedChain:
     letters: str
     b_factors: np.ndarray
     """float64 [L, 4]: the B column of N, CA, C, O; NaN where there is no number."""
+    residue_names: list[str]
+    """[L]: names such as ALA."""
+    numbers: np.ndarray
+    """int [L]: numbers of the residues, see `Atoms`."""
+    icodes: np.ndarray
+    """int [L]: insertion codes, see `Atoms`."""
 
 
 def chains_of(atoms: Atoms, notes: Counter[str]) -> list[ListedChain]:
@@ -77,6 +83,9 @@ def chains_of(atoms: Atoms, notes: Counter[str]) -> list[ListedChain]:
             residues.coords[start:end],
             letters[residues.name[start:end]].tobytes().decode(),
             residues.b_factors[start:end],
+            [atoms.residue_names[one] for one in residues.name[start:end].tolist()],
+            residues.number[start:end],
+            residues.icode[start:end],
         )
         for start, end in pairwise(limits)
     ]
@@ -196,4 +205,4 @@ def _distinct(chains: list[ListedChain]) -> Iterator[ListedChain]:
         needs_no_number = seen[one.name] == 1 and (one.name or len(chains) == 1)
         number = "" if needs_no_number else str(seen[one.name])
         name = ".".join(part for part in (one.name, number) if part)
-        yield ListedChain(name, one.coords, one.letters, one.b_factors)
+        yield replace(one, name=name)

@@ -21,6 +21,7 @@ from partoken.protein.sources.finding import stem_of
 from partoken.protein.sources.mmcif import is_mmcif, read_mmcif
 from partoken.protein.sources.molecules import ListedChain, chains_of
 from partoken.protein.sources.pdb import is_pdb, read_pdb
+from partoken.protein.sources.residue_names import residue_names
 from partoken.system.skipped import Skipped
 from partoken.system.user_files import printable
 
@@ -46,6 +47,7 @@ def read_file(
     max_length: int | None = None,
     max_file_mb: float = MAX_FILE_MB,
     min_plddt: float | None = None,
+    keep_names: bool = False,
 ) -> FileContent:
     """Reads the protein chains of one file. A bad file is reported in the result; it never raises an error.
 
@@ -58,6 +60,7 @@ def read_file(
         max_length: largest number of residues of a chain; None: no limit.
         max_file_mb: largest size of the file, unpacked, in units of 2^20 bytes.
         min_plddt: lowest confidence, 0 to 100; residues below it count as missing. None: the confidence is not read.
+        keep_names: True: the chains have the names and numbers of their residues.
 
     Returns:
         Chains with the fields `file` and `chain`, skipped inputs and counts. A chain has the name of its file, followed
@@ -92,7 +95,8 @@ def read_file(
             skipped.append(Skipped(chain_id, shown, str(reason) + low, unusable=False))
             continue
         notes["residues with impossible geometry"] += impossible
-        chains.append(Backbone(chain_id, points, encode(one.letters), fields))
+        names = residue_names(path, one) if keep_names else None
+        chains.append(Backbone(chain_id, points, encode(one.letters), fields, names))
     if not chains:
         more = f" (the first of {len(skipped)} unusable chains)" if len(skipped) > 1 else ""
         skipped = [Skipped("", shown, skipped[0].reason + more)]

@@ -202,7 +202,7 @@ def predict_files(
     Raises:
         UserError: as for `TilePredictor` and `TilePredictor.write`; or an option of structures is given.
     """
-    for name in ("residue_features", "max_file_mb"):
+    for name in ("residue_features", "max_file_mb", "explain", "importance"):
         if name in options:
             option = name.replace("_", "-")
             raise UserError(f"--{option}: {checkpoint} translates radar, which has no such option")
