@@ -18,6 +18,9 @@ MAX_REPEATED = 2
 MAX_POSITION = 1e6
 """Angstrom; larger numbers are damage, and they overflow in products."""
 
+MAX_KINDS = 62
+"""Kinds of atoms, by place and conformer, that are told apart when a residue goes on later in the file."""
+
 TWICE = "residues that occur twice: two molecules under one chain name, or a damaged file"
 
 _OXYGEN = ATOMS.index("O")
@@ -173,20 +176,16 @@ def _continued(atoms: Atoms, stretch: np.ndarray) -> np.ndarray:
     before = earlier(*keys)
     if (before < 0).all():
         return stretch
-    ends = np.append(first[1:], len(stretch))
-
-    def parts(one: int) -> set[tuple[int, int]]:
-        rows = slice(first[one], ends[one])
-        return set(zip(atoms.slot[rows].tolist(), atoms.altloc[rows].tolist(), strict=True))
-
+    # A bit for each kind of atom; integers, because a damaged file may have millions of stretches.
+    kinds = np.unique(atoms.altloc * len(ATOMS) + atoms.slot, return_inverse=True)[1] % MAX_KINDS
+    content = np.bitwise_or.reduceat(np.left_shift(1, kinds), first).tolist()
     site_of = np.arange(len(first))
-    contents: dict[int, set[tuple[int, int]]] = {}
-    for one in np.flatnonzero(before >= 0).tolist():
-        site = int(site_of[before[one]])
-        content, more = contents.setdefault(site, parts(site)), parts(one)
-        if content.isdisjoint(more):
+    later = np.flatnonzero(before >= 0)
+    for one, previous in zip(later.tolist(), before[later].tolist(), strict=True):
+        site = int(site_of[previous])
+        if not content[site] & content[one]:
             site_of[one] = site
-            content |= more
+            content[site] |= content[one]
     return np.unique(site_of, return_inverse=True)[1][stretch]
 
 
