@@ -101,7 +101,9 @@ def folder(tmp_path_factory):
     """A folder as the manual assumes it: a finished run of the main job, and structures that are new to it."""
     folder = tmp_path_factory.mktemp("manual")
     run = folder / "outputs/DAY/TIME"
-    (folder / "log").write_text(manual.run(f"python run_partoken.py hydra.run.dir={run} {SMALL}"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MPLCONFIGDIR", str(folder / "fonts"))  # empty, as on a machine on which nothing has drawn yet
+        (folder / "log").write_text(manual.run(f"python run_partoken.py hydra.run.dir={run} {SMALL}"))
     store = ChainStore.of(read_arrays(resources.files("partoken.protein.embedded") / "chains.npz"))
     (folder / "new_structures").mkdir()
     for chain in store.read([1, 2, 3]):
@@ -114,6 +116,10 @@ def test_the_log_of_the_manual_has_the_lines_of_a_run(folder):
     excerpt, whole = [example.output for example in EXAMPLES if example.command == "make train"]
     assert set(excerpt.splitlines()) - set(whole.splitlines()) == {"..."}
     assert _kinds(whole) - _kinds((folder / "log").read_text()) == set()
+
+
+def test_the_first_run_on_a_machine_begins_with_its_folder(folder):
+    assert "run folder" in (folder / "log").read_text().splitlines()[0]
 
 
 def test_the_tree_of_the_manual_has_the_files_of_a_run(folder):
