@@ -22,9 +22,10 @@ from pathlib import Path
 import numpy as np
 from omegaconf import OmegaConf
 
+from partoken.protein.answers import Prediction
 from partoken.protein.catalog import synthetic
 from partoken.protein.chains.backbone import Backbone
-from partoken.protein.predict import Prediction, Predictor
+from partoken.protein.predict import Predictor
 
 ROOT = Path(__file__).resolve().parent.parent
 VARIANTS = {"none": ["model.partition=none"], "random": ["model.partition=random"], "learned": []}

@@ -4,7 +4,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,15 +12,15 @@ import torch
 from tqdm import tqdm
 
 from partoken.errors import UserError, check_number
+from partoken.protein.answers import LabelAnswer, Prediction, answer_label, only_label
 from partoken.protein.chains.backbone import Backbone
 from partoken.protein.chains.batch import ChainBatch, collate
 from partoken.protein.chains.features import ResidueFeatures, open_features
 from partoken.protein.chains.one_type import describe_one_type, one_type
 from partoken.protein.explanation.folder import PREDICTIONS, ExplainedChain, check_folder, write_explanations
 from partoken.protein.explanation.introduction import introduce_importance
-from partoken.protein.model.contributions import answer_shares
 from partoken.protein.model.importance import check_method, explain
-from partoken.protein.model.labels import LearnedLabel, split_logits
+from partoken.protein.model.labels import split_logits
 from partoken.protein.model.partoken import ParTokenOutput
 from partoken.protein.model.saved import load_network
 from partoken.protein.sources.content import MAX_FILE_MB
@@ -36,78 +36,6 @@ Answer = TypeVar("Answer")
 
 BATCH_RESIDUES = 8192
 """Largest number of residues in a batch, unless a single chain has more."""
-
-
-@dataclass(frozen=True)
-class LabelAnswer:
-    """The model's answer to one label of a chain."""
-
-    label: str
-    """Name of the class. If a chain may have several classes: all with a probability of at least one half, joined by
-    semicolons."""
-    probabilities: dict[str, float]
-    """Probability of each class, by name."""
-    parts: dict[str, float] = field(default_factory=dict)
-    """Fraction of the answer that came from each part of the network, such as `substructures` or `whole chain`; see
-    `partoken.protein.model.contributions`. They sum to 1, or to 0 if no part argues for the answer."""
-
-    @property
-    def confidence(self) -> float:
-        """The largest probability."""
-        return max(self.probabilities.values())
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The model's answer for one chain."""
-
-    id: str
-    """Name of the chain: the name of its file, followed by the chain's own name if the file has more than one."""
-    file: str
-    """File that contains the chain."""
-    answers: dict[str, LabelAnswer]
-    """The answer to each label of the network, by its name; "" is the name of a single one."""
-    tokens: list[int]
-    """Code of each substructure."""
-    importance: list[float]
-    """Weight of each substructure in the answer; the sum is 1."""
-    residues: list[list[int]]
-    """Residues of each substructure, counted from 0 along the chain."""
-    attention: dict[str, list[float]] = field(default_factory=dict)
-    """Weight of each residue in what a label reads by attention, by name of the label: sum 1, 0 for a missing residue.
-    Empty if the network reads no residues by attention (`model.residue_attention=false`)."""
-    numbers: list[str] = field(default_factory=list)
-    """Number of each residue in its file, with its insertion code, such as 102A; empty if there is no file."""
-    residue_importance: list[float] = field(default_factory=list)
-    """How much the predicted classes depend on each residue, see `partoken.protein.model.importance`: sum 1. Empty if
-    nobody asked for it, see `Predictor.explain`."""
-
-    @property
-    def label(self) -> str:
-        """The class, if the network answers a single label; see `LabelAnswer.label`.
-
-        Raises:
-            UserError: it answers several.
-        """
-        return _only(self.answers, "answers").label
-
-    @property
-    def probabilities(self) -> dict[str, float]:
-        """The probability of each class by name, if the network answers a single label.
-
-        Raises:
-            UserError: it answers several.
-        """
-        return _only(self.answers, "answers").probabilities
-
-    @property
-    def confidence(self) -> float:
-        """The largest probability, if the network answers a single label.
-
-        Raises:
-            UserError: it answers several.
-        """
-        return _only(self.answers, "answers").confidence
 
 
 class Predictor:
@@ -157,7 +85,7 @@ class Predictor:
         Raises:
             UserError: it answers several.
         """
-        return _only(self.labels, "labels").class_names
+        return only_label(self.labels, "labels").class_names
 
     def predict(self, *paths: str | os.PathLike[str]) -> list[Prediction]:
         """Classifies the chains of files, folders, tar archives and globs; see `skipped` for those it could not read.
@@ -259,7 +187,7 @@ class Predictor:
         parts = split_logits(output.logits.float(), labels)
         contributions = {name: split_logits(scores, labels) for name, scores in output.contributions.items()}
         answers = [
-            _answer(label, parts[label.name], {name: part[label.name] for name, part in contributions.items()})
+            answer_label(label, parts[label.name], {name: part[label.name] for name, part in contributions.items()})
             for label in labels
         ]
         tokens, importance = output.tokens.cpu(), output.importance.float().cpu()
@@ -501,33 +429,6 @@ def ranges(numbers: list[int]) -> str:
         else:
             runs.append([n, n])
     return ",".join(f"{a + 1}-{b + 1}" if b > a else f"{a + 1}" for a, b in runs)
-
-
-def _only(values: Mapping[str, Any], attribute: str) -> Any:
-    """Returns the value for the only label.
-
-    Raises:
-        UserError: there are several labels.
-    """
-    if len(values) > 1:
-        names = list(values)
-        raise UserError(f"this network answers several labels ({', '.join(names)}): use .{attribute}[{names[0]!r}]")
-    return next(iter(values.values()))
-
-
-def _answer(label: LearnedLabel, logits: torch.Tensor, contributions: Mapping[str, torch.Tensor]) -> list[LabelAnswer]:
-    """Returns the answers to a label for each chain, from the logits of its classes and their parts, `[B, C]` each."""
-    probabilities = (logits.sigmoid() if label.multi_label else logits.softmax(-1)).cpu()
-    origins = {name: share.tolist() for name, share in answer_shares(contributions, logits.argmax(1)).items()}
-    answers = []
-    for i, of_chain in enumerate(probabilities.tolist()):
-        by_name = dict(zip(label.class_names, of_chain, strict=True))
-        if label.multi_label:
-            chosen = ";".join(name for name, probability in by_name.items() if probability >= 0.5)
-        else:
-            chosen = max(by_name, key=by_name.__getitem__)
-        answers.append(LabelAnswer(chosen, by_name, {name: share[i] for name, share in origins.items()}))
-    return answers
 
 
 def _numbers(chain: Backbone) -> list[str]:
