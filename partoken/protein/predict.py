@@ -26,6 +26,7 @@ from partoken.protein.model.saved import load_network
 from partoken.protein.sources.content import MAX_FILE_MB
 from partoken.protein.sources.finding import list_structures
 from partoken.protein.sources.reading import read_file
+from partoken.protein.sources.structures import check_any
 from partoken.system.device import choose_device
 from partoken.system.files import atomic_write
 from partoken.system.skipped import Skipped, write_skipped
@@ -249,8 +250,7 @@ class Predictor:
             for prediction in self.stream(paths, progress=progress):
                 writer.writerow(_row(prediction))
                 rows += 1
-            if not rows:
-                raise UserError(f"no protein chain could be read from the given paths:\n{self._reasons()}")
+            check_any(rows, self.skipped)
         if self.skipped:
             write_skipped(skipped_beside(out), self.skipped)
         return rows
@@ -287,17 +287,12 @@ class Predictor:
                 yield ExplainedChain(chain, _row(prediction), prediction.residue_importance, _membership(prediction))
 
         chains = write_explanations(out, self._header(), self._read(paths, answer, progress))
-        if not chains:
-            raise UserError(f"no protein chain could be read from the given paths:\n{self._reasons()}")
+        check_any(chains, self.skipped)
         skipped = skipped_beside(out / PREDICTIONS)
         skipped.unlink(missing_ok=True)
         if self.skipped:
             write_skipped(skipped, self.skipped)
         return chains
-
-    def _reasons(self) -> str:
-        """Says why the first files were skipped."""
-        return "\n".join(f"  {s.file or s.id}: {s.reason}" for s in self.skipped[:20])
 
     def _header(self) -> list[str]:
         columns = []
