@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from partoken.errors import UserError, print_error
 from partoken.system.process import discard_output, prepare_process, process_age
 from partoken.system.shipped import weights_names
+from partoken.system.user_files import check_current_folder
 from partoken.version import __version__
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ def _run(options: argparse.Namespace) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for file names that are not UTF-8
     try:
+        check_current_folder()
         options.run(options)
         sys.stdout.flush()  # a reader that has ended is noticed here, not at the exit
     except BrokenPipeError:
@@ -79,11 +81,13 @@ def train(arguments: Sequence[str]) -> int:
     Returns:
         The exit status, 2 for a user's mistake.
     """
-    from partoken.sweep.expand import is_sweep
-
     if any(COST_OVERRIDE.fullmatch(word) for word in arguments):
         return cost(arguments)
-    if is_sweep(arguments):
+    try:
+        sweeps = _is_sweep(arguments)
+    except UserError as error:
+        return print_error(error)
+    if sweeps:
         from partoken.sweep.runner import run_sweep
 
         return run_sweep(arguments, train, present_sweep)
@@ -99,6 +103,14 @@ def preview(arguments: Sequence[str]) -> int:
     return main(arguments, program="partoken preview")
 
 
+def _is_sweep(arguments: Sequence[str]) -> bool:
+    """Returns whether a command line runs a sweep, from a folder that exists."""
+    from partoken.sweep.expand import is_sweep
+
+    check_current_folder()
+    return is_sweep(arguments)
+
+
 def cost(arguments: Sequence[str]) -> int:
     """Prints what a run, or with `-m` a sweep, would cost: `partoken cost` and `run_partoken.py cost=true`.
 
@@ -108,9 +120,11 @@ def cost(arguments: Sequence[str]) -> int:
     Returns:
         The exit status, 2 for a user's mistake.
     """
-    from partoken.sweep.expand import is_sweep
-
-    if is_sweep(arguments):
+    try:
+        sweeps = _is_sweep(arguments)
+    except UserError as error:
+        return print_error(error)
+    if sweeps:
         return _run(argparse.Namespace(run=_cost_of_sweep, arguments=arguments))
     from partoken.config import launch
 

@@ -5,7 +5,9 @@ import os
 import stat
 from typing import IO
 
-__all__ = ["check_regular", "open_regular", "printable"]
+from partoken.errors import UserError
+
+__all__ = ["check_current_folder", "check_regular", "open_regular", "printable"]
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
@@ -26,6 +28,19 @@ def check_regular(path: str | os.PathLike[str]) -> None:
         raise IsADirectoryError(errno.EISDIR, "is a folder", os.fspath(path))
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+
+
+def check_current_folder() -> None:
+    """Rejects a current folder that has been deleted, because every relative path would be lost.
+
+    Raises:
+        UserError: naming the folder, where the shell has told it.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        name = os.environ.get("PWD", "the current folder")
+        raise UserError(f"{name}: this folder no longer exists; change to one that does, with cd") from None
 
 
 def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:

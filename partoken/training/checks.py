@@ -11,12 +11,13 @@ from partoken.schedule.length import accumulated_batches, num_devices
 from partoken.schedule.stages import needs_batches
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.ranks import started_by
+from partoken.system.targets import find_target
 from partoken.training.callbacks import build_callbacks
 from partoken.training.loggers import check_loggers
 from partoken.training.module import ScheduledModule
 from partoken.training.objective import check_metric
 from partoken.training.settings import TrainSettings
-from partoken.training.stages import TrainStage, WeightsSource, find_target, named, weights_source
+from partoken.training.stages import TrainStage, WeightsSource, named, weights_source
 
 __all__ = ["check_before_reading", "check_folder", "check_plans", "task_metrics"]
 
@@ -214,6 +215,6 @@ def _task_class(group: Mapping[str, Any]) -> type[ScheduledModule] | None:
     """Returns the class of a task; None if `_target_` names a function, or something that `instantiate` will reject."""
     try:
         kind = find_target(group["_target_"])
-    except (ImportError, AttributeError, ValueError, KeyError):
+    except (ImportError, AttributeError, UserError, KeyError):
         return None
     return kind if isinstance(kind, type) and issubclass(kind, ScheduledModule) else None

@@ -4,12 +4,12 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from partoken.errors import UserError, check_choice, check_flag, check_number, check_text
+from partoken.errors import UserError, check_choice, check_number
 from partoken.protein.chains.family import read_family
 from partoken.protein.chains.label_spec import LabelSpec, read_label_columns
+from partoken.system.annotations import check_annotations
 
 __all__ = ["SPLIT_KINDS", "DataOptions"]
 
@@ -66,17 +66,12 @@ class DataOptions:
     """Folder for chains and clusters that take long to read or compute. None: the user's cache folder."""
 
     def __post_init__(self) -> None:
+        check_annotations(DataOptions, vars(self), "data")
         check_choice("data.split", self.split, SPLIT_KINDS, optional=True)
         _check_fractions(self.fractions)
-        check_flag("data.unlabelled", self.unlabelled)
-        check_flag("data.baselines", self.baselines)
         self.label_specs()
         read_family(self.family)
         check_number("data.limit", self.limit, minimum=1, whole=True, optional=True)
-        features = self.residue_features
-        check_text(
-            "data.residue_features", os.fspath(features) if isinstance(features, Path) else features, optional=True
-        )
         check_number(
             "data.max_residues_per_batch",
             self.max_residues_per_batch,
