@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from partoken.errors import UserError, print_error
+from partoken.errors import UserError, check_text, print_error
 from partoken.system.process import discard_output, prepare_process, process_age
 from partoken.system.shipped import weights_names
+from partoken.system.targets import trust
 from partoken.system.user_files import check_current_folder
 from partoken.version import __version__
 
@@ -294,6 +295,9 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, help="structures: a CSV file, with --explain a folder; radar: a folder")
     parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one, else cpu")
+    parser.add_argument(
+        "--allow-targets", action="append", default=[], metavar="PACKAGE", help="of yours, which the checkpoint needs"
+    )
     structures = parser.add_argument_group("structures")
     structures.add_argument(
         "--residue-features", metavar="FILE", help="NPZ file or folder, for a model that was trained with such features"
@@ -322,6 +326,8 @@ def _predict(options: argparse.Namespace) -> None:
     from partoken.system.checkpoint import read_checkpoint
     from partoken.system.shipped import find_weights
 
+    check_text("--out", options.out)
+    trust(options.allow_targets)
     checkpoint = str(find_weights(options.checkpoint))
     names = ("residue_features", "max_file_mb", "explain", "importance", "month", "biome", "s1_units", "window")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}

@@ -10,7 +10,7 @@ from partoken.errors import UserError
 from partoken.overrides import parse_arguments, parse_overrides
 
 
-@pytest.mark.parametrize("value", ["a/epoch=2.ckpt", "~/x.ckpt", "it's", "a(b", "é", "a\\(b", 'a("b'])
+@pytest.mark.parametrize("value", ["a/epoch=2.ckpt", "~/x.ckpt", "it's", "a(b", "é", 'a("b'])
 def test_the_quoting_that_a_message_shows_works(value):
     word = f"train.resume_from={value}"
     with pytest.raises(UserError) as caught:

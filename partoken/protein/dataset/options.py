@@ -66,7 +66,6 @@ class DataOptions:
     """Folder for chains and clusters that take long to read or compute. None: the user's cache folder."""
 
     def __post_init__(self) -> None:
-        check_annotations(DataOptions, vars(self), "data")
         check_choice("data.split", self.split, SPLIT_KINDS, optional=True)
         _check_fractions(self.fractions)
         self.label_specs()
@@ -82,6 +81,7 @@ class DataOptions:
         check_number("data.epochs_per_pass", self.epochs_per_pass, minimum=1, whole=True)
         check_number("data.cluster_identity", self.cluster_identity, minimum=0, maximum=1)
         check_number("data.max_skipped", self.max_skipped, minimum=0, maximum=1)
+        check_annotations(DataOptions, vars(self), "data")
 
     def label_specs(
         self, column: str = "label", depth: int | None = None, first: bool = False

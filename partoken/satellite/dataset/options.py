@@ -46,7 +46,6 @@ class TileOptions:
     """Largest fraction of tiles, 0 to 1, that may be unusable; above it the run stops."""
 
     def __post_init__(self) -> None:
-        check_annotations(TileOptions, vars(self), "data")
         check_choice("data.split", self.split, SPLIT_KINDS, optional=True)
         _check_fractions(self.fractions)
         for key in ("val_scenes", "test_scenes"):
@@ -57,6 +56,7 @@ class TileOptions:
         check_number("data.passes_per_epoch", self.passes_per_epoch, minimum=1, whole=True)
         check_number("data.limit", self.limit, minimum=1, whole=True, optional=True)
         check_number("data.max_skipped", self.max_skipped, minimum=0, maximum=1)
+        check_annotations(TileOptions, vars(self), "data")
 
     @property
     def names_scenes(self) -> bool:

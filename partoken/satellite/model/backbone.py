@@ -1,6 +1,7 @@
 """The interface behind which any network can translate radar, and its three implementations."""
 
 import importlib
+import pickle
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -207,9 +208,19 @@ def _create(kind: Mapping[str, Any]) -> nn.Module:
         raise UserError(f"{key}={target}: cannot be created: {error}") from error
 
 
+def _read_state(path: str) -> Any:
+    """Returns the content of a file of weights; only tensors and plain values are read."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            "it is damaged, or holds more than tensors and plain values, which could run code; save a state_dict"
+        ) from error
+
+
 def _load_weights(network: nn.Module, path: str) -> None:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = _read_state(path)
         network.load_state_dict(state.get("state_dict", state))
     except Exception as error:  # torch raises a different type for each kind of damage
         reason = " ".join(str(error).split())[:300]
