@@ -30,7 +30,5 @@ def choose_device(name: str | None) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device={name}: torch finds no GPU here; choose cpu")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(
-            f"device={name}: there are {torch.cuda.device_count()} GPUs here, numbered from 0; choose cuda:0"
-        )
+        raise UserError(f"device={name}: the GPUs here are 0 to {torch.cuda.device_count() - 1}; choose cuda:0")
     return device
