@@ -153,7 +153,8 @@ def _check_length(trainer: Mapping[str, Any]) -> None:
     max_epochs = trainer.get("max_epochs")
     if max_epochs in (None, -1) and max_time is None and max_steps == -1:
         raise UserError(
-            f"trainer.max_epochs={max_epochs}: nothing would end the run; set train.epochs and leave it out"
+            f"trainer.max_epochs={max_epochs}: nothing would end the run; set train.epochs and leave it out, or set "
+            "trainer.max_steps or trainer.max_time"
         )
     if max_epochs not in (None, -1):
         check_number("trainer.max_epochs", max_epochs, minimum=1, whole=True)
