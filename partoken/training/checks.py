@@ -128,6 +128,7 @@ def check_plans(
         lengths = [RunLength.of_trainer(trainer, number) for number in batches or [None] * len(stages)]
         if train.scheduler is None and (batches or not needs_batches(stages, lengths[0].max_steps)):
             plans.append(plan_run(stages, lengths, effective_batch=batch))
+    train.check_scheduler(RunLength.of_trainer(trainer, batches[0] if batches else None))
     for number in batches or ():
         _check_val_interval(trainer, number)
     if not plans or batches is None:
