@@ -37,13 +37,13 @@ from partoken.system.nested import leaves
 from partoken.system.process import die_with_parent, discard_output, prepare_process
 from partoken.system.ranks import is_further_process, start_of_run, started_by
 from partoken.system.targets import check_logging, check_targets, find_target, trust
+from partoken.trainer_arguments import check_trainer
 
 __all__ = [
     "CONF",
     "absolute_paths",
     "check_config",
     "check_phases",
-    "check_trainer_keys",
     "compose",
     "instantiate",
     "job_groups",
@@ -73,9 +73,6 @@ PATH_KEYS = {
     "model": ("stage1_checkpoint", "backbone_file"),
 }
 """Keys of files and folders. A relative path means the folder in which the command was started."""
-
-RUN_ARGUMENTS = ("callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "fast_dev_run")
-"""Arguments of Lightning's Trainer that the run sets itself."""
 
 
 def _run_folder() -> str:
@@ -258,26 +255,6 @@ def check_phases(groups: Mapping[str, Any]) -> None:
         raise UserError(
             "train=false tests a checkpoint and none is given; set train.resume_from=RUN_FOLDER/checkpoints/best.ckpt"
         )
-
-
-def check_trainer_keys(keys: Iterable[str]) -> None:
-    """Checks that keys are arguments of Lightning's Trainer that a user may set.
-
-    Lightning is imported only if there is a key that `conf/trainer/default.yaml` does not list.
-
-    Raises:
-        UserError: naming the key and the closest known one.
-    """
-    listed: Any = OmegaConf.load(CONF / "trainer/default.yaml") if CONF.is_dir() else {}
-    for key in keys:
-        if key in RUN_ARGUMENTS:
-            raise UserError(f"trainer.{key} is set by the run itself and cannot be given")
-        if key not in listed:
-            import pytorch_lightning as pl  # seconds
-
-            known = list(inspect.signature(pl.Trainer.__init__).parameters)[1:]
-            if key not in known:
-                raise UserError(f"trainer.{key} is no argument of Lightning's Trainer.{did_you_mean(key, known)}")
 
 
 def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
@@ -463,7 +440,6 @@ def _check(cfg: DictConfig, overrides: Sequence[str], config_dir: str | os.PathL
     own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     _check_complete(own, defaults)
     check_targets(plain(own))
-    check_trainer_keys(map(str, cfg.trainer))
     for group in (*TYPED_GROUPS, "train"):
         known = _known_leaves(defaults, group)
         for path, value in _group_leaves(cfg, group).items():
@@ -475,7 +451,10 @@ def _check(cfg: DictConfig, overrides: Sequence[str], config_dir: str | os.PathL
             elif not any(path.startswith(f"{key}.") or key.startswith(f"{path}.") for key in known):
                 # A mapping may replace a null, and a null or a list may replace a mapping.
                 raise UserError(f"{path} is not a key of the configuration.{did_you_mean(path, known)}")
-    instantiate(plain_group(cfg, "train"), "train")
+    train = plain_group(cfg, "train")
+    instantiate(train, "train")
+    trainer = cfg.get("trainer")
+    check_trainer(plain_group(cfg, "trainer") if isinstance(trainer, DictConfig) else trainer, train)
     check_phases(cfg)
     for name in ("print_config", "cost"):
         check_flag(name, cfg[name])

@@ -52,3 +52,11 @@ def test_a_file_that_could_run_code_is_refused_without_advice_to_trust_it(tmp_pa
         read_checkpoint(tmp_path / "a.ckpt")
     assert "weights_only" not in str(caught.value)
     assert "trust" not in str(caught.value)
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_rejected_by_name(value, tmp_path):
+    weights = {"count": torch.tensor(3), "good": torch.ones(2), "bad": torch.tensor([1.0, value])}
+    torch.save({"state_dict": weights}, tmp_path / "x.ckpt")
+    with pytest.raises(UserError, match=r"x\.ckpt: its weight bad is not a finite number"):
+        read_checkpoint(tmp_path / "x.ckpt")
