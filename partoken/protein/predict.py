@@ -138,7 +138,7 @@ class Predictor:
             self.skipped += content.skipped
             self.notes += content.notes
             self.one_type += [chain.id for chain in content.chains if one_type(chain.sequence)]
-            for chain in self._with_features(content.chains):
+            for chain in self.with_features(content.chains):
                 if waiting and sum(map(len, waiting)) + len(chain) > BATCH_RESIDUES:
                     yield from answer(waiting)
                     waiting = []
@@ -146,7 +146,7 @@ class Predictor:
         if waiting:
             yield from answer(waiting)
 
-    def _with_features(self, chains: list[Backbone]) -> Iterator[Backbone]:
+    def with_features(self, chains: list[Backbone]) -> Iterator[Backbone]:
         """Yields the chains that have the features that the network needs, and skips the others."""
         for chain in chains:
             length = len(chain) if self.features is None else self.features.length(chain.id)
