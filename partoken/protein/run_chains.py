@@ -70,6 +70,14 @@ class RunChains:
         rows = zip(dataset.rows.tolist(), dataset.ids, strict=True)
         return dataset.store.read(row for row, name in rows if ids is None or name in ids)
 
+    def read_unused(self, ids: Collection[str]) -> list[Backbone]:
+        """Returns the chains of some names that the source has and the run does not use, as with `data.limit`."""
+        if self.data is None:
+            return []
+        used = {name for split in SPLITS for name in self.ids(split)}
+        store = self.data.collection.store
+        return store.read(row for row, name in enumerate(store.ids) if name in ids and name not in used)
+
     def truth(self, split: str) -> dict[str, dict[str, str]]:
         """Returns the true classes of the chains of a split.
 
