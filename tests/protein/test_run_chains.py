@@ -27,7 +27,7 @@ def structure(tmp_path, chains):
 
 def test_a_run_folder_gives_the_chains_of_each_split_with_their_true_classes(run):
     opened = open_run(run)
-    data = embedded(limit=40, min_class_size=20, seed=3)
+    data = embedded(limit=40, seed=3)
     assert opened.splits == ("train", "val", "test")
     for split in opened.splits:
         dataset = data.dataset(split)
@@ -78,7 +78,7 @@ def test_relative_paths_mean_the_folder_in_which_the_run_was_started(tmp_path, c
         "data.limit=null",
         "data.cache_dir=cache",
     ]
-    write_run(tmp_path / "run", *folder, "data.min_class_size=1")
+    write_run(tmp_path / "run", *folder)
     monkeypatch.chdir("/")
     opened = open_run(tmp_path / "run")
     assert sorted(opened.ids("test")) == ["c10", "c11", "c4", "c5"]

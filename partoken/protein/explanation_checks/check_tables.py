@@ -102,7 +102,7 @@ def _codebook(runs: Sequence[RunChecks]) -> CheckTable:
             rows.append([of_run, size, used, share, perplexity, int(found["redundant"]), int(found["substructures"])])
     text = (
         f"Codes that occur. Redundant: used codes that have another one at a cosine above {SAME}. "
-        f"{_of_chains(runs[0].chains)}."
+        f"{_of_chains(runs[0].held_out)}."
     )
     columns = ["checkpoint", "codes", "used", "share used", "perplexity", "redundant", "substructures"]
     return CheckTable("Codebook", text, columns, rows)
