@@ -2,6 +2,7 @@
 
 import csv
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -27,7 +28,7 @@ def structure(tmp_path, chains):
 
 def test_a_run_folder_gives_the_chains_of_each_split_with_their_true_classes(run):
     opened = open_run(run)
-    data = embedded(limit=40, seed=3)
+    data = embedded(limit=40, min_class_size=20, seed=3)
     assert opened.splits == ("train", "val", "test")
     for split in opened.splits:
         dataset = data.dataset(split)
@@ -127,3 +128,17 @@ def test_a_damaged_configuration_is_one_message(tmp_path):
     (broken / ".hydra" / "config.yaml").write_text("data: {}\nmodel: {}\n")
     with pytest.raises(UserError, match="has no group train"):
         open_run(broken)
+
+
+def test_the_chains_of_an_npz_file_may_be_given(run, tmp_path, chains):
+    path = tmp_path / "chains.npz"
+    np.savez(
+        path,
+        id=[chain.id for chain in chains[:2]],
+        offsets=np.cumsum([0, *map(len, chains[:2])]),
+        coords=np.concatenate([chain.coords for chain in chains[:2]]),
+        seq=[chain.letters for chain in chains[:2]],
+    )
+    opened = open_run(run, [path])
+    assert opened.ids(GIVEN) == [chain.id for chain in chains[:2]]
+    assert opened.read(GIVEN)[1].letters == chains[1].letters
