@@ -72,7 +72,7 @@ def test_a_run_gets_all_tables_in_its_folder(run, ids, sites, capsys):
 
     chains = {row["id"]: row for row in read_table(run / "explain" / "explain.csv")}
     assert [chains[name]["split"] for name in ids] == ["train", "test", "unused"]
-    assert chains[ids[1]]["truth"] and chains[ids[1]]["substructure_falls_without"]
+    assert chains[ids[1]]["truth"] and chains[ids[1]]["substructure_fall"]
     assert sum(row["split"] == "test" for row in chains.values()) == len(open_run(run).ids("test"))
 
 
@@ -158,6 +158,6 @@ def test_deletion_of_what_decides_falls_more_than_random_deletion(run, monkeypat
     monkeypatch.setattr(deletion_scores, "answers_without", answers)
     scores = deletion_scores.score_deletion(opened.predictor, chain, np.random.default_rng(1))
     found = scores[deletion_scores.PART][""]
-    assert found["falls without"] == pytest.approx(found["probability"] - 0.1)
+    assert found["fall"] == pytest.approx(found["probability"] - 0.1)
     assert found["alone"] == 0.9
-    assert found["falls without random"] < found["falls without"]
+    assert found["random fall"] < found["fall"]
