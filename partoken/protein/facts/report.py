@@ -19,14 +19,15 @@ from partoken.protein.facts.model import describe_model, recorded_scores
 from partoken.protein.facts.seen import SeenChain, watch_chains
 from partoken.protein.facts.tables import write_tables
 from partoken.protein.model.importance import default_method
+from partoken.protein.page.writer import MAX_BYTES, pack, write_page
 from partoken.protein.run_chains import RunChains, open_run
 from partoken.system.files import atomic_write
 from partoken.system.skipped import write_skipped
 
 __all__ = ["report_run"]
 
-_ROOM = 7_500_000
-"""Bytes of facts in a page; viewer, script and style need about 1 MB, and the page must stay below 10 MB."""
+_ROOM = MAX_BYTES - 1_500_000
+"""Bytes of facts in a page; viewer, scripts and style need less than the rest."""
 _PAGES = 100
 """Largest number of chains with a page: each takes one answer for each of its substructures."""
 
@@ -63,8 +64,9 @@ def report_run(
     written = [*write_tables(folder, facts, chains), folder / "report.json"]
     with atomic_write(written[-1]) as file:
         json.dump(facts, file, separators=(",", ":"), allow_nan=False)
+    write_page(facts, folder / "index.html")
     yield from _summary(facts, known)
-    yield f"written: {', '.join(map(str, written))}"
+    yield f"written: {', '.join(map(str, [folder / 'index.html', *written]))}"
     if run.skipped:
         write_skipped(folder / "skipped.csv", run.skipped)
         yield f"{len(run.skipped)} files or chains skipped, see {folder / 'skipped.csv'}"
@@ -119,7 +121,7 @@ def _add_details(
     for one in tqdm(order[:_PAGES], unit=" chains", desc="deleting substructures"):
         chain, atoms = read_residues(run, one.backbone)
         details = describe_chain(run.predictor, one, chain, atoms, sites.get(chain.id))
-        room -= _size(details)
+        room -= len(pack(details))
         if room < 0:
             limit = "the file would be larger than 10 MB otherwise"
             break

@@ -121,3 +121,17 @@ def test_a_file_as_folder_of_the_report_is_refused(tmp_path):
     file.write_text("")
     with pytest.raises(UserError, match="is a file, and the report is a folder"):
         list(report_run("enzymes", out=file))
+
+
+def test_the_page_is_one_small_file_that_loads_nothing(written):
+    page = (written[0] / "report" / "index.html").read_text(encoding="utf-8")
+    assert 500_000 < len(page.encode()) < 10_000_000
+    assert "default-src 'none'" in page and 'src="http' not in page
+
+
+def test_no_chain_has_a_page_if_there_is_no_room(written, tmp_path, monkeypatch):
+    monkeypatch.setattr(report, "_ROOM", 0)
+    list(report_run(written[0], out=tmp_path / "out", device="cpu"))
+    facts = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert facts["details"] == {} and not any(one["has_page"] for one in facts["chains"])
+    assert "larger than 10 MB" in facts["about"]["chosen"]
