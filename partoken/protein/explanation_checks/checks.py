@@ -104,9 +104,9 @@ def _check_sites(found: RunChecks, known: Mapping[str, KnownSites], table: str |
     """Scores the ranking of the known sites, with every method of importance that the network supports."""
     run, measured, random = found.run, found.measured, np.random.default_rng(_SEED)
     found.sites = sites = site_chains(run, known)
-    explained = explain_chains(run.predictor, sites.chains, sites.splits, title="known sites")
+    explained = explain_chains(run.predictor, sites.chains, sites.splits)
     by_method = {
-        f"importance by {method}": explain_chains(run.predictor, sites.chains, sites.splits, method, method)
+        f"importance by {method}": explain_chains(run.predictor, sites.chains, sites.splits, method, f"by {method}")
         for method in _other_methods(run)
         if sites.chains
     }

@@ -33,9 +33,9 @@ def score_deletion(
         random: Draws the controls.
 
     Returns:
-        By what is deleted and by label: `probability` of the class for the whole chain; `fall` and `random fall`, how far
-        it falls without these residues; `falls more`, 1 if further than random; `alone` and `random alone`, the probability for these
-        residues alone. What leaves fewer than three residues is left out.
+        By what is deleted and by label: `probability` of the class for the whole chain; `fall` and `random fall`, how
+        far it falls without these residues; `falls more`, 1 if further than random; `alone` and `random alone`, the
+        probability for these residues alone. What leaves fewer than three residues is left out.
     """
     importance = np.array(chain.prediction.residue_importance)
     ranked = np.argsort(-importance, kind="stable")[: ceil(len(importance) / 10)]
