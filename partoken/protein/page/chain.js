@@ -56,7 +56,7 @@ async function showChain(id, wanted) {
     strip.draw();
     if (wanted) choose(wanted);
   };
-  const words = [chain.file, chain.split && `set: ${chain.split}`, `chain ${detail.chain}`, several(chain.length, "residue")];
+  const words = [chain.file, chain.split && `set: ${chain.split}`, detail.chain && `chain ${detail.chain}`, several(chain.length, "residue")];
   return {
     begin,
     repaint: () => { paint(); strip.draw(); },

@@ -103,14 +103,14 @@ class Structure {
   turnTo(wanted = null) {
     this.viewer.zoomTo({ index: this.atomsOf((place) => (wanted ? wanted.has(place) : place >= 0)) });
     const isWide = this.box.clientWidth > 1.3 * this.box.clientHeight;
-    this.viewer.zoom(wanted ? 0.8 : isWide ? 1.25 : 0.95);
-    this.viewer.render();
+    this.viewer.zoom(wanted ? 0.8 : isWide ? 1.25 : 0.95); // draws, too
   }
 
   /** Puts a ball on a residue; null takes it away. */
   mark(place) {
-    if (this.ball) this.viewer.removeShape(this.ball);
     const center = place === null ? null : this.centers?.get(place);
+    if (!this.ball && !center) return;
+    if (this.ball) this.viewer.removeShape(this.ball);
     this.ball = center
       ? this.viewer.addSphere({ center: { x: center.x, y: center.y, z: center.z }, radius: 1.7, color: "#1f8fe0", opacity: 0.65 })
       : null;

@@ -27,7 +27,7 @@ def browser(tmp_path_factory):
     path = tmp_path_factory.mktemp("page") / "index.html"
     write_page(made_facts(EVIL), path)
     with start_chromium() as browser:
-        browser.open(path, width=600, height=500)
+        browser.open(path, width=420, height=400)
         yield browser
         assert set(browser.requests) - {"about:blank"} == {path.as_uri()[:100]}, "nothing else was asked for"
 
@@ -59,7 +59,8 @@ def choose(page, name, value):
     page.run(
         "(() => { const field = [...document.querySelectorAll('.field')].find((one) => "
         f"one.querySelector('span').textContent === '{name}').querySelector('select, input');"
-        f"field.value = {value!r}; field.dispatchEvent(new Event('input')); field.dispatchEvent(new Event('change')); }})()"
+        f"field.value = {value!r}; field.dispatchEvent(new Event('input'));"
+        " field.dispatchEvent(new Event('change')); })()"
     )
 
 
@@ -122,7 +123,9 @@ def test_a_residue_of_the_sequence_is_named_as_in_the_file_and_marked_in_the_str
 def test_a_structure_under_the_pointer_names_its_residue(page):
     go(page, "chain/a_A")
     x, y = page.run(
-        "(() => { const at = large.viewer.modelToScreen(large.centers.get(7)); return [at.x - scrollX, at.y - scrollY] })()"
+        "(() => { document.querySelector('.stage').scrollIntoView({block: 'center'});"
+        " const at = large.viewer.modelToScreen(large.centers.get(7));"
+        " return [at.x - scrollX, at.y - scrollY] })()"
     )
     page.send("Input.dispatchMouseEvent", type="mouseMoved", x=x - 1, y=y)
     page.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
@@ -179,7 +182,7 @@ def test_no_view_is_wider_than_a_telephone(page):
     for view in ("index", "chain/a_A", "dictionary", "token/1", "model"):
         go(page, view)
         assert page.run("document.documentElement.scrollWidth") == 390, view
-    page.resize(600, 500)
+    page.resize(420, 400)
 
 
 def test_a_change_to_dark_paints_the_structure_again(page):
