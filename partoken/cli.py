@@ -115,7 +115,7 @@ def cost(arguments: Sequence[str]) -> int:
     from partoken.config import launch
 
     with tempfile.TemporaryDirectory(prefix="partoken-") as folder:  # Hydra makes a run folder for every job
-        return launch(_cost_job, [*arguments, f"hydra.run.dir='{folder}'", "hydra.output_subdir=null"])
+        return launch(_cost_job, [*arguments, f"hydra.run.dir='{folder}'"])
 
 
 def lr_range(arguments: Sequence[str]) -> int:

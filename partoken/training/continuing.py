@@ -229,9 +229,17 @@ def stage_folder(checkpoints: Path, stage: str) -> Path:
     return checkpoints / stage
 
 
-def begin_stage(checkpoints: Path, stage: str) -> None:
-    """Removes the best checkpoint of another stage, and results of this stage that will be replaced."""
-    (checkpoints / "best.ckpt").unlink(missing_ok=True)
+def begin_stage(checkpoints: Path, stage: str, *, is_first: bool) -> None:
+    """Removes the best checkpoint of another stage, and results of this stage that will be replaced.
+
+    Arguments:
+        checkpoints: the folder with `best.ckpt`.
+        stage: its name.
+        is_first: True for the first stage of the run, which does not need the last checkpoint of the stage before; one
+            of an earlier run in the folder must not be taken for its own.
+    """
+    for name in ("best.ckpt", "last.ckpt") if is_first else ("best.ckpt",):
+        (checkpoints / name).unlink(missing_ok=True)
     if stage:
         shutil.rmtree(stage_folder(checkpoints, stage), ignore_errors=True)
 

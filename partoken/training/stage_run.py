@@ -236,7 +236,7 @@ class StageRun:
         self, trainer: pl.Trainer, module: ScheduledModule, data: pl.LightningDataModule, last: ModelCheckpoint
     ) -> None:
         if self.resume_from is None and trainer.is_global_zero:
-            begin_stage(self.checkpoints, self.stage.name)
+            begin_stage(self.checkpoints, self.stage.name, is_first=self.position.number == 0)
         try:
             trainer.fit(module, datamodule=data, ckpt_path=self.resume_from, weights_only=True)
         except ScheduleError as error:
