@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import logging
 import os
 import re
 import sys
@@ -32,9 +33,10 @@ from partoken.overrides import (
 )
 from partoken.system.files import atomic_write
 from partoken.system.nested import leaves
-from partoken.system.process import die_with_parent, discard_output, prepare_process
+from partoken.system.process import die_with_parent, discard_output, prepare_process, say_interrupted
 from partoken.system.ranks import is_further_process, start_of_run, started_by
 from partoken.system.run_folder import CONFIGURATION, Snapshot
+from partoken.system.run_status import is_interrupt
 
 __all__ = [
     "CONF",
@@ -285,7 +287,7 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them itself
     prepare_process()
-    command_line, began = list(sys.argv), time.time()
+    command_line, began, raises = list(sys.argv), time.time(), logging.raiseExceptions
     user_errors: list[UserError] = []
 
     @functools.wraps(job)
@@ -315,9 +317,11 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
             sys.argv.append(f"--config-path={Path(given.config_path).resolve()}")
         if is_further_process() and started_by() is None:
             die_with_parent()  # the first process has started it
+        logging.raiseExceptions = False  # a log on a full disk would print tracebacks
         try:
             main()
         finally:
+            logging.raiseExceptions = raises
             sys.stdout.flush()  # a reader that has ended is noticed here, not at the exit
         if user_errors:
             raise user_errors[0]
@@ -327,6 +331,10 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
         raise  # `instantiate` has turned the user's errors into UserErrors
     except (HydraException, OmegaConfBaseException) as error:
         message = _explain(error, given.overrides, given.config_dir)
+    except (KeyboardInterrupt, SystemExit) as error:
+        if not is_interrupt(error):
+            raise
+        return say_interrupted()
     except BrokenPipeError:
         return discard_output()
     except OSError as error:

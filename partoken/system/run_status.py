@@ -15,7 +15,8 @@ from partoken.system.files import atomic_write, write_json
 from partoken.system.locks import is_locked, process_lock
 from partoken.system.run_folder import LOCK, STATUS
 
-__all__ = ["ENDED", "STOP_FILE", "RunStatus", "read_status", "record_status", "request_stop", "write_status"]
+__all__ = ["ENDED", "STOP_FILE", "RunStatus", "is_interrupt", "read_status", "record_status", "request_stop"]
+__all__ += ["write_status"]
 
 STOP_FILE = "stop"
 """If a file of this name is in a run folder, the run ends after its current epoch."""
@@ -108,15 +109,15 @@ def record_status(
         ending = Ending()
         try:
             yield ending
-        except Exception as error:
-            if ending.status == "finished":
-                ending.status, ending.reason = "failed", str(error) or type(error).__name__
-            raise
         except BaseException as error:
-            ending.status, ending.reason = "interrupted", f"ended by {_cause(error)}"
+            if not isinstance(error, Exception):
+                ending.status, ending.reason = "interrupted", f"ended by {_cause(error)}"
+            elif ending.status == "finished":
+                ending.status, ending.reason = "failed", str(error) or type(error).__name__
+            with contextlib.suppress(OSError, UserError):  # the disk may be full; the error itself says so
+                write_status(folder, replace(status, status=ending.status, reason=ending.reason, ended=_now()))
             raise
-        finally:
-            write_status(folder, replace(status, status=ending.status, reason=ending.reason, ended=_now()))
+        write_status(folder, replace(status, status=ending.status, reason=ending.reason, ended=_now()))
 
 
 def request_stop(folder: Path, status: str, reason: str) -> None:
@@ -131,10 +132,15 @@ def request_stop(folder: Path, status: str, reason: str) -> None:
         json.dump({"status": status, "reason": reason}, file)
 
 
+def is_interrupt(error: BaseException) -> bool:
+    """Returns whether SIGINT caused an exception; Lightning turns its KeyboardInterrupt into an exit."""
+    return isinstance(error, KeyboardInterrupt) or isinstance(error.__context__, KeyboardInterrupt)
+
+
 def _cause(error: BaseException) -> str:
     """Returns the name of the signal that ended a run, or that of the exception."""
     by_signal = {128 + number: number.name for number in (signal.SIGINT, signal.SIGTERM)}
-    if isinstance(error, KeyboardInterrupt):
+    if is_interrupt(error):
         return signal.SIGINT.name
     code = error.code if isinstance(error, SystemExit) else None
     return by_signal.get(code, type(error).__name__) if isinstance(code, int) else type(error).__name__

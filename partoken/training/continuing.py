@@ -16,7 +16,7 @@ import pytorch_lightning as pl
 
 from partoken.errors import UserError
 from partoken.system.checkpoint import read_checkpoint
-from partoken.system.files import link_or_copy, write_json
+from partoken.system.files import atomic_write, link_or_copy, write_json
 from partoken.system.nested import changes
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import TrainStage
@@ -213,7 +213,8 @@ def take_over(start: Start, folder: Path) -> None:
     for name in TABLES:
         table = start.source.parent / name
         if table.is_file():
-            shutil.copyfile(table, folder / name)
+            with open(table, "rb") as content, atomic_write(folder / name, "wb") as file:
+                shutil.copyfileobj(content, file)
     link_finished(start, folder)
     if start.checkpoint is None:
         last, best = (stage_folder(target, start.finished[-1]["name"]) / name for name in ("last.ckpt", "best.ckpt"))

@@ -12,6 +12,11 @@ from partoken.training.engine import carry_out
 from tests.training.runs import settings
 
 
+@pytest.fixture(autouse=True)
+def own_logging(monkeypatch):
+    monkeypatch.setattr("hydra.core.utils.configure_log", lambda *_: None)
+
+
 def content(folder):
     files = (path for path in sorted(folder.rglob("*")) if path.is_file())
     return {str(path.relative_to(folder)): hashlib.md5(path.read_bytes()).hexdigest() for path in files}

@@ -43,7 +43,9 @@ def check_folder(out: Path) -> None:
     Raises:
         UserError: `out` is a file, or has the name of one.
     """
-    if out.is_file() or (not out.exists() and out.suffix.lower() in (".csv", ".pdb", ".cif", ".html", ".npz")):
+    if (out.exists() and not out.is_dir()) or (
+        not out.exists() and out.suffix.lower() in (".csv", ".pdb", ".cif", ".html", ".npz")
+    ):
         raise UserError(f"--out {out}: must be a folder, because --explain writes several files; choose another name")
 
 
