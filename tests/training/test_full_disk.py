@@ -52,7 +52,7 @@ def full(monkeypatch, *names, after=0):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_run_on_a_full_disk_ends_with_one_message_and_no_part_of_a_file(name, tmp_path, monkeypatch):
     full(monkeypatch, name)
-    with pytest.raises(UserError, match="no space left on the disk of .*free some space"):
+    with pytest.raises(UserError, match=r"no space left on the disk of .*free some space"):
         carry_out(settings(), tmp_path)
     assert not list(tmp_path.rglob("*.partial"))
     assert not (tmp_path / "summary.json").exists()
