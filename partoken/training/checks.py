@@ -1,10 +1,13 @@
 """What can be checked before the data is read, and the plan of a run as soon as its length is known."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from partoken.config import check_phases, check_trainer_keys
+import torch
+
+from partoken.config import check_phases
 from partoken.errors import UserError, check_flag
 from partoken.schedule import Plan, RunLength, StagedPlan, plan_run
 from partoken.schedule.length import accumulated_batches, num_devices
@@ -12,6 +15,7 @@ from partoken.schedule.stages import needs_batches
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.ranks import started_by
 from partoken.system.run_folder import list_results
+from partoken.trainer_arguments import check_trainer
 from partoken.training.callbacks import build_callbacks
 from partoken.training.loggers import check_loggers
 from partoken.training.module import ScheduledModule
@@ -19,7 +23,7 @@ from partoken.training.objective import check_metric
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import TrainStage, WeightsSource, find_target, named, weights_source
 
-__all__ = ["check_before_reading", "check_folder", "check_free", "check_plans", "task_metrics"]
+__all__ = ["check_before_reading", "check_evaluation", "check_folder", "check_free", "check_plans", "task_metrics"]
 
 
 def check_folder(groups: Mapping[str, Any], folder: Path) -> None:
@@ -75,8 +79,9 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> Non
         UserError: naming the key, what was found, what is allowed and the fix.
     """
     trainer = groups["trainer"]
-    check_trainer_keys(trainer)
+    check_trainer(trainer, groups["train"])
     _check_processes(trainer)
+    _check_devices(trainer)
     check_phases(groups)
     check_loggers(groups, train)
     build_callbacks(groups.get("callbacks", {}))
@@ -145,12 +150,45 @@ def check_plans(
         lengths = [RunLength.of_trainer(trainer, number) for number in batches or [None] * len(stages)]
         if train.scheduler is None and (batches or not needs_batches(stages, lengths[0].max_steps)):
             plans.append(plan_run(stages, lengths, effective_batch=batch))
+    train.check_scheduler(RunLength.of_trainer(trainer, batches[0] if batches else None))
+    for number in batches or ():
+        _check_val_interval(trainer, number)
     if not plans or batches is None:
         return None
     for stage, plan in zip(train.run_stages(), plans[0].plans, strict=True):
         if stage.has_length and plan.total_epochs is not None:
             stage.check_epochs(plan.total_epochs)
     return plans[0]
+
+
+def _check_val_interval(trainer: Mapping[str, Any], num_batches: int | None) -> None:
+    """Rejects an interval of validations that is longer than an epoch, in which the run would have none."""
+    interval = trainer.get("val_check_interval", 1.0)
+    epoch = RunLength.of_trainer({**trainer, "accumulate_grad_batches": 1}, num_batches).steps_per_epoch
+    if isinstance(interval, int) and epoch is not None and interval > epoch:
+        raise UserError(
+            f"trainer.val_check_interval={interval}: an epoch has {epoch} batches; set it to {epoch} or fewer, or to a "
+            "fraction such as 0.5; trainer.check_val_every_n_epoch leaves out epochs"
+        )
+
+
+def check_evaluation(data: Any, trainer: Mapping[str, Any]) -> None:
+    """Rejects a fraction of the batches of a validation or a test that leaves none of them.
+
+    Arguments:
+        data: of a stage, read.
+        trainer: the `trainer` group of the configuration.
+
+    Raises:
+        UserError: naming the key and the number of batches.
+    """
+    for split in ("val", "test") if not trainer.get("overfit_batches") else ():
+        key = f"limit_{split}_batches"
+        limit = trainer.get(key)
+        if isinstance(limit, float) and 0 < limit < 1:
+            num_batches = len(getattr(data, f"{split}_dataloader")())
+            if int(num_batches * limit) == 0:
+                raise UserError(f"trainer.{key}={limit}: leaves no batch of the {num_batches} there are; raise it")
 
 
 def _read_given_weights(train: TrainSettings, groups: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -217,6 +255,24 @@ def _check_processes(trainer: Mapping[str, Any]) -> None:
             f"{started.program} has started {started.num_processes} processes, but trainer.devices={devices} and "
             f"trainer.num_nodes={nodes} need {num}: set trainer.devices to the processes of a machine and "
             "trainer.num_nodes to the number of machines"
+        )
+
+
+def _check_devices(trainer: Mapping[str, Any]) -> None:
+    """Rejects devices that this machine does not have; torchrun and srun start as many processes as they are told."""
+    accelerator, devices = trainer.get("accelerator", "auto"), trainer.get("devices", "auto")
+    num_gpus = torch.cuda.device_count()
+    if accelerator in ("gpu", "cuda") and not num_gpus and not torch.backends.mps.is_available():
+        raise UserError(f"trainer.accelerator={accelerator}: this machine has no GPU; set trainer.accelerator=auto")
+    num = num_devices({**trainer, "num_nodes": 1})
+    on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and num_gpus > 0)
+    if on_gpu and num > max(1, num_gpus):
+        raise UserError(f"trainer.devices={devices}: this machine has {num_gpus} GPUs; set trainer.devices to as many")
+    most = max(2, os.cpu_count() or 1)  # a trial of two processes must be possible everywhere
+    if not on_gpu and num > most and started_by() is None:
+        raise UserError(
+            f"trainer.devices={devices}: on a CPU a device is a process, and this machine has {os.cpu_count()} cores; "
+            f"set trainer.devices to {most} or fewer"
         )
 
 
