@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partoken.errors import UserError, print_error
-from partoken.system.process import discard_output, prepare_process, process_age
+from partoken.system.process import discard_output, prepare_process, process_age, say_interrupted
 from partoken.system.shipped import weights_names
 from partoken.version import __version__
 
@@ -65,6 +65,8 @@ def _run(options: argparse.Namespace) -> int:
     try:
         options.run(options)
         sys.stdout.flush()  # a reader that has ended is noticed here, not at the exit
+    except KeyboardInterrupt:
+        return say_interrupted()
     except BrokenPipeError:
         return discard_output()
     except (UserError, OSError) as error:
@@ -117,7 +119,7 @@ def cost(arguments: Sequence[str]) -> int:
     from partoken.config import launch
 
     with tempfile.TemporaryDirectory(prefix="partoken-") as folder:  # Hydra makes a run folder for every job
-        return launch(_cost_job, [*arguments, f"hydra.run.dir='{folder}'", "hydra.output_subdir=null"])
+        return launch(_cost_job, [*arguments, f"hydra.run.dir='{folder}'"])
 
 
 def lr_range(arguments: Sequence[str]) -> int:
