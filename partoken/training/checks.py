@@ -143,7 +143,7 @@ def check_plans(
             stage.check_epochs(plan.total_epochs)
     if start.state is not None:
         for name, schedule in saved.items():
-            choose_plan(schedule, plans[name].plans[start.number], start.state.epochs, train)
+            choose_plan(schedule, plans[name].plans[start.number], start.state.epochs, train, start.changed)
     return first
 
 

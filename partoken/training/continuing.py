@@ -68,6 +68,8 @@ class Start:
     """The parts of `summary.json` of the stages before."""
     state: SavedState | None = None
     """Of the checkpoint; None: the stage begins."""
+    changed: tuple[str, ...] = ()
+    """A phrase for each setting of the schedule that differs from the checkpoint's."""
 
     def done(self, stage: int, accumulate: int) -> Done:
         """Returns what is done of a stage, by its number, up to the beginning of the current epoch.
@@ -180,14 +182,16 @@ def find_start(
     stage = stages[start.number]
     saved = checkpoint.get(CHECKPOINT_KEY, {}).get("stages", {}).get(stage.name, {})
     kind = task_class(settings[stage.name]["model._target_"])
-    check_resumed_settings(stage, saved, settings[stage.name], state, () if kind is None else kind.read_at_start)
+    changed = check_resumed_settings(
+        stage, saved, settings[stage.name], state, () if kind is None else kind.read_at_start
+    )
     key = reached_limit(stage, trainer, state)
     if key and not _waits_for_its_test(start, stage.name):
         raise UserError(
             f"train.resume_from={train.resume_from}: the run is finished, nothing is left to train after "
             f"{state.epochs} epochs and {state.steps} steps; raise {key}, or test the checkpoint with train=false"
         )
-    return replace(start, state=state)
+    return replace(start, state=state, changed=changed)
 
 
 def _find_stage(

@@ -272,7 +272,10 @@ class ScheduledModule(pl.LightningModule):
         checkpoint[SCHEDULE_KEY] = {**only, "epoch": progress.processed, **({"optimizers": states} if states else {})}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.check_weights(checkpoint)
+        try:
+            self.check_weights(checkpoint)
+        except UserError as error:
+            raise UserError(f"train.resume_from={self.train_settings.resume_from}: {error}") from error
         saved = checkpoint.get(SCHEDULE_KEY, {})
         if "epoch" not in saved:
             _warn_of_old_checkpoint(saved)

@@ -5,12 +5,12 @@ A change takes effect from the checkpoint on, or the resume is refused before an
 
 import logging
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import Any
 
 from partoken.config import PATH_KEYS
 from partoken.errors import UserError
-from partoken.schedule import Plan, RunLength, explain_change
+from partoken.schedule import Plan, RunLength, ScheduleSettings, explain_change
 from partoken.schedule.plan import count
 from partoken.system.nested import changes
 from partoken.training.saved_state import SavedState
@@ -33,12 +33,17 @@ OF_SCALED_RATES = ("lr_scaling_base_batch", "batch_size", "trainer.accumulate_gr
 WITHIN_AN_EPOCH = ("trainer.accumulate_grad_batches", "trainer.limit_train_batches", "trainer.overfit_batches")
 """Settings that cannot change within an epoch, because they decide its steps."""
 
+OF_THE_PLAN = (*(item.name for item in fields(ScheduleSettings)), "epochs", "steps")
+"""Settings that decide the plan, without those that decide the steps of an epoch."""
+
 LOADING = (
     *PATH_KEYS["data"],
     *("max_residues_per_batch", "epochs_per_pass", "passes_per_epoch", "augment"),
     *("max_skipped", "baselines", "memory_limit_mb"),
 )
 """Keys of `data` that may change: they change neither the labels nor the splits, if the files are the same."""
+
+LENGTH_KEYS = "train.epochs, train.batch_size, trainer.accumulate_grad_batches and the limits of the trainer"
 
 EFFECTS = {
     "keep": "keep (follow the saved plan)",
@@ -53,7 +58,7 @@ def check_resumed_settings(
     requested: Mapping[str, Any],
     state: SavedState,
     at_start: Collection[str] = (),
-) -> None:
+) -> tuple[str, ...]:
     """Rejects other values of settings that cannot change within a stage, and logs the other changes.
 
     A setting that the checkpoint does not hold, because it is of an older version, is not compared.
@@ -65,20 +70,26 @@ def check_resumed_settings(
         state: of the checkpoint.
         at_start: keys of `model` that only the beginning of a training reads.
 
+    Returns:
+        A phrase for each change of which `choose_plan` decides whether it takes effect.
+
     Raises:
         UserError: naming each key, its saved and its requested value.
     """
-    applied, refused = list[str](), list[str]()
+    applied, refused, of_plan = list[str](), list[str](), list[str]()
     for name, theirs in saved.items():
         found = changes({_key(stage, name): theirs}, {_key(stage, name): requested.get(name)})
         is_fixed = _is_fixed(name, stage, saved, requested, state, at_start)
         for phrase in found:
-            names_kind = name == "optimizers" and phrase.split()[0].endswith(".optimizer")
-            (refused if is_fixed or names_kind else applied).append(phrase)
+            key = phrase.split()[0].rpartition(".")[2]
+            if is_fixed or (name == "optimizers" and key == "optimizer"):
+                refused.append(phrase)
+            else:
+                (of_plan if key in OF_THE_PLAN else applied).append(phrase)
     if not refused:
         if applied:
             log.info("other settings from here: %s", "; ".join(applied))
-        return
+        return tuple(of_plan)
     source = stage.settings.resume_from
     place = f", after {state.batches} batches of an epoch" if state.batches else ""
     raise UserError(
@@ -120,7 +131,11 @@ def reached_limit(stage: TrainStage[TrainSettings], trainer: Mapping[str, Any], 
 
 
 def choose_plan(
-    saved: Mapping[str, Any] | None, requested: Plan, epochs: int, train: TrainSettings
+    saved: Mapping[str, Any] | None,
+    requested: Plan,
+    epochs: int,
+    train: TrainSettings,
+    changed: Collection[str] = (),
 ) -> tuple[Plan, str]:
     """Decides which plan a resumed stage follows.
 
@@ -129,6 +144,7 @@ def choose_plan(
         requested: over the length that the stage will really have.
         epochs: whole epochs in the checkpoint.
         train: `resume_from` and `on_schedule_change` are read.
+        changed: a phrase for each changed setting, for the message.
 
     Returns:
         The plan, and how the requested plan differs from the saved one; "" if it does not.
@@ -151,9 +167,11 @@ def choose_plan(
     obstacles = {"keep": _obstacle_to_keep(plan, requested), "extend": _obstacle_to_extend(plan, requested)}
     allowed = [EFFECTS[name] for name, obstacle in obstacles.items() if not obstacle]
     decide = f", or decide with train.on_schedule_change={' or ='.join(allowed)}" if allowed else ""
-    fix = f"ask for the saved plan{decide}"
+    length = "" if not obstacles["keep"] else f" ({LENGTH_KEYS} decide its length)"
+    fix = f"ask for the saved plan{length}{decide}"
     if decision == "error":
-        raise UserError(f"{source} was made with another schedule:\n{change}\n{fix}")
+        settings = f": {'; '.join(changed)}" if changed else ""
+        raise UserError(f"{source} was made with another schedule{settings}\n{change}\n{fix}")
     if obstacles[decision]:
         raise UserError(f"train.on_schedule_change={decision}: {obstacles[decision]}\n{change}\n{fix}")
     if decision == "extend":
@@ -168,9 +186,8 @@ def _obstacle_to_keep(saved: Plan, requested: Plan) -> str:
     taken = requested.total_steps if unit == "step" else requested.total_epochs
     if saved.curve is None or saved.curve.total == taken:
         return ""
-    keys = "train.epochs, train.batch_size, trainer.accumulate_grad_batches and the limits of the trainer"
     ends = f"the saved plan ends after {count(saved.curve.total, unit)}"
-    return f"{ends}, this run after {'an unknown number' if taken is None else count(taken, unit)}: {keys} decide that"
+    return f"{ends}, this run after {'an unknown number' if taken is None else count(taken, unit)}"
 
 
 def _obstacle_to_extend(saved: Plan, requested: Plan) -> str:

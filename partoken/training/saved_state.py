@@ -12,7 +12,7 @@ __all__ = ["SCHEDULE_KEY", "SavedState"]
 SCHEDULE_KEY = "partoken_schedule"
 """Where a task saves the steps and the plan of its optimizers."""
 
-PARTS = ("loops", "optimizer_states", "lr_schedulers", SCHEDULE_KEY)
+PARTS = ("loops", "optimizer_states", "lr_schedulers", "callbacks", SCHEDULE_KEY)
 """What a checkpoint must hold, beside its weights, so that a training can continue."""
 
 
@@ -43,11 +43,15 @@ class SavedState:
             batches, epochs = loop["epoch_loop.batch_progress"], loop["epoch_progress"]["current"]
             # A run that ends within an epoch, after its last step, does not go back into that epoch.
             is_whole = batches["is_last_batch"] or epochs["processed"] == epochs["started"]
+            schedules = _schedules(checkpoint[SCHEDULE_KEY])
+            optimizers = checkpoint["optimizer_states"]
+            if any(own["step"] for own in schedules.values()) and not any(own["state"] for own in optimizers):
+                raise _incomplete("has no moments of its optimizer")
             return cls(
                 epochs=epochs["started"] if is_whole else epochs["processed"],
-                steps=checkpoint["global_step"] // len(checkpoint["optimizer_states"]),
+                steps=checkpoint["global_step"] // len(optimizers),
                 batches=0 if is_whole else batches["current"]["processed"],
-                schedules=_schedules(checkpoint[SCHEDULE_KEY]),
+                schedules=schedules,
             )
         except (KeyError, TypeError, AttributeError) as error:
             raise _incomplete(f"its progress cannot be read ({type(error).__name__}: {error})") from error
