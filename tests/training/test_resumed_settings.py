@@ -1,5 +1,7 @@
 """What may differ between a run and its resume: every change takes effect, or is refused before training."""
 
+import shutil
+
 import pytest
 import pytorch_lightning as pl
 import torch
@@ -15,7 +17,7 @@ STEP = {"_target_": "torch.optim.lr_scheduler.StepLR", "step_size": 1, "gamma": 
 STEPPED = {"scheduler": STEP, "schedule_interval": "epoch", **CONSTANT}
 
 RUNS = {
-    "constant": {"optimizer": "adamw", "early_stopping_patience": 5, **CONSTANT},
+    "constant": {"optimizer": "adamw", "early_stopping_patience": 5, "data": {"size": 14}, **CONSTANT},
     "cosine": {"warmup_steps": 2},
     "by epoch": BY_EPOCH,
     "stepped": STEPPED,
@@ -67,7 +69,7 @@ def refusal(checkpoint, folder, **changes):
         ("constant", {"monitor": "train_loss"}, ["train.monitor was val_loss and is train_loss"]),
         ("constant", {"monitor_mode": "max"}, ["train.monitor_mode was min and is max"]),
         ("constant", {"weights_from": "other.ckpt"}, ["train.weights_from was None and is other.ckpt"]),
-        ("constant", {"data": {"size": 20}}, ["data.size was None and is 20"]),
+        ("constant", {"data": {"size": 20}}, ["data.size was 14 and is 20"]),
         ("constant", {"lr": 0.2}, ["train.lr was 0.1 and is 0.2", "=keep", "=extend"]),
         ("constant", {"scheduler": STEP, "schedule_interval": "epoch"}, ["train.scheduler._target_ was None"]),
         ("stepped", {"scheduler": {**STEP, "gamma": 0.1}}, ["train.scheduler.gamma was 0.5 and is 0.1"]),
@@ -83,28 +85,28 @@ def refusal(checkpoint, folder, **changes):
         ("cosine", {"batch_size": 1, "on_schedule_change": "keep"}, ["ends after 21 steps", "35 steps", "=extend"]),
         ("by epoch", {"epochs": 2, "on_schedule_change": "keep"}, ["ends after 3 epochs", "2 epochs"]),
         ("by epoch", {"schedule_interval": "step", "on_schedule_change": "extend"}, ["was epoch and is step"]),
-        (
-            "constant",
-            {"epochs": 1},
-            ["is finished, nothing is left to train after 1 epochs and 7 steps", "train.epochs"],
-        ),
         ("constant", {"trainer": {"max_steps": 5}}, ["7 steps", "trainer.max_steps=5"]),
-        ("constant", {"trainer": {"max_epochs": 1}}, ["is finished", "raise trainer.max_epochs"]),
     ],
 )
 def test_a_change_that_a_resume_cannot_make_is_refused_by_key_before_training(tmp_path, saved, run, changes, words):
-    source = saved(run)
-    if "epochs" in changes and changes["epochs"] == 1:
-        (tmp_path / "alone.ckpt").write_bytes(open(source, "rb").read())
-        source = tmp_path / "alone.ckpt"  # without its run it does not wait for its test
-    if "max_epochs" in changes.get("trainer", {}):
-        (tmp_path / "alone.ckpt").write_bytes(open(source, "rb").read())
-        source = tmp_path / "alone.ckpt"
-    message = refusal(source, tmp_path, **{**RUNS[run], **changes})
+    message = refusal(saved(run), tmp_path, **{**RUNS[run], **changes})
     assert all(word in message for word in [*words, "train."]), message
 
 
-@pytest.mark.parametrize("run", ["constant", "by epoch", "stepped"])
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [({"epochs": 1}, "train.epochs"), ({"trainer": {"max_epochs": 1}}, "trainer.max_epochs")],
+    ids=["train", "trainer"],
+)
+def test_a_finished_run_is_refused_before_the_data_are_read(tmp_path, saved, changes, key):
+    """Alone, without the folder of its run, a checkpoint does not wait for its test."""
+    shutil.copyfile(saved("constant"), tmp_path / "alone.ckpt")
+    message = refusal(tmp_path / "alone.ckpt", tmp_path, **{**RUNS["constant"], **changes})
+    assert f"the run is finished, nothing is left to train after 1 epochs and 7 steps; raise {key}" in message
+    assert not (tmp_path / "data_report.json").exists()
+
+
+@pytest.mark.parametrize("run", ["by epoch", "stepped"])
 @pytest.mark.parametrize(
     ("changes", "steps"),
     [
