@@ -1,12 +1,11 @@
 """From overrides on a command line to a checked configuration; imports no torch."""
 
 import functools
-import inspect
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +32,13 @@ from partoken.overrides import (
 from partoken.system.nested import leaves
 from partoken.system.process import die_with_parent, discard_output, prepare_process
 from partoken.system.ranks import is_further_process, start_of_run, started_by
+from partoken.trainer_arguments import check_trainer
 
 __all__ = [
     "CONF",
     "absolute_paths",
     "check_config",
     "check_phases",
-    "check_trainer_keys",
     "compose",
     "instantiate",
     "job_groups",
@@ -63,9 +62,6 @@ PATH_KEYS = {
     "model": ("stage1_checkpoint", "backbone_file"),
 }
 """Keys of files and folders. A relative path means the folder in which the command was started."""
-
-RUN_ARGUMENTS = ("callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "fast_dev_run")
-"""Arguments of Lightning's Trainer that the run sets itself."""
 
 
 def _run_folder() -> str:
@@ -233,26 +229,6 @@ def check_phases(groups: Mapping[str, Any]) -> None:
         )
 
 
-def check_trainer_keys(keys: Iterable[str]) -> None:
-    """Checks that keys are arguments of Lightning's Trainer that a user may set.
-
-    Lightning is imported only if there is a key that `conf/trainer/default.yaml` does not list.
-
-    Raises:
-        UserError: naming the key and the closest known one.
-    """
-    listed: Any = OmegaConf.load(CONF / "trainer/default.yaml") if CONF.is_dir() else {}
-    for key in keys:
-        if key in RUN_ARGUMENTS:
-            raise UserError(f"trainer.{key} is set by the run itself and cannot be given")
-        if key not in listed:
-            import pytorch_lightning as pl  # seconds
-
-            known = list(inspect.signature(pl.Trainer.__init__).parameters)[1:]
-            if key not in known:
-                raise UserError(f"trainer.{key} is no argument of Lightning's Trainer.{did_you_mean(key, known)}")
-
-
 def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
     """Runs a job on the configuration that Hydra composes from conf/ and a command line.
 
@@ -372,8 +348,6 @@ def _group_leaves(cfg: DictConfig, group: str) -> dict[str, Any]:
 
 
 def _check(cfg: DictConfig, overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None) -> None:
-    if cfg.get("trainer") is not None:
-        check_trainer_keys(map(str, cfg.trainer))
     defaults = _defaults_of(overrides, config_dir)
     for group in (*TYPED_GROUPS, "train"):
         known = _known_leaves(defaults, group)
@@ -386,7 +360,10 @@ def _check(cfg: DictConfig, overrides: Sequence[str], config_dir: str | os.PathL
             elif not any(path.startswith(f"{key}.") or key.startswith(f"{path}.") for key in known):
                 # A mapping may replace a null, and a null or a list may replace a mapping.
                 raise UserError(f"{path} is not a key of the configuration.{did_you_mean(path, known)}")
-    instantiate(plain_group(cfg, "train"), "train")
+    train = plain_group(cfg, "train")
+    instantiate(train, "train")
+    trainer = cfg.get("trainer")
+    check_trainer(plain_group(cfg, "trainer") if isinstance(trainer, DictConfig) else trainer, train)
     check_phases(cfg)
     check_flag("print_config", cfg.print_config)
 

@@ -77,6 +77,9 @@ def _preview(options: argparse.Namespace) -> Iterator[str]:
     devices, accumulate = num_devices(trainer), accumulated_batches(trainer)
     length = RunLength.of_trainer(trainer, options.batches_per_epoch)
     if settings.scheduler is not None:
+        if settings.schedule_interval == "step" and options.batches_per_epoch is None:
+            length = RunLength.of_trainer(trainer, _count_batches([plain_group(cfg, "data")], settings, devices)[0])
+        settings.check_scheduler(length)
         yield f"schedule of {settings.scheduler['_target_']}: no plan; a run records its rates in lr.csv"
         return
     names = settings.optimizer_names()

@@ -1,16 +1,20 @@
 """What can be checked before the data is read, and the plan of a run as soon as its length is known."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from partoken.config import check_phases, check_trainer_keys
+import torch
+
+from partoken.config import check_phases
 from partoken.errors import UserError
 from partoken.schedule import Plan, RunLength, StagedPlan, plan_run
 from partoken.schedule.length import accumulated_batches, num_devices
 from partoken.schedule.stages import needs_batches
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.ranks import started_by
+from partoken.trainer_arguments import check_trainer
 from partoken.training.callbacks import build_callbacks
 from partoken.training.continuing import NEW, Start
 from partoken.training.loggers import check_loggers
@@ -20,7 +24,7 @@ from partoken.training.resumed_settings import choose_plan
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import TrainStage, WeightsSource, named, weights_source
 
-__all__ = ["check_before_reading", "check_folder", "check_plans", "task_metrics"]
+__all__ = ["check_before_reading", "check_evaluation", "check_folder", "check_plans", "task_metrics"]
 
 
 def check_folder(groups: Mapping[str, Any], folder: Path) -> None:
@@ -55,8 +59,9 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> Non
         UserError: naming the key, what was found, what is allowed and the fix.
     """
     trainer = groups["trainer"]
-    check_trainer_keys(trainer)
+    check_trainer(trainer, groups["train"])
     _check_processes(trainer)
+    _check_devices(trainer)
     check_phases(groups)
     check_loggers(groups, train)
     build_callbacks(groups.get("callbacks", {}))
@@ -135,6 +140,9 @@ def check_plans(
         ]
         if train.scheduler is None and (batches or not needs_batches(stages, lengths[0].max_steps)):
             plans[name] = plan_run(stages, lengths, effective_batch=batch)
+    train.check_scheduler(RunLength.of_trainer(trainer, batches[0] if batches else None, start.done(0, accumulate)))
+    for number in batches or ():
+        _check_val_interval(trainer, number)
     if not plans or batches is None:
         return None
     first = next(iter(plans.values()))
@@ -145,6 +153,36 @@ def check_plans(
         for name, schedule in saved.items():
             choose_plan(schedule, plans[name].plans[start.number], start.state.epochs, train, start.changed)
     return first
+
+
+def _check_val_interval(trainer: Mapping[str, Any], num_batches: int | None) -> None:
+    """Rejects an interval of validations that is longer than an epoch, in which the run would have none."""
+    interval = trainer.get("val_check_interval", 1.0)
+    epoch = RunLength.of_trainer({**trainer, "accumulate_grad_batches": 1}, num_batches).steps_per_epoch
+    if isinstance(interval, int) and epoch is not None and interval > epoch:
+        raise UserError(
+            f"trainer.val_check_interval={interval}: an epoch has {epoch} batches; set it to {epoch} or fewer, or to a "
+            "fraction such as 0.5; trainer.check_val_every_n_epoch leaves out epochs"
+        )
+
+
+def check_evaluation(data: Any, trainer: Mapping[str, Any]) -> None:
+    """Rejects a fraction of the batches of a validation or a test that leaves none of them.
+
+    Arguments:
+        data: of a stage, read.
+        trainer: the `trainer` group of the configuration.
+
+    Raises:
+        UserError: naming the key and the number of batches.
+    """
+    for split in ("val", "test") if not trainer.get("overfit_batches") else ():
+        key = f"limit_{split}_batches"
+        limit = trainer.get(key)
+        if isinstance(limit, float) and 0 < limit < 1:
+            num_batches = len(getattr(data, f"{split}_dataloader")())
+            if int(num_batches * limit) == 0:
+                raise UserError(f"trainer.{key}={limit}: leaves no batch of the {num_batches} there are; raise it")
 
 
 def _read_given_weights(train: TrainSettings, groups: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -211,6 +249,24 @@ def _check_processes(trainer: Mapping[str, Any]) -> None:
             f"{started.program} has started {started.num_processes} processes, but trainer.devices={devices} and "
             f"trainer.num_nodes={nodes} need {num}: set trainer.devices to the processes of a machine and "
             "trainer.num_nodes to the number of machines"
+        )
+
+
+def _check_devices(trainer: Mapping[str, Any]) -> None:
+    """Rejects devices that this machine does not have; torchrun and srun start as many processes as they are told."""
+    accelerator, devices = trainer.get("accelerator", "auto"), trainer.get("devices", "auto")
+    num_gpus = torch.cuda.device_count()
+    if accelerator in ("gpu", "cuda") and not num_gpus and not torch.backends.mps.is_available():
+        raise UserError(f"trainer.accelerator={accelerator}: this machine has no GPU; set trainer.accelerator=auto")
+    num = num_devices({**trainer, "num_nodes": 1})
+    on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and num_gpus > 0)
+    if on_gpu and num > max(1, num_gpus):
+        raise UserError(f"trainer.devices={devices}: this machine has {num_gpus} GPUs; set trainer.devices to as many")
+    most = max(2, os.cpu_count() or 1)  # a trial of two processes must be possible everywhere
+    if not on_gpu and num > most and started_by() is None:
+        raise UserError(
+            f"trainer.devices={devices}: on a CPU a device is a process, and this machine has {os.cpu_count()} cores; "
+            f"set trainer.devices to {most} or fewer"
         )
 
 

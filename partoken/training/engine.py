@@ -18,7 +18,7 @@ from partoken.schedule import Plan, StagedPlan
 from partoken.schedule.length import num_devices
 from partoken.system.files import write_json
 from partoken.system.run_status import read_status, record_status
-from partoken.training.checks import check_before_reading, check_folder, check_plans
+from partoken.training.checks import check_before_reading, check_evaluation, check_folder, check_plans
 from partoken.training.continuing import (
     find_evaluated,
     find_start,
@@ -141,6 +141,8 @@ def _carry_out(
 
     plan = None
     data = _read_data(settings, train, folder, None if fits else start.number)
+    for own in data.values():
+        check_evaluation(own, settings["trainer"])
     if fits:
         batches = [own.num_train_batches(num_devices(settings["trainer"])) for own in data.values()]
         plan = check_plans(train, settings["trainer"], batches, start)

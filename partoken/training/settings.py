@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from partoken.errors import UserError, check_choice, check_flag, check_number, check_text, did_you_mean
-from partoken.schedule import ScheduleSettings
+from partoken.schedule import RunLength, ScheduleSettings
 from partoken.training.stages import FILES, INITIAL, TrainStage, check_names, stage_class, weights_source
 
 __all__ = ["OPTIMIZERS", "TrainSettings"]
@@ -257,14 +257,30 @@ class TrainSettings(ScheduleSettings):
             raise UserError(f"train.scheduler={scheduler!r}: must be a mapping such as {example}, or null")
         if self.optimizers is not None:
             raise UserError("train.scheduler: train.optimizers needs the schedule of train; set one of them to null")
-        from partoken.training.torch_scheduler import check_torch_scheduler  # imports torch
-
-        check_torch_scheduler(scheduler)
+        self._try_scheduler(scheduler)
         if self.use_cosine_schedule:
             raise UserError(
                 "train.scheduler replaces warm-up and cosine, but train.use_cosine_schedule=true asks for them; set "
                 "train.use_cosine_schedule=false or train.scheduler=null"
             )
+
+    def check_scheduler(self, length: RunLength) -> None:
+        """Rejects a scheduler of torch that would fail in a run of this length, if `scheduler` names one.
+
+        Arguments:
+            length: of the run; a scheduler that moves by step is tried only if the number of steps is known.
+
+        Raises:
+            UserError: naming the step at which it fails.
+        """
+        steps = length.total_steps if self.schedule_interval == "step" else length.total_epochs
+        if self.scheduler is not None and steps is not None:
+            self._try_scheduler(self.scheduler, steps)
+
+    def _try_scheduler(self, scheduler: Mapping[str, Any], steps: int = 1) -> None:
+        from partoken.training.torch_scheduler import check_torch_scheduler  # imports torch
+
+        check_torch_scheduler(scheduler, lr=self.lr, steps=steps)
 
     def _check_stages(self) -> None:
         example = "[{epochs: 10}, {epochs: 5, lr: 1e-4}] or {first: {epochs: 10}, second: {epochs: 5, lr: 1e-4}}"

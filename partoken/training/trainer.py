@@ -31,6 +31,8 @@ __all__ = [
     "stopping_callbacks",
 ]
 
+log = logging.getLogger(__name__)
+
 FOR_EVERYONE = (
     "The .* does not have many workers",  # 0 workers is right if a batch takes a millisecond to load
     "The number of training batches",  # the log interval of a short epoch
@@ -104,6 +106,9 @@ def build_trainer(
         UserError: an argument that Lightning refuses.
     """
     arguments, callbacks = {**arguments, **_limits(module.stage)}, list(callbacks)
+    if arguments.get("strategy") == "ddp_spawn":
+        log.warning("trainer.strategy=ddp_spawn: the processes are started as with ddp, which gives the same numbers")
+        arguments["strategy"] = "ddp"
     if num_devices(arguments) > 1 and arguments.get("strategy", "auto") in ("auto", "ddp"):
         unused = str(_has_resting_parameters(module)).lower()
         arguments["strategy"] = f"ddp_find_unused_parameters_{unused}"

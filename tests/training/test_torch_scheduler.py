@@ -74,3 +74,24 @@ def test_a_scheduler_that_cannot_be_created_is_rejected(node, words):
         check_torch_scheduler(node)
     for word in words:
         assert word in str(caught.value)
+
+
+ONE_CYCLE = {"_target_": "torch.optim.lr_scheduler.OneCycleLR", "max_lr": [0.1, 0.2], "total_steps": 30}
+
+
+def test_a_cycle_as_long_as_the_run_is_accepted_for_both_groups_of_weights():
+    check_torch_scheduler(ONE_CYCLE, steps=30)
+    with pytest.raises(UserError, match="ends after 30 steps .* the run has 31"):
+        check_torch_scheduler(ONE_CYCLE, steps=31)
+
+
+def test_a_cycle_longer_than_the_tried_steps_is_still_compared_with_the_run():
+    with pytest.raises(UserError, match="ends after 20000 steps .* the run has 30000"):
+        check_torch_scheduler({**ONE_CYCLE, "total_steps": 20_000}, steps=30_000)
+
+
+def test_a_rate_that_overflows_within_the_run_is_rejected():
+    growing = {"_target_": "torch.optim.lr_scheduler.ExponentialLR", "gamma": 1e100}
+    check_torch_scheduler(growing, steps=3)
+    with pytest.raises(UserError, match="gives the rate inf at step 5"):
+        check_torch_scheduler(growing, steps=5)
