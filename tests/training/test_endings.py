@@ -113,3 +113,27 @@ def test_the_check_of_the_loss_changes_no_number(tmp_path, monkeypatch):
         carry_out(settings(), tmp_path / name)
         weights.append(read_checkpoint(tmp_path / name / "checkpoints/last.ckpt")["state_dict"])
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+class Broken(At):
+    """Makes a weight infinite after the last validation of an epoch, which no loss shows before the next one."""
+
+    def on_validation_end(self, trainer, module):
+        if trainer.current_epoch == self.epoch:
+            self.act(module)
+
+    def on_train_epoch_start(self, trainer, module):
+        pass
+
+
+def break_weight(module):
+    with torch.no_grad():
+        module.network[0].weight[0, 0] = torch.inf
+
+
+def test_weights_that_are_not_finite_are_never_saved_nor_tested(tmp_path):
+    with pytest.raises(UserError, match=r"weight network\.0\.weight is not a finite number .*: lower train\.lr=0\.1"):
+        carry_out(settings(), tmp_path, callbacks=[Broken(1, break_weight)])
+    assert read_status(tmp_path).status == "diverged"
+    for name in ("best", "last"):
+        assert read_checkpoint(tmp_path / f"checkpoints/{name}.ckpt")["epoch"] == 0

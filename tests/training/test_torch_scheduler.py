@@ -81,12 +81,12 @@ ONE_CYCLE = {"_target_": "torch.optim.lr_scheduler.OneCycleLR", "max_lr": [0.1, 
 
 def test_a_cycle_as_long_as_the_run_is_accepted_for_both_groups_of_weights():
     check_torch_scheduler(ONE_CYCLE, steps=30)
-    with pytest.raises(UserError, match="ends after 30 steps .* the run has 31"):
+    with pytest.raises(UserError, match=r"ends after 30 steps .* the run has 31"):
         check_torch_scheduler(ONE_CYCLE, steps=31)
 
 
 def test_a_cycle_longer_than_the_tried_steps_is_still_compared_with_the_run():
-    with pytest.raises(UserError, match="ends after 20000 steps .* the run has 30000"):
+    with pytest.raises(UserError, match=r"ends after 20000 steps .* the run has 30000"):
         check_torch_scheduler({**ONE_CYCLE, "total_steps": 20_000}, steps=30_000)
 
 
