@@ -135,7 +135,7 @@ def test_an_installation_without_weights_trains_new_ones_and_says_so(monkeypatch
     assert "this installation has none" in caplog.text
 
 
-def test_a_checkpoint_is_refused_for_other_classes_of_the_same_number(run):
+def test_a_checkpoint_is_refused_for_other_classes_of_the_same_number(run, tmp_path):
     folder, settings = run
     source = folder / "checkpoints/best.ckpt"
     other = {**settings["data"], "class_names": {"1": "first", "2": "second", "3": "third"}}
@@ -145,4 +145,4 @@ def test_a_checkpoint_is_refused_for_other_classes_of_the_same_number(run):
         (True, r"data\.class_names"),
     ):
         with pytest.raises(UserError, match=words):
-            carry_out({**settings, "train": train, "data": other, "fit": fit, "test": not fit}, folder.parent)
+            carry_out({**settings, "train": train, "data": other, "fit": fit, "test": not fit}, tmp_path)
