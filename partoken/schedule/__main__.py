@@ -85,6 +85,7 @@ def _preview(options: argparse.Namespace) -> Iterator[str]:
         return
     trainer = plain_group(cfg, "trainer")
     settings = instantiate(plain_group(cfg, "train"), "train")
+    settings.check_limits(trainer)
     devices, accumulate = num_devices(trainer), accumulated_batches(trainer)
     length = RunLength.of_trainer(trainer, options.batches_per_epoch)
     if settings.scheduler is not None:

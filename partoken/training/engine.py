@@ -145,7 +145,10 @@ def _carry_out(
         log.warning("%s", sentence)
     stages, fits = train.run_stages(), settings.get("fit", True)
     of_stages = settings_of_stages(train, settings, folder)
-    start = find_start(train, stages, of_stages) if fits else find_evaluated(train, stages)
+    if fits:
+        start = find_start(train, stages, of_stages, settings["trainer"])
+    else:
+        start = find_evaluated(train, stages)
     pl.seed_everything(train.seed, workers=True, verbose=False)
 
     plan = None
@@ -154,7 +157,7 @@ def _carry_out(
         check_evaluation(own, settings["trainer"])
     if fits:
         batches = [own.num_train_batches(num_devices(settings["trainer"])) for own in data.values()]
-        plan = check_plans(train, settings["trainer"], batches)
+        plan = check_plans(train, settings["trainer"], batches, start)
     if is_main_process():
         take_over(start, folder) if fits else link_finished(start, folder)
     facts = {

@@ -148,7 +148,7 @@ class StageRun:
         module = self._build_module(data)
         checkpoint = read_checkpoint(tested)
         try:
-            module.on_load_checkpoint(checkpoint)  # rejects the checkpoint of another model
+            module.check_weights(checkpoint)  # rejects the checkpoint of another model
         except UserError as error:
             raise UserError(f"train.resume_from={tested}: {error}") from error
         module.load_state_dict(checkpoint["state_dict"])
