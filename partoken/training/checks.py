@@ -8,22 +8,24 @@ from typing import Any
 import torch
 
 from partoken.config import check_phases
-from partoken.errors import UserError
+from partoken.errors import UserError, check_flag
 from partoken.schedule import Plan, RunLength, StagedPlan, plan_run
 from partoken.schedule.length import accumulated_batches, num_devices
 from partoken.schedule.stages import needs_batches
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.ranks import started_by
-from partoken.system.targets import find_target
+from partoken.system.run_folder import list_results
 from partoken.trainer_arguments import check_trainer
 from partoken.training.callbacks import build_callbacks
+from partoken.training.continuing import NEW, Start
 from partoken.training.loggers import check_loggers
-from partoken.training.module import ScheduledModule
+from partoken.training.module import ScheduledModule, task_class
 from partoken.training.objective import check_metric
+from partoken.training.resumed_settings import choose_plan
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import TrainStage, WeightsSource, named, weights_source
 
-__all__ = ["check_before_reading", "check_evaluation", "check_folder", "check_plans", "task_metrics"]
+__all__ = ["check_before_reading", "check_evaluation", "check_folder", "check_free", "check_plans", "task_metrics"]
 
 
 def check_folder(groups: Mapping[str, Any], folder: Path) -> None:
@@ -45,6 +47,27 @@ def check_folder(groups: Mapping[str, Any], folder: Path) -> None:
             f"train=false: the results of the run that wrote {source} would be overwritten; choose another folder "
             "than its own with hydra.run.dir=FOLDER"
         )
+
+
+def check_free(groups: Mapping[str, Any], folder: Path) -> None:
+    """Rejects the folder of another run, unless this run continues that one, or `overwrite` allows to replace it.
+
+    Arguments:
+        groups: of the configuration, plain.
+        folder: the run folder, in which no other process trains now.
+
+    Raises:
+        UserError: naming the folder.
+    """
+    overwrite, source = groups.get("overwrite", False), groups["train"].get("resume_from")
+    check_flag("overwrite", overwrite)
+    results = list_results(folder)
+    if not results or overwrite or (source and Path(source).resolve().is_relative_to(folder.resolve())):
+        return
+    raise UserError(
+        f"hydra.run.dir={folder}: holds a run already ({', '.join(results)}); continue it with "
+        f"train.resume_from={folder}/checkpoints/last.ckpt, replace it with overwrite=true, or choose another folder"
+    )
 
 
 def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> None:
@@ -72,7 +95,7 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> Non
     for number, stage in enumerate(stages):
         of_stage = stage.groups(groups)
         group = of_stage["model"]
-        kind = _task_class(group)
+        kind = task_class(group["_target_"])
         if kind is not None:
             known = kind.metrics_of(of_stage) if not groups.get("callbacks") else ()  # a callback may log a metric
             check_metric(stage.settings.key("monitor"), stage.settings.monitor, known)
@@ -95,7 +118,7 @@ def task_metrics(train: TrainSettings, groups: Mapping[str, Any]) -> tuple[str, 
         groups: of the configuration, plain.
     """
     of_stages = [stage.groups(groups) for stage in train.run_stages()]
-    kinds = [_task_class(of_stage["model"]) for of_stage in of_stages]
+    kinds = [task_class(of_stage["model"]["_target_"]) for of_stage in of_stages]
     listed = [
         () if kind is None else kind.metrics_of(of_stage) for kind, of_stage in zip(kinds, of_stages, strict=True)
     ]
@@ -106,15 +129,19 @@ def task_metrics(train: TrainSettings, groups: Mapping[str, Any]) -> tuple[str, 
 
 
 def check_plans(
-    train: TrainSettings, trainer: Mapping[str, Any], batches: Sequence[int | None] | None
+    train: TrainSettings,
+    trainer: Mapping[str, Any],
+    batches: Sequence[int | None] | None,
+    start: Start = NEW,
 ) -> Plan | StagedPlan | None:
-    """Rejects an impossible schedule.
+    """Rejects an impossible schedule, and for a resumed run one that cannot follow the saved schedule.
 
     Arguments:
         train: the train settings.
         trainer: the `trainer` group of the configuration.
         batches: training batches of an epoch on each device, for each stage; None: unknown, and plans that need them
             are not made.
+        start: where the run begins.
 
     Returns:
         The plan of the first optimizer; None if it was not made.
@@ -122,22 +149,32 @@ def check_plans(
     Raises:
         UserError: naming the stage and the key.
     """
-    batch = train.batch_size * accumulated_batches(trainer) * num_devices(trainer)
-    plans = []
-    for name in train.optimizer_names():
+    train.check_limits(trainer)
+    accumulate = accumulated_batches(trainer)
+    batch = train.batch_size * accumulate * num_devices(trainer)
+    plans = {}
+    saved = {} if start.state is None else start.state.schedules
+    for name in dict.fromkeys([*train.optimizer_names(), *saved]):
         stages = train.run_stages(name)
-        lengths = [RunLength.of_trainer(trainer, number) for number in batches or [None] * len(stages)]
+        lengths = [
+            RunLength.of_trainer(trainer, number_of_batches, start.done(stage, accumulate))
+            for stage, number_of_batches in enumerate(batches or [None] * len(stages))
+        ]
         if train.scheduler is None and (batches or not needs_batches(stages, lengths[0].max_steps)):
-            plans.append(plan_run(stages, lengths, effective_batch=batch))
-    train.check_scheduler(RunLength.of_trainer(trainer, batches[0] if batches else None))
+            plans[name] = plan_run(stages, lengths, effective_batch=batch)
+    train.check_scheduler(RunLength.of_trainer(trainer, batches[0] if batches else None, start.done(0, accumulate)))
     for number in batches or ():
         _check_val_interval(trainer, number)
     if not plans or batches is None:
         return None
-    for stage, plan in zip(train.run_stages(), plans[0].plans, strict=True):
+    first = next(iter(plans.values()))
+    for stage, plan in zip(train.run_stages(), first.plans, strict=True):
         if stage.has_length and plan.total_epochs is not None:
             stage.check_epochs(plan.total_epochs)
-    return plans[0]
+    if start.state is not None:
+        for name, schedule in saved.items():
+            choose_plan(schedule, plans[name].plans[start.number], start.state.epochs, train, start.changed)
+    return first
 
 
 def _check_val_interval(trainer: Mapping[str, Any], num_batches: int | None) -> None:
@@ -265,12 +302,3 @@ def _check_model(
     if outline is not None:
         stage.check_model(outline)
     return outline
-
-
-def _task_class(group: Mapping[str, Any]) -> type[ScheduledModule] | None:
-    """Returns the class of a task; None if `_target_` names a function, or something that `instantiate` will reject."""
-    try:
-        kind = find_target(group["_target_"])
-    except (ImportError, AttributeError, UserError, KeyError):
-        return None
-    return kind if isinstance(kind, type) and issubclass(kind, ScheduledModule) else None
