@@ -16,11 +16,12 @@ from partoken.errors import UserError, did_you_mean
 from partoken.schedule import Plan, RunLength, StagedPlan, peak_rate, plan_run
 from partoken.schedule.length import Done
 from partoken.system.distributed import num_processes, total
+from partoken.system.targets import find_target
 from partoken.training.optim import ScheduledOptimizer, build_optimizer, build_scheduler, count_steps
 from partoken.training.resumed_settings import choose_plan
 from partoken.training.saved_state import SCHEDULE_KEY, SavedState
 from partoken.training.settings import TrainSettings
-from partoken.training.stages import ONLY_STAGE, TrainStage, find_target, is_under
+from partoken.training.stages import ONLY_STAGE, TrainStage, is_under
 
 __all__ = ["ManualSteps", "ScheduledModule", "metric_names", "run_length", "scheduled_module", "task_class"]
 
@@ -433,8 +434,8 @@ def task_class(target: object) -> type[ScheduledModule] | None:
         target: `_target_` of the `model` group; None is returned if it names a function, or nothing of this kind.
     """
     try:
-        kind = find_target(target)
-    except (ImportError, AttributeError, ValueError):
+        kind = find_target(str(target))
+    except (ImportError, AttributeError, UserError):
         return None
     return kind if isinstance(kind, type) and issubclass(kind, ScheduledModule) else None
 
