@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.plugins import MixedPrecision
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from partoken.errors import UserError, did_you_mean
@@ -276,6 +277,8 @@ class ScheduledModule(pl.LightningModule):
             self.check_weights(checkpoint)
         except UserError as error:
             raise UserError(f"train.resume_from={self.train_settings.resume_from}: {error}") from error
+        if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            return  # a test and `load_from_checkpoint` need the weights alone
         saved = checkpoint.get(SCHEDULE_KEY, {})
         if "epoch" not in saved:
             _warn_of_old_checkpoint(saved)
