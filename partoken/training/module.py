@@ -273,12 +273,13 @@ class ScheduledModule(pl.LightningModule):
         checkpoint[SCHEDULE_KEY] = {**only, "epoch": progress.processed, **({"optimizers": states} if states else {})}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            self.check_weights(checkpoint)  # a test and `load_from_checkpoint` need nothing else
+            return
         try:
             self.check_weights(checkpoint)
         except UserError as error:
             raise UserError(f"train.resume_from={self.train_settings.resume_from}: {error}") from error
-        if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
-            return  # a test and `load_from_checkpoint` need the weights alone
         saved = checkpoint.get(SCHEDULE_KEY, {})
         if "epoch" not in saved:
             _warn_of_old_checkpoint(saved)
