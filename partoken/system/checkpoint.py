@@ -33,8 +33,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserError(f"{path} is not a checkpoint of this project: it has no state_dict")
     if name := non_finite_weight(content["state_dict"]):
         raise UserError(
-            f"{path}: its weight {name} is not a finite number, because the run that wrote it diverged; give a checkpoint "
-            "of an earlier epoch, or train again with a lower train.lr"
+            f"{path}: its weight {name} is not a finite number, because the run that wrote it diverged; give a "
+            "checkpoint of an earlier epoch, or train again with a lower train.lr"
         )
     return content
 

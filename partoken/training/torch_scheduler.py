@@ -72,7 +72,10 @@ def check_torch_scheduler(node: Mapping[str, Any], *, lr: float = 1.0, steps: in
 
 def _move(scheduler: LRScheduler, target: str, step: int, steps: int) -> None:
     try:
-        scheduler.step(*([0.0] if isinstance(scheduler, ReduceLROnPlateau) else []))
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(0.0)
+        else:
+            scheduler.step()
     except Exception as error:  # each scheduler raises other types
         raise UserError(
             f"train.scheduler: {target} fails at step {step + 1} of {steps}: {_reason(error)}; correct its arguments"
