@@ -1,6 +1,7 @@
 """From overrides on a command line to a checked configuration; imports no torch."""
 
 import functools
+import logging
 import os
 import re
 import sys
@@ -29,9 +30,12 @@ from partoken.overrides import (
     name_fit,
     options,
 )
+from partoken.system.files import atomic_write
 from partoken.system.nested import leaves
-from partoken.system.process import die_with_parent, discard_output, prepare_process
+from partoken.system.process import die_with_parent, discard_output, prepare_process, say_interrupted
 from partoken.system.ranks import is_further_process, start_of_run, started_by
+from partoken.system.run_folder import CONFIGURATION, Snapshot
+from partoken.system.run_status import is_interrupt
 from partoken.trainer_arguments import check_trainer
 
 __all__ = [
@@ -45,6 +49,7 @@ __all__ = [
     "launch",
     "plain",
     "plain_group",
+    "record_config",
 ]
 
 
@@ -207,6 +212,23 @@ def job_groups(cfg: DictConfig) -> dict[str, Any]:
     return groups if Path.cwd() == started_in else absolute_paths(groups, started_in)
 
 
+def record_config(cfg: DictConfig, folder: Path) -> None:
+    """Writes the configuration of the current Hydra job into its run folder.
+
+    Hydra would do so before anyone has checked whether the folder holds another run.
+
+    Arguments:
+        cfg: of the job, with its interpolations.
+        folder: the run folder.
+    """
+    hydra_config = HydraConfig.get()
+    contents = {"config": cfg, "hydra": {"hydra": hydra_config}, "overrides": hydra_config.overrides.task}
+    (folder / CONFIGURATION).mkdir(exist_ok=True)
+    for name, content in contents.items():
+        with atomic_write(folder / CONFIGURATION / f"{name}.yaml") as file:
+            file.write(OmegaConf.to_yaml(content))
+
+
 def check_phases(groups: Mapping[str, Any]) -> None:
     """Checks whether there is something to do: the keys `fit` (on the command line `train=false`) and `test`.
 
@@ -241,16 +263,20 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them itself
     prepare_process()
-    command_line = list(sys.argv)
+    command_line, began, raises = list(sys.argv), time.time(), logging.raiseExceptions
     user_errors: list[UserError] = []
 
     @functools.wraps(job)
     def run_job(cfg: DictConfig) -> Any:
         sys.argv[:] = command_line  # Lightning repeats this command line to start the processes of further devices
+        hydra_config = HydraConfig.get()
+        before = Snapshot.take(Path(hydra_config.runtime.output_dir), began)
         try:
             return job(cfg)
         except UserError as error:
             user_errors.append(error)  # Hydra would print a line of its own before the message
+            if OmegaConf.is_missing(hydra_config.job, "num") and not is_further_process():
+                before.undo()  # a sweep reads in the folder why its job was refused
 
     arguments = name_fit(arguments)
     given = get_args_parser().parse_args(arguments)
@@ -265,13 +291,13 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
         if given.config_path is not None and "://" not in given.config_path:
             # Hydra would look beside this package; the last value wins
             sys.argv.append(f"--config-path={Path(given.config_path).resolve()}")
-        if is_further_process():
-            sys.argv.append("hydra.output_subdir=null")  # only the first process writes .hydra/
-            if started_by() is None:
-                die_with_parent()  # the first process has started it
+        if is_further_process() and started_by() is None:
+            die_with_parent()  # the first process has started it
+        logging.raiseExceptions = False  # a log on a full disk would print tracebacks
         try:
             main()
         finally:
+            logging.raiseExceptions = raises
             sys.stdout.flush()  # a reader that has ended is noticed here, not at the exit
         if user_errors:
             raise user_errors[0]
@@ -281,6 +307,10 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
         raise  # `instantiate` has turned the user's errors into UserErrors
     except (HydraException, OmegaConfBaseException) as error:
         message = _explain(error, given.overrides, given.config_dir)
+    except (KeyboardInterrupt, SystemExit) as error:
+        if not is_interrupt(error):
+            raise
+        return say_interrupted()
     except BrokenPipeError:
         return discard_output()
     except OSError as error:

@@ -30,6 +30,7 @@ from partoken.protein.sources.structures import check_any
 from partoken.system.device import choose_device
 from partoken.system.files import atomic_write
 from partoken.system.skipped import Skipped, write_skipped
+from partoken.system.user_files import check_output
 
 __all__ = ["LabelAnswer", "Prediction", "Predictor", "predict_files"]
 
@@ -138,7 +139,7 @@ class Predictor:
             self.skipped += content.skipped
             self.notes += content.notes
             self.one_type += [chain.id for chain in content.chains if one_type(chain.sequence)]
-            for chain in self._with_features(content.chains):
+            for chain in self.with_features(content.chains):
                 if waiting and sum(map(len, waiting)) + len(chain) > BATCH_RESIDUES:
                     yield from answer(waiting)
                     waiting = []
@@ -146,7 +147,7 @@ class Predictor:
         if waiting:
             yield from answer(waiting)
 
-    def _with_features(self, chains: list[Backbone]) -> Iterator[Backbone]:
+    def with_features(self, chains: list[Backbone]) -> Iterator[Backbone]:
         """Yields the chains that have the features that the network needs, and skips the others."""
         for chain in chains:
             length = len(chain) if self.features is None else self.features.length(chain.id)
@@ -238,11 +239,11 @@ class Predictor:
             The number of rows.
 
         Raises:
-            UserError: no chain could be read, or the folder of `out` does not exist.
+            UserError: no chain could be read, `out` is no CSV file, or its folder does not exist.
         """
         out = Path(out)
-        if not out.parent.is_dir():
-            raise UserError(f"--out {out}: the folder {out.parent} does not exist; create it first")
+        for written in (out, skipped_beside(out)):
+            check_output("--out", written, ".csv")
         rows = 0
         with atomic_write(out) as file:
             writer = csv.writer(file)
@@ -345,6 +346,8 @@ def predict_files(
         )
     if explain:
         check_folder(Path(out))
+    else:
+        check_output("--out", out, ".csv")
     predictor = Predictor(checkpoint, device, residue_features, max_file_mb)
     if predictor.about:
         yield from introduce(predictor.about)

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 
 from partoken.config import check_phases
-from partoken.errors import UserError
+from partoken.errors import UserError, check_flag
 from partoken.schedule import Plan, RunLength, StagedPlan, plan_run
 from partoken.schedule.length import accumulated_batches, num_devices
 from partoken.schedule.stages import needs_batches
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.ranks import started_by
+from partoken.system.run_folder import list_results
 from partoken.trainer_arguments import check_trainer
 from partoken.training.callbacks import build_callbacks
 from partoken.training.continuing import NEW, Start
@@ -24,7 +25,7 @@ from partoken.training.resumed_settings import choose_plan
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import TrainStage, WeightsSource, named, weights_source
 
-__all__ = ["check_before_reading", "check_evaluation", "check_folder", "check_plans", "task_metrics"]
+__all__ = ["check_before_reading", "check_evaluation", "check_folder", "check_free", "check_plans", "task_metrics"]
 
 
 def check_folder(groups: Mapping[str, Any], folder: Path) -> None:
@@ -46,6 +47,27 @@ def check_folder(groups: Mapping[str, Any], folder: Path) -> None:
             f"train=false: the results of the run that wrote {source} would be overwritten; choose another folder "
             "than its own with hydra.run.dir=FOLDER"
         )
+
+
+def check_free(groups: Mapping[str, Any], folder: Path) -> None:
+    """Rejects the folder of another run, unless this run continues that one, or `overwrite` allows to replace it.
+
+    Arguments:
+        groups: of the configuration, plain.
+        folder: the run folder, in which no other process trains now.
+
+    Raises:
+        UserError: naming the folder.
+    """
+    overwrite, source = groups.get("overwrite", False), groups["train"].get("resume_from")
+    check_flag("overwrite", overwrite)
+    results = list_results(folder)
+    if not results or overwrite or (source and Path(source).resolve().is_relative_to(folder.resolve())):
+        return
+    raise UserError(
+        f"hydra.run.dir={folder}: holds a run already ({', '.join(results)}); continue it with "
+        f"train.resume_from={folder}/checkpoints/last.ckpt, replace it with overwrite=true, or choose another folder"
+    )
 
 
 def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ import pytorch_lightning as pl
 from partoken.errors import UserError
 from partoken.schedule.length import Done
 from partoken.system.checkpoint import read_checkpoint
-from partoken.system.files import link_or_copy, write_json
+from partoken.system.files import atomic_write, link_or_copy, write_json
 from partoken.system.nested import changes
 from partoken.training.module import task_class
 from partoken.training.resumed_settings import check_resumed_settings, reached_limit
@@ -276,7 +276,8 @@ def take_over(start: Start, folder: Path) -> None:
     for name in TABLES:
         table = start.source.parent / name
         if table.is_file():
-            shutil.copyfile(table, folder / name)
+            with open(table, "rb") as content, atomic_write(folder / name, "wb") as file:
+                shutil.copyfileobj(content, file)
     link_finished(start, folder)
     if start.checkpoint is None:
         last, best = (stage_folder(target, start.finished[-1]["name"]) / name for name in ("last.ckpt", "best.ckpt"))
@@ -292,9 +293,17 @@ def stage_folder(checkpoints: Path, stage: str) -> Path:
     return checkpoints / stage
 
 
-def begin_stage(checkpoints: Path, stage: str) -> None:
-    """Removes the best checkpoint of another stage, and results of this stage that will be replaced."""
-    (checkpoints / "best.ckpt").unlink(missing_ok=True)
+def begin_stage(checkpoints: Path, stage: str, *, is_first: bool) -> None:
+    """Removes the best checkpoint of another stage, and results of this stage that will be replaced.
+
+    Arguments:
+        checkpoints: the folder with `best.ckpt`.
+        stage: its name.
+        is_first: True for the first stage of the run, which does not need the last checkpoint of the stage before; one
+            of an earlier run in the folder must not be taken for its own.
+    """
+    for name in ("best.ckpt", "last.ckpt") if is_first else ("best.ckpt",):
+        (checkpoints / name).unlink(missing_ok=True)
     if stage:
         shutil.rmtree(stage_folder(checkpoints, stage), ignore_errors=True)
 

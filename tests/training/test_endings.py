@@ -91,15 +91,16 @@ def test_a_stop_file_of_an_earlier_run_has_no_effect(tmp_path):
     assert carry_out(settings(), tmp_path)["epochs"] == 3
 
 
-def test_a_new_run_in_an_old_folder_sets_the_old_summary_aside_when_it_trains(tmp_path):
+def test_a_run_that_replaces_another_sets_the_old_summary_aside_when_it_trains(tmp_path):
     carry_out(settings(), tmp_path)
 
     def look():
         assert not (tmp_path / "summary.json").exists()
+        assert not list((tmp_path / "checkpoints").iterdir()), "a resume would take the old checkpoint for its own"
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        carry_out(settings(lr=0.2), tmp_path, callbacks=[At(0, look)])
+        carry_out({**settings(lr=0.2), "overwrite": True}, tmp_path, callbacks=[At(0, look)])
     assert not (tmp_path / "summary.json").exists()
     assert json.loads((tmp_path / "previous_summary.json").read_text())["status"] == "finished"
 

@@ -1,0 +1,1 @@
+"""Whether explanations are true: known sites, deletion, stability, codes, planted motifs."""
