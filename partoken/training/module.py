@@ -10,6 +10,7 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.plugins import MixedPrecision
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from partoken.errors import UserError, did_you_mean
@@ -273,6 +274,9 @@ class ScheduledModule(pl.LightningModule):
         checkpoint[SCHEDULE_KEY] = {**only, "epoch": progress.processed, **({"optimizers": states} if states else {})}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            self.check_weights(checkpoint)  # a test and `load_from_checkpoint` need nothing else
+            return
         try:
             self.check_weights(checkpoint)
         except UserError as error:
