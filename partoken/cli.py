@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partoken.errors import UserError, print_error
-from partoken.system.process import discard_output, prepare_process, process_age
+from partoken.system.process import discard_output, prepare_process, process_age, say_interrupted
 from partoken.system.shipped import weights_names
 from partoken.version import __version__
 
@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _add_inspect(commands.add_parser("inspect", help="show what is read of structure files, and why others are not"))
     _add_predict(commands.add_parser("predict", help="classify structures, or translate radar, with a trained model"))
     _add_explain(commands.add_parser("explain", help="check whether the explanations of a run are true"))
+    _add_report(commands.add_parser("report", help="write a page on the chains, tokens and answers of a run"))
     _add_sweep(commands.add_parser("sweep", help="show the table of a sweep, and write it as CSV files and a page"))
     return _run(parser.parse_args(words))
 
@@ -64,6 +65,8 @@ def _run(options: argparse.Namespace) -> int:
     try:
         options.run(options)
         sys.stdout.flush()  # a reader that has ended is noticed here, not at the exit
+    except KeyboardInterrupt:
+        return say_interrupted()
     except BrokenPipeError:
         return discard_output()
     except (UserError, OSError) as error:
@@ -116,7 +119,7 @@ def cost(arguments: Sequence[str]) -> int:
     from partoken.config import launch
 
     with tempfile.TemporaryDirectory(prefix="partoken-") as folder:  # Hydra makes a run folder for every job
-        return launch(_cost_job, [*arguments, f"hydra.run.dir='{folder}'", "hydra.output_subdir=null"])
+        return launch(_cost_job, [*arguments, f"hydra.run.dir='{folder}'"])
 
 
 def lr_range(arguments: Sequence[str]) -> int:
@@ -142,7 +145,7 @@ def lr_range(arguments: Sequence[str]) -> int:
 
 COST_OVERRIDE = re.compile(r"\+{0,2}cost=(true|yes|on|1)", re.IGNORECASE)
 
-COMMANDS = ("train", "preview", "cost", "lr-range", "inspect", "predict", "explain", "sweep")
+COMMANDS = ("train", "preview", "cost", "lr-range", "inspect", "predict", "explain", "report", "sweep")
 PASSED_ON = {"train": train, "preview": preview, "cost": cost, "lr-range": lr_range}
 """Commands that parse their arguments themselves."""
 
@@ -333,6 +336,25 @@ def _explain(options: argparse.Namespace) -> None:
     from partoken.protein.explanation_checks.command import explain_runs
 
     for line in explain_runs(options.runs, options.sites, options.structures, options.out, options.device):
+        print(line)
+
+
+def _add_report(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of `partoken report`."""
+    parser.add_argument("given", metavar="RUN", help="a run folder, a checkpoint, or the name of weights that ship")
+    parser.add_argument(
+        "--structures", nargs="+", default=[], metavar="PATH", help="further chains; needed without a run folder"
+    )
+    parser.add_argument("--sites", metavar="FILE.csv", help="known residues: columns id and residues, or positions")
+    parser.add_argument("--out", metavar="DIR", help="folder for the page and its tables; default: report in the run's")
+    parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one, else cpu")
+    parser.set_defaults(run=_report)
+
+
+def _report(options: argparse.Namespace) -> None:
+    from partoken.protein.facts.report import report_run
+
+    for line in report_run(options.given, options.structures, options.sites, options.out, options.device):
         print(line)
 
 

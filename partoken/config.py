@@ -1,12 +1,12 @@
 """From overrides on a command line to a checked configuration; imports no torch."""
 
 import functools
-import inspect
+import logging
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,22 +30,26 @@ from partoken.overrides import (
     name_fit,
     options,
 )
+from partoken.system.files import atomic_write
 from partoken.system.nested import leaves
-from partoken.system.process import die_with_parent, discard_output, prepare_process
+from partoken.system.process import die_with_parent, discard_output, prepare_process, say_interrupted
 from partoken.system.ranks import is_further_process, start_of_run, started_by
+from partoken.system.run_folder import CONFIGURATION, Snapshot
+from partoken.system.run_status import is_interrupt
+from partoken.trainer_arguments import check_trainer
 
 __all__ = [
     "CONF",
     "absolute_paths",
     "check_config",
     "check_phases",
-    "check_trainer_keys",
     "compose",
     "instantiate",
     "job_groups",
     "launch",
     "plain",
     "plain_group",
+    "record_config",
 ]
 
 
@@ -63,9 +67,6 @@ PATH_KEYS = {
     "model": ("stage1_checkpoint", "backbone_file"),
 }
 """Keys of files and folders. A relative path means the folder in which the command was started."""
-
-RUN_ARGUMENTS = ("callbacks", "logger", "plugins", "default_root_dir", "enable_checkpointing", "fast_dev_run")
-"""Arguments of Lightning's Trainer that the run sets itself."""
 
 
 def _run_folder() -> str:
@@ -211,6 +212,23 @@ def job_groups(cfg: DictConfig) -> dict[str, Any]:
     return groups if Path.cwd() == started_in else absolute_paths(groups, started_in)
 
 
+def record_config(cfg: DictConfig, folder: Path) -> None:
+    """Writes the configuration of the current Hydra job into its run folder.
+
+    Hydra would do so before anyone has checked whether the folder holds another run.
+
+    Arguments:
+        cfg: of the job, with its interpolations.
+        folder: the run folder.
+    """
+    hydra_config = HydraConfig.get()
+    contents = {"config": cfg, "hydra": {"hydra": hydra_config}, "overrides": hydra_config.overrides.task}
+    (folder / CONFIGURATION).mkdir(exist_ok=True)
+    for name, content in contents.items():
+        with atomic_write(folder / CONFIGURATION / f"{name}.yaml") as file:
+            file.write(OmegaConf.to_yaml(content))
+
+
 def check_phases(groups: Mapping[str, Any]) -> None:
     """Checks whether there is something to do: the keys `fit` (on the command line `train=false`) and `test`.
 
@@ -233,26 +251,6 @@ def check_phases(groups: Mapping[str, Any]) -> None:
         )
 
 
-def check_trainer_keys(keys: Iterable[str]) -> None:
-    """Checks that keys are arguments of Lightning's Trainer that a user may set.
-
-    Lightning is imported only if there is a key that `conf/trainer/default.yaml` does not list.
-
-    Raises:
-        UserError: naming the key and the closest known one.
-    """
-    listed: Any = OmegaConf.load(CONF / "trainer/default.yaml") if CONF.is_dir() else {}
-    for key in keys:
-        if key in RUN_ARGUMENTS:
-            raise UserError(f"trainer.{key} is set by the run itself and cannot be given")
-        if key not in listed:
-            import pytorch_lightning as pl  # seconds
-
-            known = list(inspect.signature(pl.Trainer.__init__).parameters)[1:]
-            if key not in known:
-                raise UserError(f"trainer.{key} is no argument of Lightning's Trainer.{did_you_mean(key, known)}")
-
-
 def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
     """Runs a job on the configuration that Hydra composes from conf/ and a command line.
 
@@ -265,16 +263,20 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
     """
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them itself
     prepare_process()
-    command_line = list(sys.argv)
+    command_line, began, raises = list(sys.argv), time.time(), logging.raiseExceptions
     user_errors: list[UserError] = []
 
     @functools.wraps(job)
     def run_job(cfg: DictConfig) -> Any:
         sys.argv[:] = command_line  # Lightning repeats this command line to start the processes of further devices
+        hydra_config = HydraConfig.get()
+        before = Snapshot.take(Path(hydra_config.runtime.output_dir), began)
         try:
             return job(cfg)
         except UserError as error:
             user_errors.append(error)  # Hydra would print a line of its own before the message
+            if OmegaConf.is_missing(hydra_config.job, "num") and not is_further_process():
+                before.undo()  # a sweep reads in the folder why its job was refused
 
     arguments = name_fit(arguments)
     given = get_args_parser().parse_args(arguments)
@@ -289,13 +291,13 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
         if given.config_path is not None and "://" not in given.config_path:
             # Hydra would look beside this package; the last value wins
             sys.argv.append(f"--config-path={Path(given.config_path).resolve()}")
-        if is_further_process():
-            sys.argv.append("hydra.output_subdir=null")  # only the first process writes .hydra/
-            if started_by() is None:
-                die_with_parent()  # the first process has started it
+        if is_further_process() and started_by() is None:
+            die_with_parent()  # the first process has started it
+        logging.raiseExceptions = False  # a log on a full disk would print tracebacks
         try:
             main()
         finally:
+            logging.raiseExceptions = raises
             sys.stdout.flush()  # a reader that has ended is noticed here, not at the exit
         if user_errors:
             raise user_errors[0]
@@ -305,6 +307,10 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
         raise  # `instantiate` has turned the user's errors into UserErrors
     except (HydraException, OmegaConfBaseException) as error:
         message = _explain(error, given.overrides, given.config_dir)
+    except (KeyboardInterrupt, SystemExit) as error:
+        if not is_interrupt(error):
+            raise
+        return say_interrupted()
     except BrokenPipeError:
         return discard_output()
     except OSError as error:
@@ -372,8 +378,6 @@ def _group_leaves(cfg: DictConfig, group: str) -> dict[str, Any]:
 
 
 def _check(cfg: DictConfig, overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None) -> None:
-    if cfg.get("trainer") is not None:
-        check_trainer_keys(map(str, cfg.trainer))
     defaults = _defaults_of(overrides, config_dir)
     for group in (*TYPED_GROUPS, "train"):
         known = _known_leaves(defaults, group)
@@ -386,7 +390,10 @@ def _check(cfg: DictConfig, overrides: Sequence[str], config_dir: str | os.PathL
             elif not any(path.startswith(f"{key}.") or key.startswith(f"{path}.") for key in known):
                 # A mapping may replace a null, and a null or a list may replace a mapping.
                 raise UserError(f"{path} is not a key of the configuration.{did_you_mean(path, known)}")
-    instantiate(plain_group(cfg, "train"), "train")
+    train = plain_group(cfg, "train")
+    instantiate(train, "train")
+    trainer = cfg.get("trainer")
+    check_trainer(plain_group(cfg, "trainer") if isinstance(trainer, DictConfig) else trainer, train)
     check_phases(cfg)
     check_flag("print_config", cfg.print_config)
 

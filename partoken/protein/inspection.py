@@ -4,12 +4,11 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from partoken.errors import UserError, check_number
+from partoken.errors import check_number
 from partoken.protein.chains.backbone import Backbone
 from partoken.protein.chains.one_type import one_type
 from partoken.protein.chains.validation import MIN_LENGTH
@@ -20,7 +19,7 @@ from partoken.protein.sources.reading import FileContent
 from partoken.protein.sources.structures import check_any, read_contents
 from partoken.system.skipped import Skipped
 from partoken.system.tables import write_table
-from partoken.system.user_files import printable
+from partoken.system.user_files import check_output, printable
 
 __all__ = ["inspect_files"]
 
@@ -88,7 +87,7 @@ def inspect_files(
         max_file_mb: largest size of a file, unpacked, in units of 2^20 bytes.
 
     Raises:
-        UserError: no chain could be read, an option is out of range, or `out` is a folder or in no folder.
+        UserError: no chain could be read, an option is out of range, or `out` is no CSV file or in no folder.
         OSError: the CSV file cannot be written.
     """
     check_number("--min-length", min_length, minimum=1, whole=True)
@@ -112,12 +111,8 @@ def inspect_files(
 
 
 def _check_out(out: str | os.PathLike[str] | None) -> None:
-    if out is None:
-        return
-    if Path(out).is_dir():
-        raise UserError(f"--out {out}: is a folder; name a CSV file")
-    if not Path(out).parent.is_dir():
-        raise UserError(f"--out {out}: the folder {Path(out).parent} does not exist; create it first")
+    if out is not None:
+        check_output("--out", out, ".csv")
 
 
 def _row(chain: Backbone, notes: list[str]) -> dict[str, str]:

@@ -30,6 +30,7 @@ from partoken.protein.sources.structures import check_any
 from partoken.system.device import choose_device
 from partoken.system.files import atomic_write
 from partoken.system.skipped import Skipped, write_skipped
+from partoken.system.user_files import check_output
 
 __all__ = ["LabelAnswer", "Prediction", "Predictor", "predict_files"]
 
@@ -238,11 +239,11 @@ class Predictor:
             The number of rows.
 
         Raises:
-            UserError: no chain could be read, or the folder of `out` does not exist.
+            UserError: no chain could be read, `out` is no CSV file, or its folder does not exist.
         """
         out = Path(out)
-        if not out.parent.is_dir():
-            raise UserError(f"--out {out}: the folder {out.parent} does not exist; create it first")
+        for written in (out, skipped_beside(out)):
+            check_output("--out", written, ".csv")
         rows = 0
         with atomic_write(out) as file:
             writer = csv.writer(file)
@@ -345,6 +346,8 @@ def predict_files(
         )
     if explain:
         check_folder(Path(out))
+    else:
+        check_output("--out", out, ".csv")
     predictor = Predictor(checkpoint, device, residue_features, max_file_mb)
     if predictor.about:
         yield from introduce(predictor.about)

@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,8 @@ from partoken.protein.chains.collection import SPLITS
 from partoken.protein.dataset.datamodule import ProteinDataModule
 from partoken.protein.model.labels import learned_labels
 from partoken.protein.predict import Predictor
-from partoken.protein.sources.reading import read_file
+from partoken.protein.sources.arrays import read_arrays
+from partoken.protein.sources.reading import FileContent, read_file
 from partoken.protein.sources.structures import check_any, read_contents
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.shipped import find_weights, weights_names
@@ -134,8 +136,8 @@ def open_run(
 
     Arguments:
         given: a run folder, a checkpoint, or the name of weights that ship.
-        structures: files, folders, tar archives and globs of further chains; needed for a checkpoint that lies in no
-            run folder.
+        structures: files, folders, tar archives and globs of further chains, or NPZ files as `data=arrays` reads them;
+            needed for a checkpoint that lies in no run folder.
         device: as for `Predictor`.
 
     Raises:
@@ -169,16 +171,28 @@ def _read_structures(
     if not paths:
         return [], []
     chains: dict[str, Backbone] = {}
+    predictor.skipped = []
+    arrays = [path for path in paths if Path(path).suffix == ".npz"]
+    files = [path for path in paths if path not in arrays]
+    contents = [_read_archive(path, predictor) for path in arrays]
     skipped = []
-    for content in read_contents(paths, predictor.reading, workers=1):
+    for content in (*contents, *read_contents(files, predictor.reading, workers=1)):
         skipped += content.skipped
         for chain in predictor.with_features(content.chains):
             if chain.id in chains:
-                skipped.append(Skipped(chain.id, chain.fields["file"], "another chain has this name"))
+                skipped.append(Skipped(chain.id, chain.fields.get("file", ""), "another chain has this name"))
             chains.setdefault(chain.id, chain)
     skipped += predictor.skipped
     check_any(len(chains), skipped)
     return list(chains.values()), skipped
+
+
+def _read_archive(path: str | os.PathLike[str], predictor: Predictor) -> FileContent:
+    """Reads the chains of an NPZ file, whose residues have no author numbers."""
+    lengths = {name: predictor.reading[name] for name in ("min_length", "max_length") if name in predictor.reading}
+    items = list(read_arrays(path, with_table=False, **lengths))
+    chains = [item for item in items if isinstance(item, Backbone)]
+    return FileContent(chains, [item for item in items if isinstance(item, Skipped)], Counter())
 
 
 def _check_unchanged(given: str | os.PathLike[str], data: ProteinDataModule, predictor: Predictor) -> None:

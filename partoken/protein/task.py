@@ -58,6 +58,7 @@ class ParTokenTask(ScheduledModule):
     class_weights: Tensor
     predict_module = "partoken.protein.predict"
     decides_no_tensor = ("init", "frozen_encoder")
+    read_at_start = ("init",)
     unit = "residues"
     epoch_line = ("train_loss", "val_loss", "val_accuracy", "val_macro_f1")
     metrics = (*metric_names(SCORES, _TERMS), "val_used_codes")
@@ -200,9 +201,11 @@ class ParTokenTask(ScheduledModule):
         begin_encoder(self.network, self.init, given)
 
     def check_weights(self, checkpoint: Mapping[str, Any], parts: Sequence[str] | None = None) -> None:
-        """Rejects the checkpoint of another model, also of one that reads other residue features."""
+        """Rejects the checkpoint of another model, also one with other residue features or other classes."""
         check_feature_width(checkpoint, self.network.settings.feature_width)
         super().check_weights(checkpoint, parts)
+        if parts is None:
+            _check_classes(checkpoint, self.hparams["data"])
 
     def batch_units(self, batch: ChainBatch) -> int:
         """Counts the residues of a batch."""
@@ -417,6 +420,18 @@ class ParTokenTask(ScheduledModule):
 def _classes(data: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
     """Returns the names and classes of the labels in the settings of data."""
     return [(label.name, label.class_names) for label in learned_labels(data)]
+
+
+def _check_classes(checkpoint: Mapping[str, Any], data: Mapping[str, Any]) -> None:
+    """Rejects a checkpoint whose classes have other names than those of the data, or another order."""
+    theirs, ours = _classes(checkpoint.get("hyper_parameters", {}).get("data", data)), _classes(data)
+    for (name, known), (_, found) in zip(theirs, ours, strict=True):
+        if known != found:
+            label = f" of label {name}" if name else ""
+            raise UserError(
+                f"the checkpoint is of other classes{label}: {', '.join(known)} there, {', '.join(found)} here; set "
+                "data.label_column, data.label_columns, data.classes and data.class_names as in its run"
+            )
 
 
 def _check_balance(balance: float, label: LearnedLabel) -> None:

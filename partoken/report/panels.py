@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from partoken.report.picture import save_figure
+
 __all__ = ["plot_panels"]
 
 COLORS = {"grey": "gray", "sequential": "cividis", "diverging": "PuOr"}
@@ -48,7 +50,7 @@ def plot_panels(panels: Mapping[str, Any], folder: Path, path: Path) -> None:
             for axes, name in zip(cells, rows, strict=True):
                 axes.set_ylabel(_wrap(name), rotation=0, ha="right", va="center", fontsize="small")
     figure.suptitle(panels["title"])
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def _draw(axes: Any, image: np.ndarray, column: Mapping[str, Any]) -> Any:

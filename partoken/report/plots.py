@@ -7,6 +7,7 @@ from itertools import cycle, groupby
 from pathlib import Path
 from typing import Any
 
+from partoken.report.picture import save_figure
 from partoken.schedule.plot import mark_stages
 from partoken.system.tables import read_table
 
@@ -67,7 +68,7 @@ def plot_losses(
         text, side = (" best", "left") if is_left else ("best ", "right")
         axes.annotate(text, (best_epoch + 1, axes.get_ylim()[1]), color=MUTED, va="top", ha=side)
     figure.legend(handles, labels, frameon=False, loc="outside lower center", ncols=min(4, max(1, len(labels))))
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def plot_matrix(matrix: Mapping[str, Any], path: Path) -> None:
@@ -96,7 +97,7 @@ def plot_matrix(matrix: Mapping[str, Any], path: Path) -> None:
     axes.set(xlabel=matrix["columns"], ylabel=matrix["rows"], title=matrix["title"])
     axes.spines[:].set_visible(False)
     figure.colorbar(image, label="fraction of the row", shrink=0.8)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def plot_rates(table: Path, path: Path) -> None:
@@ -127,7 +128,7 @@ def plot_rates(table: Path, path: Path) -> None:
     )
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def plot_range(table: Path, path: Path, marks: Mapping[str, float]) -> None:
@@ -154,7 +155,7 @@ def plot_range(table: Path, path: Path, marks: Mapping[str, float]) -> None:
         axes.axvline(rate, color=VALIDATION, linestyle=style, linewidth=1.2, label=f"{name}: {rate:.1e}")
     axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title="Learning rate range test")
     figure.legend(frameon=False, loc="outside lower center", ncols=3)
-    figure.savefig(path, dpi=150)
+    save_figure(figure, path)
 
 
 def _figure(width: float = 7.0, height: float = 4.0) -> tuple[Any, Any]:

@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m parto
     parser.add_argument("--batches-per-epoch", type=int, metavar="N", help="training batches on each device")
     options = parser.parse_intermixed_args(arguments)
     try:
+        _check_outputs(options)
         print("\n".join(_answer(options)), flush=True)  # a reader that has ended is noticed here, not at the exit
     except UserError as error:
         message = str(error)
@@ -52,6 +53,17 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m parto
         return 0
     print(f"error: {message}", file=sys.stderr)
     return 2
+
+
+def _check_outputs(options: argparse.Namespace) -> None:
+    """Rejects a picture that could not be written, or that would replace a file of another kind."""
+    png, gallery = options.png, options.gallery
+    if png is not None and (png.suffix.lower() != ".png" or png.is_dir()):
+        raise UserError(f"--png={png}: must be a file whose name ends in .png, as in --png plan.png")
+    if png is not None and not png.parent.is_dir():
+        raise UserError(f"--png={png}: there is no folder {png.parent}; create it, or choose another one")
+    if gallery is not None and gallery.exists() and not gallery.is_dir():
+        raise UserError(f"--gallery={gallery}: is a file; name a folder for the pictures")
 
 
 def _answer(options: argparse.Namespace) -> Iterator[str]:
@@ -73,9 +85,13 @@ def _preview(options: argparse.Namespace) -> Iterator[str]:
         return
     trainer = plain_group(cfg, "trainer")
     settings = instantiate(plain_group(cfg, "train"), "train")
+    settings.check_limits(trainer)
     devices, accumulate = num_devices(trainer), accumulated_batches(trainer)
     length = RunLength.of_trainer(trainer, options.batches_per_epoch)
     if settings.scheduler is not None:
+        if settings.schedule_interval == "step" and options.batches_per_epoch is None:
+            length = RunLength.of_trainer(trainer, _count_batches([plain_group(cfg, "data")], settings, devices)[0])
+        settings.check_scheduler(length)
         yield f"schedule of {settings.scheduler['_target_']}: no plan; a run records its rates in lr.csv"
         return
     names = settings.optimizer_names()

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 from partoken.errors import UserError, check_number
 
-__all__ = ["RunLength", "optimizer_steps"]
+__all__ = ["Done", "RunLength", "optimizer_steps"]
 
 LIGHTNING_EPOCHS = 1000
 """Epochs that Lightning takes if neither `max_epochs` nor `max_steps` nor `max_time` is set."""
@@ -32,6 +32,16 @@ def optimizer_steps(num_batches: int, accumulate: int, epochs: float, max_steps:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Done:
+    """What a resumed run has done of its length, up to the beginning of the epoch in which it goes on."""
+
+    epochs: int = 0
+    """Whole epochs."""
+    steps: int = 0
+    """Optimizer steps of these epochs, those that a gradient scaler skipped included."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunLength:
     """Epochs and optimizer steps of a run. None means that a number is unknown or infinite."""
 
@@ -45,38 +55,46 @@ class RunLength:
     """Optimizer steps after which the run ends, if that was asked for."""
     max_time: Any = None
     """Time after which the run ends, if that was asked for."""
+    done: Done = field(default=Done(), repr=False)
+    """Its epochs may have had another number of steps than `steps_per_epoch`."""
 
     @classmethod
-    def count(cls, *, epochs: int | None, max_steps: int | None, steps_per_epoch: int | None) -> Self:
+    def count(
+        cls, *, epochs: int | None, max_steps: int | None, steps_per_epoch: int | None, done: Done = Done()
+    ) -> Self:
         """Creates the length of a run that ends after `epochs` or `max_steps`, whichever comes first.
 
         Arguments:
             epochs: None: no limit.
             max_steps: None: no limit.
             steps_per_epoch: None: unknown, as for iterable data; then only `max_steps` gives a number of steps.
+            done: of a resumed run; both limits count it.
 
         >>> RunLength.count(epochs=3, max_steps=10, steps_per_epoch=7)
         RunLength(total_epochs=2, total_steps=10, steps_per_epoch=7, max_steps=10, max_time=None)
         """
         if steps_per_epoch is None:
-            return cls(total_epochs=epochs, total_steps=max_steps, steps_per_epoch=None, max_steps=max_steps)
-        limits = [] if epochs is None else [epochs * steps_per_epoch]
+            return cls(total_epochs=epochs, total_steps=max_steps, steps_per_epoch=None, max_steps=max_steps, done=done)
+        limits = [] if epochs is None else [done.steps + (epochs - done.epochs) * steps_per_epoch]
         limits += [] if max_steps is None else [max_steps]
         total_steps = min(limits, default=None)
+        left = None if total_steps is None else math.ceil((total_steps - done.steps) / steps_per_epoch)
         return cls(
-            total_epochs=None if total_steps is None else math.ceil(total_steps / steps_per_epoch),
+            total_epochs=None if left is None else done.epochs + left,
             total_steps=total_steps,
             steps_per_epoch=steps_per_epoch,
             max_steps=max_steps,
+            done=done,
         )
 
     @classmethod
-    def of_trainer(cls, trainer: Mapping[str, Any], num_batches: int | None) -> Self:
+    def of_trainer(cls, trainer: Mapping[str, Any], num_batches: int | None, done: Done = Done()) -> Self:
         """Creates the length of a run from the `trainer` group of the configuration.
 
         Arguments:
             trainer: the group; missing keys have Lightning's defaults.
             num_batches: training batches of an epoch on each device; None: unknown.
+            done: of a resumed run.
 
         Raises:
             UserError: a value that the trainer cannot have.
@@ -85,7 +103,7 @@ class RunLength:
         accumulate = accumulated_batches(trainer)
         batches = None if num_batches is None else _limited(num_batches, trainer)
         steps = None if batches is None else math.ceil(batches / accumulate)
-        length = cls.count(epochs=epochs, max_steps=max_steps, steps_per_epoch=steps)
+        length = cls.count(epochs=epochs, max_steps=max_steps, steps_per_epoch=steps, done=done)
         return replace(length, max_time=trainer.get("max_time"))
 
 

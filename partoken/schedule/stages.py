@@ -46,11 +46,13 @@ class Stage(Generic[Settings]):
         """Returns the length of the stage.
 
         Arguments:
-            trainer: the length that the trainer alone decides; its `steps_per_epoch` is that of this stage's data.
+            trainer: the length that the trainer alone decides; its `steps_per_epoch` and `done` are of this stage.
         """
         if not self.has_length:
             return trainer
-        return RunLength.count(epochs=self.epochs, max_steps=self.steps, steps_per_epoch=trainer.steps_per_epoch)
+        return RunLength.count(
+            epochs=self.epochs, max_steps=self.steps, steps_per_epoch=trainer.steps_per_epoch, done=trainer.done
+        )
 
 
 def plan_run(

@@ -1,6 +1,7 @@
-"""Reading a checkpoint file."""
+"""Reading a checkpoint file, and whether its weights can be used."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 
 from partoken.errors import UserError
 
-__all__ = ["read_checkpoint"]
+__all__ = ["non_finite_weight", "read_checkpoint"]
 
 
 def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -18,7 +19,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         path: a `.ckpt` file of a run.
 
     Raises:
-        UserError: the file is missing, damaged, or not a checkpoint of this project.
+        UserError: the file is missing, damaged, not a checkpoint of this project, or its weights are not finite.
     """
     path = Path(path)
     if not path.is_file():
@@ -30,4 +31,23 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserError(f"{path} cannot be read as a checkpoint: {reason}") from error
     if not isinstance(content, dict) or "state_dict" not in content:
         raise UserError(f"{path} is not a checkpoint of this project: it has no state_dict")
+    if name := non_finite_weight(content["state_dict"]):
+        raise UserError(
+            f"{path}: its weight {name} is not a finite number, because the run that wrote it diverged; give a "
+            "checkpoint of an earlier epoch, or train again with a lower train.lr"
+        )
     return content
+
+
+def non_finite_weight(state_dict: Mapping[str, Any]) -> str | None:
+    """Returns the name of the first tensor with an infinite value or NaN; None if there is none.
+
+    >>> non_finite_weight({"bias": torch.tensor([0.0, 1.0]), "scale": torch.tensor([1.0, torch.inf])})
+    'scale'
+    """
+    tensors = {name: value for name, value in state_dict.items() if isinstance(value, torch.Tensor)}
+    if not tensors:
+        return None
+    # One answer for all of them, because reading it makes a GPU wait.
+    finite = torch.stack([torch.isfinite(value).all() for value in tensors.values()]).tolist()
+    return next((name for name, is_finite in zip(tensors, finite, strict=True) if not is_finite), None)

@@ -1,6 +1,7 @@
 """Writes files completely or not at all."""
 
 import contextlib
+import errno
 import glob
 import json
 import os
@@ -10,7 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-__all__ = ["atomic_path", "atomic_write", "delete_partial", "link_or_copy", "write_json"]
+from partoken.errors import UserError
+
+__all__ = ["atomic_path", "atomic_write", "delete_partial", "explain_full_disk", "link_or_copy", "write_json"]
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of a disk without space, of a quota, and of a limit on the size of files."""
 
 
 @contextlib.contextmanager
@@ -25,6 +31,7 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
         mode: "w" (UTF-8, newlines as written, escapes for bytes that are not UTF-8) or "wb".
 
     Raises:
+        UserError: no space is left on the disk.
         OSError: the file cannot be written.
 
     >>> import tempfile
@@ -55,13 +62,37 @@ def atomic_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     delete_partial(path)
     partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
     try:
-        yield partial
-        with open(partial, "rb") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, path)
+        with explain_full_disk(path):
+            yield partial
+            with open(partial, "rb") as file:
+                os.fsync(file.fileno())
+            os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def explain_full_disk(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns the errors of a full disk in the block into one message; other errors pass.
+
+    Arguments:
+        path: the file that the block writes, for the message.
+
+    Raises:
+        UserError: no space is left on the disk.
+    """
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        # torch raises an error of its own, while it handles that of the file
+        cause = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(cause, OSError) or cause.errno not in FULL:
+            raise
+        raise UserError(
+            f"no space left on the disk of {cause.filename or path} ({cause.strerror}): free some space, or choose a "
+            "folder on another disk, and start again; the files that were written before are whole"
+        ) from error
 
 
 def delete_partial(path: Path) -> None:

@@ -10,7 +10,8 @@ import signal
 import sys
 import time
 
-__all__ = ["die_with_parent", "discard_output", "peak_memory", "prepare_process", "process_age", "thread_variables"]
+__all__ = ["die_with_parent", "discard_output", "peak_memory", "prepare_process", "process_age", "say_interrupted"]
+__all__ += ["thread_variables"]
 
 _MALLOPT = {
     "MALLOC_ARENA_MAX": (-8, 1),
@@ -74,6 +75,12 @@ def discard_output() -> int:
     """
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return 1
+
+
+def say_interrupted() -> int:
+    """Says that the user has interrupted a command, and returns its exit status, 130 as shells have it."""
+    print("stopped by SIGINT", file=sys.stderr)
+    return 128 + signal.SIGINT
 
 
 def process_age() -> float:

@@ -3,9 +3,13 @@
 import errno
 import os
 import stat
+from collections.abc import Iterable
+from pathlib import Path
 from typing import IO
 
-__all__ = ["check_regular", "open_regular", "printable"]
+from partoken.errors import UserError
+
+__all__ = ["check_output", "check_regular", "open_regular", "printable"]
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
@@ -26,6 +30,37 @@ def check_regular(path: str | os.PathLike[str]) -> None:
         raise IsADirectoryError(errno.EISDIR, "is a folder", os.fspath(path))
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+
+
+def check_output(
+    option: str, path: str | os.PathLike[str], suffix: str, inputs: Iterable[str | os.PathLike[str]] = ()
+) -> None:
+    """Checks that a file may be written: it replaces nothing but a regular file of its own kind, and no input.
+
+    Arguments:
+        option: that named the file, for the message.
+        path: the file, which may not exist.
+        suffix: that a file of this kind has, such as ".csv".
+        inputs: files that the command reads; others, such as folders and patterns, are passed over.
+
+    Raises:
+        UserError: naming the file and what it must be.
+
+    >>> check_output("--out", "model.ckpt", ".csv")
+    Traceback (most recent call last):
+    partoken.errors.UserError: --out model.ckpt: must end in .csv, so that it replaces no file of another kind
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError(f"{option} {path}: is a folder; name a file that ends in {suffix}")
+    if path.suffix.lower() != suffix:
+        raise UserError(f"{option} {path}: must end in {suffix}, so that it replaces no file of another kind")
+    if not path.parent.is_dir():
+        raise UserError(f"{option} {path}: the folder {path.parent} does not exist; create it first")
+    if path.exists() and not path.is_file():
+        raise UserError(f"{option} {path}: is a device or a pipe; name a regular file")
+    if path.exists() and any(os.path.isfile(file) and path.samefile(file) for file in inputs):
+        raise UserError(f"{option} {path}: is a file that the command reads; name another one")
 
 
 def open_regular(path: str | os.PathLike[str]) -> IO[bytes]:

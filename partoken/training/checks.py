@@ -1,24 +1,31 @@
 """What can be checked before the data is read, and the plan of a run as soon as its length is known."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from partoken.config import check_phases, check_trainer_keys
-from partoken.errors import UserError
+import torch
+
+from partoken.config import check_phases
+from partoken.errors import UserError, check_flag
 from partoken.schedule import Plan, RunLength, StagedPlan, plan_run
 from partoken.schedule.length import accumulated_batches, num_devices
 from partoken.schedule.stages import needs_batches
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.ranks import started_by
+from partoken.system.run_folder import list_results
+from partoken.trainer_arguments import check_trainer
 from partoken.training.callbacks import build_callbacks
+from partoken.training.continuing import NEW, Start
 from partoken.training.loggers import check_loggers
-from partoken.training.module import ScheduledModule
+from partoken.training.module import ScheduledModule, task_class
 from partoken.training.objective import check_metric
+from partoken.training.resumed_settings import choose_plan
 from partoken.training.settings import TrainSettings
-from partoken.training.stages import TrainStage, WeightsSource, find_target, named, weights_source
+from partoken.training.stages import TrainStage, WeightsSource, named, weights_source
 
-__all__ = ["check_before_reading", "check_folder", "check_plans", "task_metrics"]
+__all__ = ["check_before_reading", "check_evaluation", "check_folder", "check_free", "check_plans", "task_metrics"]
 
 
 def check_folder(groups: Mapping[str, Any], folder: Path) -> None:
@@ -42,6 +49,27 @@ def check_folder(groups: Mapping[str, Any], folder: Path) -> None:
         )
 
 
+def check_free(groups: Mapping[str, Any], folder: Path) -> None:
+    """Rejects the folder of another run, unless this run continues that one, or `overwrite` allows to replace it.
+
+    Arguments:
+        groups: of the configuration, plain.
+        folder: the run folder, in which no other process trains now.
+
+    Raises:
+        UserError: naming the folder.
+    """
+    overwrite, source = groups.get("overwrite", False), groups["train"].get("resume_from")
+    check_flag("overwrite", overwrite)
+    results = list_results(folder)
+    if not results or overwrite or (source and Path(source).resolve().is_relative_to(folder.resolve())):
+        return
+    raise UserError(
+        f"hydra.run.dir={folder}: holds a run already ({', '.join(results)}); continue it with "
+        f"train.resume_from={folder}/checkpoints/last.ckpt, replace it with overwrite=true, or choose another folder"
+    )
+
+
 def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> None:
     """Rejects settings that are wrong for any data.
 
@@ -53,8 +81,9 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> Non
         UserError: naming the key, what was found, what is allowed and the fix.
     """
     trainer = groups["trainer"]
-    check_trainer_keys(trainer)
+    check_trainer(trainer, groups["train"])
     _check_processes(trainer)
+    _check_devices(trainer)
     check_phases(groups)
     check_loggers(groups, train)
     build_callbacks(groups.get("callbacks", {}))
@@ -66,7 +95,7 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> Non
     for number, stage in enumerate(stages):
         of_stage = stage.groups(groups)
         group = of_stage["model"]
-        kind = _task_class(group)
+        kind = task_class(group["_target_"])
         if kind is not None:
             known = kind.metrics_of(of_stage) if not groups.get("callbacks") else ()  # a callback may log a metric
             check_metric(stage.settings.key("monitor"), stage.settings.monitor, known)
@@ -89,7 +118,7 @@ def task_metrics(train: TrainSettings, groups: Mapping[str, Any]) -> tuple[str, 
         groups: of the configuration, plain.
     """
     of_stages = [stage.groups(groups) for stage in train.run_stages()]
-    kinds = [_task_class(of_stage["model"]) for of_stage in of_stages]
+    kinds = [task_class(of_stage["model"]["_target_"]) for of_stage in of_stages]
     listed = [
         () if kind is None else kind.metrics_of(of_stage) for kind, of_stage in zip(kinds, of_stages, strict=True)
     ]
@@ -100,15 +129,19 @@ def task_metrics(train: TrainSettings, groups: Mapping[str, Any]) -> tuple[str, 
 
 
 def check_plans(
-    train: TrainSettings, trainer: Mapping[str, Any], batches: Sequence[int | None] | None
+    train: TrainSettings,
+    trainer: Mapping[str, Any],
+    batches: Sequence[int | None] | None,
+    start: Start = NEW,
 ) -> Plan | StagedPlan | None:
-    """Rejects an impossible schedule.
+    """Rejects an impossible schedule, and for a resumed run one that cannot follow the saved schedule.
 
     Arguments:
         train: the train settings.
         trainer: the `trainer` group of the configuration.
         batches: training batches of an epoch on each device, for each stage; None: unknown, and plans that need them
             are not made.
+        start: where the run begins.
 
     Returns:
         The plan of the first optimizer; None if it was not made.
@@ -116,19 +149,62 @@ def check_plans(
     Raises:
         UserError: naming the stage and the key.
     """
-    batch = train.batch_size * accumulated_batches(trainer) * num_devices(trainer)
-    plans = []
-    for name in train.optimizer_names():
+    train.check_limits(trainer)
+    accumulate = accumulated_batches(trainer)
+    batch = train.batch_size * accumulate * num_devices(trainer)
+    plans = {}
+    saved = {} if start.state is None else start.state.schedules
+    for name in dict.fromkeys([*train.optimizer_names(), *saved]):
         stages = train.run_stages(name)
-        lengths = [RunLength.of_trainer(trainer, number) for number in batches or [None] * len(stages)]
+        lengths = [
+            RunLength.of_trainer(trainer, number_of_batches, start.done(stage, accumulate))
+            for stage, number_of_batches in enumerate(batches or [None] * len(stages))
+        ]
         if train.scheduler is None and (batches or not needs_batches(stages, lengths[0].max_steps)):
-            plans.append(plan_run(stages, lengths, effective_batch=batch))
+            plans[name] = plan_run(stages, lengths, effective_batch=batch)
+    train.check_scheduler(RunLength.of_trainer(trainer, batches[0] if batches else None, start.done(0, accumulate)))
+    for number in batches or ():
+        _check_val_interval(trainer, number)
     if not plans or batches is None:
         return None
-    for stage, plan in zip(train.run_stages(), plans[0].plans, strict=True):
+    first = next(iter(plans.values()))
+    for stage, plan in zip(train.run_stages(), first.plans, strict=True):
         if stage.has_length and plan.total_epochs is not None:
             stage.check_epochs(plan.total_epochs)
-    return plans[0]
+    if start.state is not None:
+        for name, schedule in saved.items():
+            choose_plan(schedule, plans[name].plans[start.number], start.state.epochs, train, start.changed)
+    return first
+
+
+def _check_val_interval(trainer: Mapping[str, Any], num_batches: int | None) -> None:
+    """Rejects an interval of validations that is longer than an epoch, in which the run would have none."""
+    interval = trainer.get("val_check_interval", 1.0)
+    epoch = RunLength.of_trainer({**trainer, "accumulate_grad_batches": 1}, num_batches).steps_per_epoch
+    if isinstance(interval, int) and epoch is not None and interval > epoch:
+        raise UserError(
+            f"trainer.val_check_interval={interval}: an epoch has {epoch} batches; set it to {epoch} or fewer, or to a "
+            "fraction such as 0.5; trainer.check_val_every_n_epoch leaves out epochs"
+        )
+
+
+def check_evaluation(data: Any, trainer: Mapping[str, Any]) -> None:
+    """Rejects a fraction of the batches of a validation or a test that leaves none of them.
+
+    Arguments:
+        data: of a stage, read.
+        trainer: the `trainer` group of the configuration.
+
+    Raises:
+        UserError: naming the key and the number of batches.
+    """
+    for split in ("val", "test") if not trainer.get("overfit_batches") else ():
+        key = f"limit_{split}_batches"
+        limit = trainer.get(key)
+        if isinstance(limit, float) and 0 < limit < 1:
+            num_batches = len(getattr(data, f"{split}_dataloader")())
+            if int(num_batches * limit) == 0:
+                raise UserError(f"trainer.{key}={limit}: leaves no batch of the {num_batches} there are; raise it")
 
 
 def _read_given_weights(train: TrainSettings, groups: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -198,6 +274,24 @@ def _check_processes(trainer: Mapping[str, Any]) -> None:
         )
 
 
+def _check_devices(trainer: Mapping[str, Any]) -> None:
+    """Rejects devices that this machine does not have; torchrun and srun start as many processes as they are told."""
+    accelerator, devices = trainer.get("accelerator", "auto"), trainer.get("devices", "auto")
+    num_gpus = torch.cuda.device_count()
+    if accelerator in ("gpu", "cuda") and not num_gpus and not torch.backends.mps.is_available():
+        raise UserError(f"trainer.accelerator={accelerator}: this machine has no GPU; set trainer.accelerator=auto")
+    num = num_devices({**trainer, "num_nodes": 1})
+    on_gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and num_gpus > 0)
+    if on_gpu and num > max(1, num_gpus):
+        raise UserError(f"trainer.devices={devices}: this machine has {num_gpus} GPUs; set trainer.devices to as many")
+    most = max(2, os.cpu_count() or 1)  # a trial of two processes must be possible everywhere
+    if not on_gpu and num > most and started_by() is None:
+        raise UserError(
+            f"trainer.devices={devices}: on a CPU a device is a process, and this machine has {os.cpu_count()} cores; "
+            f"set trainer.devices to {most} or fewer"
+        )
+
+
 def _check_model(
     stage: TrainStage[TrainSettings], train: TrainSettings, group: Mapping[str, Any], kind: type[ScheduledModule]
 ) -> ScheduledModule | None:
@@ -208,12 +302,3 @@ def _check_model(
     if outline is not None:
         stage.check_model(outline)
     return outline
-
-
-def _task_class(group: Mapping[str, Any]) -> type[ScheduledModule] | None:
-    """Returns the class of a task; None if `_target_` names a function, or something that `instantiate` will reject."""
-    try:
-        kind = find_target(group["_target_"])
-    except (ImportError, AttributeError, ValueError, KeyError):
-        return None
-    return kind if isinstance(kind, type) and issubclass(kind, ScheduledModule) else None

@@ -15,9 +15,13 @@ from typing import Any
 import pytorch_lightning as pl
 
 from partoken.errors import UserError
+from partoken.schedule.length import Done
 from partoken.system.checkpoint import read_checkpoint
-from partoken.system.files import link_or_copy, write_json
+from partoken.system.files import atomic_write, link_or_copy, write_json
 from partoken.system.nested import changes
+from partoken.training.module import task_class
+from partoken.training.resumed_settings import check_resumed_settings, reached_limit
+from partoken.training.saved_state import SavedState
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import TrainStage
 
@@ -62,6 +66,23 @@ class Start:
     """Folder of the checkpoints of the resumed run; None: the run is new."""
     finished: tuple[dict[str, Any], ...] = ()
     """The parts of `summary.json` of the stages before."""
+    state: SavedState | None = None
+    """Of the checkpoint; None: the stage begins."""
+    changed: tuple[str, ...] = ()
+    """A phrase for each setting of the schedule that differs from the checkpoint's."""
+
+    def done(self, stage: int, accumulate: int) -> Done:
+        """Returns what is done of a stage, by its number, up to the beginning of the current epoch.
+
+        Arguments:
+            stage: its number.
+            accumulate: batches whose gradients make one step.
+        """
+        return Done() if self.state is None or stage != self.number else self.state.done(accumulate)
+
+
+NEW = Start()
+"""The beginning of a new run."""
 
 
 def settings_of_stages(train: TrainSettings, groups: Mapping[str, Any], folder: Path) -> dict[str, dict[str, Any]]:
@@ -132,7 +153,10 @@ def set_aside(folder: Path) -> None:
 
 
 def find_start(
-    train: TrainSettings, stages: Sequence[TrainStage[TrainSettings]], settings: Mapping[str, Mapping[str, Any]]
+    train: TrainSettings,
+    stages: Sequence[TrainStage[TrainSettings]],
+    settings: Mapping[str, Mapping[str, Any]],
+    trainer: Mapping[str, Any],
 ) -> Start:
     """Returns where the run begins: at its first stage, or where `train.resume_from` goes on.
 
@@ -140,13 +164,44 @@ def find_start(
         train: `resume_from` and `on_schedule_change` are read.
         stages: of the run.
         settings: of the stages, by name; see `settings_of_stages`.
+        trainer: the `trainer` group of the configuration.
 
     Raises:
-        UserError: the checkpoint cannot be used, or a finished stage had other settings.
+        UserError: the checkpoint cannot be used, has settings that a resume cannot change, or leaves nothing to train.
     """
     if train.resume_from is None:
-        return Start()
+        return NEW
     checkpoint = read_checkpoint(train.resume_from)
+    try:
+        state = SavedState.read(checkpoint)
+    except UserError as error:
+        raise UserError(f"train.resume_from={train.resume_from}: {error}") from error
+    start = _find_stage(train, stages, settings, checkpoint)
+    if start.checkpoint is None:
+        return start
+    stage = stages[start.number]
+    saved = checkpoint.get(CHECKPOINT_KEY, {}).get("stages", {}).get(stage.name, {})
+    kind = task_class(settings[stage.name]["model._target_"])
+    changed = check_resumed_settings(
+        stage, saved, settings[stage.name], state, () if kind is None else kind.read_at_start
+    )
+    key = reached_limit(stage, trainer, state)
+    if key and not _waits_for_its_test(start, stage.name):
+        raise UserError(
+            f"train.resume_from={train.resume_from}: the run is finished, nothing is left to train after "
+            f"{state.epochs} epochs and {state.steps} steps; raise {key}, or test the checkpoint with train=false"
+        )
+    return replace(start, state=state, changed=changed)
+
+
+def _find_stage(
+    train: TrainSettings,
+    stages: Sequence[TrainStage[TrainSettings]],
+    settings: Mapping[str, Mapping[str, Any]],
+    checkpoint: Mapping[str, Any],
+) -> Start:
+    """Returns the stage of a checkpoint, or the one after it if that is finished."""
+    assert train.resume_from is not None
     saved = checkpoint.get(CHECKPOINT_KEY, {"stage": "", "stages": {"": {}}})
     number = _stage_number(train.resume_from, saved, [stage.name for stage in stages])
     for name in list(saved["stages"])[:number]:
@@ -168,6 +223,14 @@ def find_start(
         log.info("stage %s begins again after stage %s: %s", name, stages[number - 1].name, "; ".join(changed))
         return replace(start, checkpoint=None)
     return start
+
+
+def _waits_for_its_test(start: Start, stage: str) -> bool:
+    """Returns whether the run was stopped between the training and the test of a stage."""
+    assert start.source is not None
+    is_tested = bool(stage) and (stage_folder(start.source, stage) / SUMMARY).is_file()
+    folder = start.source.parent
+    return (folder / "lr.csv").is_file() and not (folder / SUMMARY).is_file() and not is_tested
 
 
 def find_evaluated(train: TrainSettings, stages: Sequence[TrainStage[TrainSettings]]) -> Start:
@@ -213,7 +276,8 @@ def take_over(start: Start, folder: Path) -> None:
     for name in TABLES:
         table = start.source.parent / name
         if table.is_file():
-            shutil.copyfile(table, folder / name)
+            with open(table, "rb") as content, atomic_write(folder / name, "wb") as file:
+                shutil.copyfileobj(content, file)
     link_finished(start, folder)
     if start.checkpoint is None:
         last, best = (stage_folder(target, start.finished[-1]["name"]) / name for name in ("last.ckpt", "best.ckpt"))
@@ -229,9 +293,17 @@ def stage_folder(checkpoints: Path, stage: str) -> Path:
     return checkpoints / stage
 
 
-def begin_stage(checkpoints: Path, stage: str) -> None:
-    """Removes the best checkpoint of another stage, and results of this stage that will be replaced."""
-    (checkpoints / "best.ckpt").unlink(missing_ok=True)
+def begin_stage(checkpoints: Path, stage: str, *, is_first: bool) -> None:
+    """Removes the best checkpoint of another stage, and results of this stage that will be replaced.
+
+    Arguments:
+        checkpoints: the folder with `best.ckpt`.
+        stage: its name.
+        is_first: True for the first stage of the run, which does not need the last checkpoint of the stage before; one
+            of an earlier run in the folder must not be taken for its own.
+    """
+    for name in ("best.ckpt", "last.ckpt") if is_first else ("best.ckpt",):
+        (checkpoints / name).unlink(missing_ok=True)
     if stage:
         shutil.rmtree(stage_folder(checkpoints, stage), ignore_errors=True)
 

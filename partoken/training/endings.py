@@ -1,4 +1,4 @@
-"""Ends of a run before its plan: a loss that is not finite, and a request in the run folder."""
+"""Ends of a run before its plan: a loss or a weight that is not finite, and a request in the run folder."""
 
 import json
 import logging
@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from partoken.errors import UserError
+from partoken.system.checkpoint import non_finite_weight
 from partoken.system.run_status import STOP_FILE
 from partoken.training.module import ScheduledModule, scheduled_module
 
@@ -23,9 +24,9 @@ READ_EVERY = 50
 
 
 class Endings(pl.Callback):
-    """Stops a run whose loss is not finite, and a run that is asked to stop.
+    """Stops a run whose loss or weights are not finite, and a run that is asked to stop.
 
-    The losses are checked before a checkpoint is written, so `last.ckpt` is of an epoch with finite losses.
+    They are checked before a checkpoint is written, so every checkpoint is of an epoch with finite losses and weights.
 
     Arguments:
         folder: the run folder; `stop` in it ends the run after the current epoch, with its test and its summary. The
@@ -67,6 +68,12 @@ class Endings(pl.Callback):
         if trainer.strategy.broadcast(self.path.exists()):
             self._stop(trainer, scheduled_module(pl_module).run_epoch)
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if name := non_finite_weight(checkpoint["state_dict"]):
+            self._diverge(scheduled_module(pl_module), f"the weight {name}")
+
     def _check_flag(self, trainer: pl.Trainer, module: ScheduledModule) -> None:
         if self._is_finite is None:
             return
@@ -84,7 +91,11 @@ class Endings(pl.Callback):
         place = f"{stage}epoch {module.run_epoch + 1}, after {module.optimizer_steps} optimizer steps"
         self.status = "diverged"
         self.reason = f"{name} is not a finite number ({place})"
-        raise UserError(f"{name} is not a finite number ({place}): lower train.lr, warm up longer, or clip gradients")
+        key = f"{module.stage.settings.key('lr')}={module.stage.settings.lr:g}"
+        raise UserError(
+            f"{name} is not a finite number ({place}): lower {key}, warm up longer, or clip gradients "
+            "(trainer.gradient_clip_val)"
+        )
 
     def _stop(self, trainer: pl.Trainer, epoch: int) -> None:
         text = self.path.read_text() if self.path.exists() else ""

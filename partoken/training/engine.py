@@ -4,21 +4,22 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from partoken.config import instantiate, job_groups
+from partoken.config import instantiate, job_groups, record_config
 from partoken.errors import UserError
 from partoken.schedule import Plan, StagedPlan
 from partoken.schedule.length import num_devices
 from partoken.system.files import write_json
 from partoken.system.run_status import read_status, record_status
-from partoken.training.checks import check_before_reading, check_folder, check_plans
+from partoken.training.checks import check_before_reading, check_evaluation, check_folder, check_free, check_plans
 from partoken.training.continuing import (
     find_evaluated,
     find_start,
@@ -65,7 +66,10 @@ def run(cfg: DictConfig, present: Present | None = None) -> Outcome:
     """Carries out the composed config of a Hydra job in its run folder; see `carry_out`."""
     job = HydraConfig.get()
     folder, groups = Path(job.runtime.output_dir), job_groups(cfg)
-    summary = carry_out(groups, folder, overrides=list(job.overrides.task), present=present)
+    if not OmegaConf.is_missing(job.job, "num"):
+        groups["overwrite"] = True  # a sweep decides itself which of its jobs begin again
+    begin = partial(record_config, cfg, folder)
+    summary = carry_out(groups, folder, overrides=list(job.overrides.task), present=present, begin=begin)
     chosen, train = groups.get("sweep") or {}, groups["train"]
     metric, direction = chosen.get("metric") or train["monitor"], chosen.get("direction") or train["monitor_mode"]
     return Outcome(folder, summary, objective(folder, metric, direction))
@@ -78,6 +82,7 @@ def carry_out(
     overrides: Sequence[str] = (),
     present: Present | None = None,
     callbacks: Sequence[pl.Callback] = (),
+    begin: Callable[[], object] | None = None,
 ) -> dict[str, Any]:
     """Trains, validates and tests what the settings describe, stage by stage; most runs have a single stage.
 
@@ -86,26 +91,33 @@ def carry_out(
 
     Arguments:
         settings: the groups of the config, plain: `data` and `model` with their `_target_`, `train`, `trainer`, and
-            optionally `logger`, `run`, `callbacks`, `fit` (false: only tests `train.resume_from`) and `test` (false: no
-            test).
+            optionally `logger`, `run`, `callbacks`, `fit` (false: only tests `train.resume_from`), `test` (false: no
+            test) and `overwrite` (true: replaces another run in the folder).
         folder: the run folder, which exists.
         overrides: of the command line, for `status.json` and `summary.json`.
         present: called with the folder when `summary.json` is written, before the loggers close, so that they can
             take its pictures; only in the main process.
         callbacks: added to those of every stage.
+        begin: called when the folder belongs to this run; only in the main process.
 
     Returns:
         The content of `summary.json`.
 
     Raises:
-        UserError: the config, the data or the checkpoint cannot be used, another process trains in the folder, or the
-            loss is no longer a finite number.
+        UserError: the config, the data or the checkpoint cannot be used, another process trains in the folder, the
+            folder holds another run, or the loss is no longer a finite number.
     """
     check_folder(settings, folder)
     if not is_main_process():
         return _carry_out(settings, folder, overrides, None, callbacks, Endings(folder))
     before = read_status(folder)
-    with record_status(folder, overrides) as ending:
+
+    def begin_run() -> None:
+        check_free(settings, folder)
+        if begin is not None:
+            begin()
+
+    with record_status(folder, overrides, begin_run) as ending:
         if before.status == "interrupted":
             set_aside(folder)  # the run was killed while it drew its pictures, so it has not ended
         endings = Endings(folder)
@@ -133,14 +145,19 @@ def _carry_out(
         log.warning("%s", sentence)
     stages, fits = train.run_stages(), settings.get("fit", True)
     of_stages = settings_of_stages(train, settings, folder)
-    start = find_start(train, stages, of_stages) if fits else find_evaluated(train, stages)
+    if fits:
+        start = find_start(train, stages, of_stages, settings["trainer"])
+    else:
+        start = find_evaluated(train, stages)
     pl.seed_everything(train.seed, workers=True, verbose=False)
 
     plan = None
     data = _read_data(settings, train, folder, None if fits else start.number)
+    for own in data.values():
+        check_evaluation(own, settings["trainer"])
     if fits:
         batches = [own.num_train_batches(num_devices(settings["trainer"])) for own in data.values()]
-        plan = check_plans(train, settings["trainer"], batches)
+        plan = check_plans(train, settings["trainer"], batches, start)
     if is_main_process():
         take_over(start, folder) if fits else link_finished(start, folder)
     facts = {

@@ -13,17 +13,19 @@ from pytorch_lightning.plugins import MixedPrecision
 from torch import Tensor, nn
 
 from partoken.errors import UserError, did_you_mean
-from partoken.schedule import Plan, RunLength, StagedPlan, explain_change, peak_rate, plan_run, read_fingerprint
+from partoken.schedule import Plan, RunLength, StagedPlan, peak_rate, plan_run
+from partoken.schedule.length import Done
 from partoken.system.distributed import num_processes, total
 from partoken.training.optim import ScheduledOptimizer, build_optimizer, build_scheduler, count_steps
+from partoken.training.resumed_settings import choose_plan
+from partoken.training.saved_state import SCHEDULE_KEY, SavedState
 from partoken.training.settings import TrainSettings
-from partoken.training.stages import ONLY_STAGE, TrainStage, is_under
+from partoken.training.stages import ONLY_STAGE, TrainStage, find_target, is_under
 
-__all__ = ["ManualSteps", "ScheduledModule", "metric_names", "run_length", "scheduled_module"]
+__all__ = ["ManualSteps", "ScheduledModule", "metric_names", "run_length", "scheduled_module", "task_class"]
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT_KEY = "partoken_schedule"
 PREDICT_KEY = "partoken_predict"
 """Where a checkpoint names the module that predicts with it."""
 
@@ -68,6 +70,9 @@ class ScheduledModule(pl.LightningModule):
     decides_no_tensor: tuple[str, ...] = ()
     """Keys of `model` that are not named when weights do not fit, because they change no tensor."""
 
+    read_at_start: tuple[str, ...] = ()
+    """Keys of `model` that only the beginning of a training reads, so that a resumed one cannot change them."""
+
     unit = "batches"
     epoch_line: tuple[str, ...] = ("train_loss", "val_loss")
     metrics: tuple[str, ...] = ()
@@ -82,7 +87,7 @@ class ScheduledModule(pl.LightningModule):
         self.scheduled: dict[str, ScheduledOptimizer] = {}
         self.manual_steps = ManualSteps()
         self.before_optimizer_step: Callable[[ScheduledOptimizer], None] = lambda scheduled: None
-        self._resumed: dict[str, Any] | None = None
+        self._resumed: SavedState | None = None
 
     @classmethod
     def outline(cls, *, train: Mapping[str, Any], **model: Any) -> Self | None:
@@ -135,6 +140,14 @@ class ScheduledModule(pl.LightningModule):
         if not self.scheduled:
             return 0
         return next(iter(self.scheduled.values())).steps
+
+    def done(self, accumulate: int) -> Done:
+        """Returns what the resumed run has done of its stage, up to the beginning of the current epoch.
+
+        Arguments:
+            accumulate: batches whose gradients make one step.
+        """
+        return Done() if self._resumed is None else self._resumed.done(accumulate)
 
     def optimizer_modules(self) -> Mapping[str, Sequence[nn.Module]]:
         """Returns the modules that each optimizer trains, by its name; the only optimizer has the name ""."""
@@ -256,14 +269,17 @@ class ScheduledModule(pl.LightningModule):
         states = {name: _state(scheduled) for name, scheduled in self.scheduled.items()}
         progress: Any = self.trainer.fit_loop.epoch_progress.current
         only = states.pop("", {})
-        checkpoint[CHECKPOINT_KEY] = {**only, "epoch": progress.processed, **({"optimizers": states} if states else {})}
+        checkpoint[SCHEDULE_KEY] = {**only, "epoch": progress.processed, **({"optimizers": states} if states else {})}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.check_weights(checkpoint)
-        saved = checkpoint.get(CHECKPOINT_KEY, {})
+        try:
+            self.check_weights(checkpoint)
+        except UserError as error:
+            raise UserError(f"train.resume_from={self.train_settings.resume_from}: {error}") from error
+        saved = checkpoint.get(SCHEDULE_KEY, {})
         if "epoch" not in saved:
             _warn_of_old_checkpoint(saved)
-        self._resumed = {"epoch": checkpoint.get("epoch", 0), **saved}
+        self._resumed = SavedState.read(checkpoint)
 
     def _schedule(self, name: str, modules: Sequence[nn.Module]) -> ScheduledOptimizer:
         """Creates an optimizer with its scheduler, and continues from the resumed checkpoint."""
@@ -272,7 +288,8 @@ class ScheduledModule(pl.LightningModule):
         plan = None
         length, batch = run_length(self), self._effective_batch()
         if settings.scheduler is None:
-            plan = self._choose_plan(name, plan_run([stage], length, effective_batch=batch))
+            requested = plan_run([stage], length, effective_batch=batch)
+            plan = self._choose_plan(name, requested.plans[0])
             self._log_plan(name, plan)
             lr = plan.lr
         else:
@@ -280,7 +297,8 @@ class ScheduledModule(pl.LightningModule):
             if scaling:
                 log.info("%s", scaling)
         scheduled = build_scheduler(name, settings, build_optimizer(modules, settings, lr), plan)
-        scheduled.steps = self._resumed_state(name).get("step", 0)
+        if self._resumed is not None:
+            scheduled.steps = self._resumed.schedules.get(name, {}).get("step", 0)
         count_steps(scheduled, lambda item: self.before_optimizer_step(item))
         return scheduled
 
@@ -319,36 +337,15 @@ class ScheduledModule(pl.LightningModule):
         for advice in plan.advice():
             log.info("%s, advice: %s", title, advice)
 
-    def _choose_plan(self, name: str, requested: Plan | StagedPlan) -> Plan | StagedPlan:
+    def _choose_plan(self, name: str, requested: Plan) -> Plan:
         """Returns the requested plan, or the resumed checkpoint's if that is another one and shall be kept."""
-        state = self._resumed_state(name)
-        if state.get("plan") is None:
-            return requested
-        source, decision = self.train_settings.resume_from, self.train_settings.on_schedule_change
-        if "stages" in state["plan"]:
-            raise UserError(
-                f"train.resume_from={source}: its stages shared one optimizer, as in an older version; this version "
-                "gives each stage its own. Finish the run with the older version, or start it again"
-            )
-        saved = read_fingerprint(state["plan"])
-        change = explain_change(saved, requested, step=state["step"], epoch=state["epoch"])
-        if not change:
-            return requested
-        if decision == "error":
-            raise UserError(
-                f"train.resume_from={source} was made with another schedule:\n{change}\n"
-                "ask for the saved plan, or decide with train.on_schedule_change=keep (follow the saved plan) "
-                "or =extend (follow the requested plan from here)"
-            )
-        log.warning("train.on_schedule_change=%s:\n%s", decision, change)
-        return saved if decision == "keep" else requested
-
-    def _resumed_state(self, name: str) -> dict[str, Any]:
-        """Returns step, plan and epoch of an optimizer in the resumed checkpoint; nothing without a resume."""
         if self._resumed is None:
-            return {}
-        own = self._resumed.get("optimizers", {}).get(name, {}) if name else self._resumed
-        return {"step": 0, "plan": None, **own, "epoch": self._resumed["epoch"]}
+            return requested
+        saved = self._resumed.schedules.get(name)
+        plan, change = choose_plan(saved, requested, self._resumed.epochs, self.train_settings)
+        if change:
+            log.warning("train.on_schedule_change=%s:\n%s", self.train_settings.on_schedule_change, change)
+        return plan
 
     def _check_names(self, names: list[str]) -> None:
         """Rejects settings of an optimizer that this task does not have, and schedulers that it cannot step."""
@@ -415,17 +412,31 @@ def scheduled_module(module: pl.LightningModule) -> ScheduledModule:
 def run_length(module: ScheduledModule) -> RunLength:
     """Returns the length that the trainer of a module will take; it may not have loaded its data yet."""
     trainer = module.trainer
+    accumulate = trainer.accumulate_grad_batches * module.manual_steps.accumulate
     if trainer.train_dataloader is None:
         trainer.fit_loop.setup_data()
     batches = trainer.num_training_batches
-    accumulate = trainer.accumulate_grad_batches * module.manual_steps.accumulate
     epochs, max_steps = trainer.max_epochs, trainer.max_steps
     return RunLength.count(
         epochs=None if epochs in (None, -1) else epochs,
         # Lightning counts the steps of all optimizers together.
         max_steps=None if max_steps == -1 or module.stage.has_length else max_steps // len(module.optimizer_modules()),
         steps_per_epoch=None if batches == math.inf else math.ceil(batches / accumulate),
+        done=module.done(accumulate),
     )
+
+
+def task_class(target: object) -> type[ScheduledModule] | None:
+    """Returns the class of a task.
+
+    Arguments:
+        target: `_target_` of the `model` group; None is returned if it names a function, or nothing of this kind.
+    """
+    try:
+        kind = find_target(target)
+    except (ImportError, AttributeError, ValueError):
+        return None
+    return kind if isinstance(kind, type) and issubclass(kind, ScheduledModule) else None
 
 
 def _state(scheduled: ScheduledOptimizer) -> dict[str, Any]:

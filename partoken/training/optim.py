@@ -1,7 +1,7 @@
 """From train settings to a torch optimizer and its scheduler."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,7 +59,15 @@ def build_optimizer(modules: Iterable[nn.Module], settings: TrainSettings, lr: f
     options = {"momentum": 0.9} if settings.optimizer == "sgd" else {}
     groups = parameter_groups(modules, settings.weight_decay)
     optimizer: Optimizer = OPTIMIZERS[settings.optimizer](groups, lr=lr, **options)
+    decays = [group["weight_decay"] for group in optimizer.param_groups]
+    optimizer.register_load_state_dict_post_hook(lambda loaded: _set_weight_decay(loaded, decays))
     return optimizer
+
+
+def _set_weight_decay(optimizer: Optimizer, decays: Sequence[float]) -> None:
+    """Sets the requested weight decay of each group again after a resume has loaded the saved one."""
+    for group, decay in zip(optimizer.param_groups, decays, strict=True):
+        group["weight_decay"] = decay
 
 
 def parameter_groups(modules: Iterable[nn.Module], weight_decay: float) -> list[dict[str, Any]]:

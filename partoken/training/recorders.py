@@ -1,5 +1,6 @@
 """Tables that are written while training: every learning rate, and the metrics of every epoch."""
 
+import contextlib
 import csv
 import logging
 import math
@@ -12,7 +13,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 
+from partoken.errors import UserError
 from partoken.system.distributed import total
+from partoken.system.files import explain_full_disk
 from partoken.system.tables import read_table, write_table
 from partoken.training.loggers import StageLogger
 from partoken.training.module import ScheduledModule, scheduled_module
@@ -32,8 +35,9 @@ class RateRecorder(pl.Callback):
 
     A row is one optimizer step and one parameter group: `step,epoch,group,lr`. Steps and epochs count from 0, and the
     rate is the one that the optimizer used. With several optimizers a first column `optimizer` names each. A step that
-    a gradient scaler skips has no row. If a resumed run continues in a folder with rows, the rows of steps that will
-    be taken again are dropped first; a kill loses none of the others.
+    a gradient scaler skips has no row. Each row is handed to the system at once, so a kill loses none. If a resumed run
+    continues in a folder with rows, the rows of steps that will be taken again are dropped first. The comparison with
+    the plan goes on from the checkpoint too, so that it covers the whole run.
 
     The loggers of the run receive the rates of every step too, as `lr/GROUP` or `lr/OPTIMIZER/GROUP`: those of
     `trainer.log_every_n_steps` steps at a time, because a logger may need milliseconds for each message.
@@ -51,6 +55,7 @@ class RateRecorder(pl.Callback):
         self.steps_recorded: dict[str, int] = {}
         self.deviations: dict[str, float] = {}
         self.first_deviation: dict[str, str] = {}
+        self._taken_before = 0
         self._file: Any = None
         self._has_names = False
         self._to_log: list[tuple[int, dict[str, float]]] = []
@@ -60,29 +65,53 @@ class RateRecorder(pl.Callback):
         """Largest difference between an applied and a planned rate, over all optimizers."""
         return max(self.deviations.values(), default=0.0)
 
+    @property
+    def has_trained(self) -> bool:
+        """Whether this process has taken a step."""
+        return sum(self.steps_recorded.values()) > self._taken_before
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what was compared so far, for the checkpoint."""
+        names = ("steps_recorded", "deviations", "first_deviation")
+        return {name: dict(getattr(self, name)) for name in names}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on with the comparison of a resumed run; a checkpoint of an older version has none."""
+        for name, value in state_dict.items():
+            setattr(self, name, dict(value))
+        self._taken_before = sum(self.steps_recorded.values())
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         module = scheduled_module(pl_module)
         first = self.position.first_step
         steps = {name: scheduled.steps for name, scheduled in module.scheduled.items()}
-        rows = read_table(self.path) if self.path.exists() else []
-        rows = [row for row in rows if None not in row.values()]  # a kill may leave a part of the last row
-        kept = [row for row in rows if int(row["step"]) < first + steps.get(row.get("optimizer", ""), 0)]
+        kept = [row for row in self._read_rows() if int(row["step"]) < first + steps.get(row.get("optimizer", ""), 0)]
         has_names = list(module.scheduled) != [""] or any("optimizer" in row for row in kept)
         fields = ("optimizer", *self.FIELDS) if has_names else self.FIELDS
         # Every device checks its rates; the main process writes.
         if trainer.is_global_zero:
             write_table(self.path, fields, kept)
-        self._file = open(self.path if trainer.is_global_zero else os.devnull, "a", newline="")
+        # Buffered by line: each row survives a kill of this process.
+        self._file = open(self.path if trainer.is_global_zero else os.devnull, "a", newline="", buffering=1)
         table = csv.writer(self._file)
         self._has_names = has_names
         module.before_optimizer_step = lambda scheduled: self._record(trainer, scheduled, table)
+
+    def _read_rows(self) -> list[dict[str, str]]:
+        """Returns the whole rows of the table; a full disk may leave a part of the last one."""
+        rows = read_table(self.path) if self.path.exists() else []
+        rows = [row for row in rows if None not in row.values() and None not in row]
+        if not all(row.get("step", "").isdecimal() for row in rows):
+            raise UserError(f"{self.path}: is not a table of learning rates any more; delete it, and resume again")
+        return rows
 
     def _record(self, trainer: pl.Trainer, scheduled: ScheduledOptimizer, table: Any) -> None:
         epoch, name, step = trainer.current_epoch, scheduled.name, scheduled.steps
         for number, group in enumerate(scheduled.optimizer.param_groups):
             applied = float(group["lr"])
             run_step, run_epoch = self.position.first_step + step, self.position.first_epoch + epoch
-            table.writerow((*([name] if self._has_names else []), run_step, run_epoch, number, repr(applied)))
+            with explain_full_disk(self.path):
+                table.writerow((*([name] if self._has_names else []), run_step, run_epoch, number, repr(applied)))
             planned = scheduled.planned_rate(step, epoch, group)
             if planned is None:
                 continue
@@ -109,7 +138,6 @@ class RateRecorder(pl.Callback):
             logger.log_series(rates)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._file.flush()
         self._log_rates(trainer)
 
     def summary(self, trainer: pl.Trainer, module: ScheduledModule) -> dict[str, Any]:
@@ -144,8 +172,7 @@ class RateRecorder(pl.Callback):
             errors.append(f"the applied rate left the plan, first at {self.first_deviation[name]}")
         if planned is not None and not ended_early and not 0 <= planned - taken <= skipped:
             errors.append(f"{planned} optimizer steps were planned, {taken} were taken")
-        compared = self.steps_recorded.get(name, 0)
-        verdict = f"planned = applied at {compared} steps, largest deviation {deviation:.1e}"
+        verdict = f"planned = applied at {self._compared(name, taken)}, largest deviation {deviation:.1e}"
         if skipped:
             verdict += f"; the gradient scaler skipped {skipped} more"
         if ended_early:
@@ -159,6 +186,14 @@ class RateRecorder(pl.Callback):
             "errors": errors,
         }
 
+    def _compared(self, name: str, taken: int) -> str:
+        """Describes the steps that were compared; those before a checkpoint of an older version were not."""
+        compared = self.steps_recorded.get(name, 0)
+        if compared == taken:
+            return f"{compared} steps"
+        first = self.position.first_step
+        return f"{compared} of {taken} steps (rows of step {first + taken - compared} to {first + taken - 1} in lr.csv)"
+
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         self._log_rates(trainer)
         self._close()  # Lightning calls no teardown after an exception
@@ -168,7 +203,8 @@ class RateRecorder(pl.Callback):
 
     def _close(self) -> None:
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # a row that a full disk did not take; the run has ended with a message
+                self._file.close()
             self._file = None
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import ModelCheckpoint
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.plugins import TorchCheckpointIO
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from partoken.errors import UserError
 from partoken.system.files import atomic_write
 
-__all__ = ["AtomicCheckpointIO", "BestCheckpoint", "DealtBatch", "ExactResume", "ResumableDataModule"]
+__all__ = ["AtomicCheckpointIO", "BestCheckpoint", "DealtBatch", "ExactResume", "Patience", "ResumableDataModule"]
 __all__ += ["ResumableLoader", "ResumableSampler"]
 
 
@@ -48,6 +48,13 @@ class BestCheckpoint(ModelCheckpoint):
         moved = {key: own for key in ("best_model_path", "kth_best_model_path")}
         kept = dict.fromkeys([own], state_dict["best_model_score"])
         super().load_state_dict({**state_dict, **moved, "best_k_models": kept, "dirpath": self.dirpath})
+
+
+class Patience(EarlyStopping):
+    """Lightning's early stopping, which keeps the requested patience when a run is resumed with another one."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict({**state_dict, "patience": self.patience})
 
 
 class ExactResume(pl.Callback):

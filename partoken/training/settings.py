@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, Self
 
 from partoken.errors import UserError, check_choice, check_flag, check_number, check_text, did_you_mean
-from partoken.schedule import ScheduleSettings
+from partoken.schedule import RunLength, ScheduleSettings
 from partoken.training.stages import FILES, INITIAL, TrainStage, check_names, stage_class, weights_source
 
 __all__ = ["OPTIMIZERS", "TrainSettings"]
@@ -19,6 +19,8 @@ MONITOR_MODES = ("max", "min")
 ON_SCHEDULE_CHANGE = ("error", "keep", "extend")
 
 WARMUP_KEYS = ("warmup_epochs", "warmup_steps")
+CURVE_KEYS = (*WARMUP_KEYS, "min_lr", "num_cycles")
+"""Keys of warm-up and cosine, which `train.scheduler` replaces."""
 RATE_KEYS = ("lr", "use_cosine_schedule", "warmup_epochs", "warmup_steps", "min_lr", "num_cycles")
 OPTIMIZER_KEYS = ("optimizer", "weight_decay", *RATE_KEYS)
 STAGE_KEYS = (*OPTIMIZER_KEYS, "optimizers", "monitor", "monitor_mode", "early_stopping_patience")
@@ -126,6 +128,9 @@ class TrainSettings(ScheduleSettings):
         """Returns a sentence for each setting that has a value and no effect, beside those of the schedule."""
         if self.epochs == self.stage_epochs:  # a preset sets both, for runs with stages and without
             return []
+        if self.scheduler is not None:
+            keys = [key for key in CURVE_KEYS if getattr(self, key) not in (None, getattr(type(self), key))]
+            return [f"{self.assignment(key)} has no effect: train.scheduler moves the rate" for key in keys]
         if self.stages is None:
             found = f"train.stage_epochs={self.stage_epochs} has no effect: the run has no train.stages"
             return [] if self.stage_epochs is None else [found]
@@ -133,6 +138,21 @@ class TrainSettings(ScheduleSettings):
             return []
         lengths = "have lengths of their own" if self.stage_epochs is None else f"take {self.stage_epochs} epochs each"
         return [f"train.epochs={self.epochs} has no effect: the stages of train.stages {lengths}"]
+
+    def check_limits(self, trainer: Mapping[str, Any]) -> None:
+        """Rejects limits of the trainer beside stages, which have lengths of their own.
+
+        Arguments:
+            trainer: the `trainer` group of the configuration.
+
+        Raises:
+            UserError: naming the limit.
+        """
+        epochs = trainer.get("max_epochs", self.epochs)
+        if self.stages is not None and epochs not in (self.epochs, -1):
+            raise UserError(
+                f"trainer.max_epochs={epochs}: the stages of train.stages have lengths of their own; leave it out"
+            )
 
     def run_stages(self, optimizer: str = "") -> "tuple[TrainStage[TrainSettings], ...]":
         """Returns the stages of the run; a run without `train.stages` is one stage without a length of its own.
@@ -237,9 +257,30 @@ class TrainSettings(ScheduleSettings):
             raise UserError(f"train.scheduler={scheduler!r}: must be a mapping such as {example}, or null")
         if self.optimizers is not None:
             raise UserError("train.scheduler: train.optimizers needs the schedule of train; set one of them to null")
+        self._try_scheduler(scheduler)
+        if self.use_cosine_schedule:
+            raise UserError(
+                "train.scheduler replaces warm-up and cosine, but train.use_cosine_schedule=true asks for them; set "
+                "train.use_cosine_schedule=false or train.scheduler=null"
+            )
+
+    def check_scheduler(self, length: RunLength) -> None:
+        """Rejects a scheduler of torch that would fail in a run of this length, if `scheduler` names one.
+
+        Arguments:
+            length: of the run; a scheduler that moves by step is tried only if the number of steps is known.
+
+        Raises:
+            UserError: naming the step at which it fails.
+        """
+        steps = length.total_steps if self.schedule_interval == "step" else length.total_epochs
+        if self.scheduler is not None and steps is not None:
+            self._try_scheduler(self.scheduler, steps)
+
+    def _try_scheduler(self, scheduler: Mapping[str, Any], steps: int = 1) -> None:
         from partoken.training.torch_scheduler import check_torch_scheduler  # imports torch
 
-        check_torch_scheduler(scheduler)
+        check_torch_scheduler(scheduler, lr=self.lr, steps=steps)
 
     def _check_stages(self) -> None:
         example = "[{epochs: 10}, {epochs: 5, lr: 1e-4}] or {first: {epochs: 10}, second: {epochs: 5, lr: 1e-4}}"

@@ -1,6 +1,7 @@
 """Carries out one stage of a run: model, trainer, fit, test, and its part of the summary."""
 
 import logging
+import signal
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,11 @@ from partoken.config import instantiate
 from partoken.errors import UserError
 from partoken.schedule import ScheduleError
 from partoken.system.checkpoint import read_checkpoint
+from partoken.system.run_status import is_interrupt
 from partoken.training.callbacks import build_callbacks
 from partoken.training.continuing import SetAside, StageRecord, Start, begin_stage, finish_stage, stage_folder
 from partoken.training.domain import DataModule
+from partoken.training.interrupt import gentle_interrupt
 from partoken.training.loggers import RunLoggers
 from partoken.training.module import ScheduledModule
 from partoken.training.overfit import repeat_batches
@@ -104,7 +107,7 @@ class StageRun:
         self._announce()
         batches = repeat_batches(data, self.groups["trainer"])
         self._fit(trainer, module, batches, last)
-        if not rates.steps_recorded:
+        if not rates.has_trained:
             self._check_unfinished(trainer)
         schedule = rates.summary(trainer, module)
         tested = best.best_model_path or last.best_model_path
@@ -145,7 +148,7 @@ class StageRun:
         module = self._build_module(data)
         checkpoint = read_checkpoint(tested)
         try:
-            module.on_load_checkpoint(checkpoint)  # rejects the checkpoint of another model
+            module.check_weights(checkpoint)  # rejects the checkpoint of another model
         except UserError as error:
             raise UserError(f"train.resume_from={tested}: {error}") from error
         module.load_state_dict(checkpoint["state_dict"])
@@ -236,7 +239,22 @@ class StageRun:
         self, trainer: pl.Trainer, module: ScheduledModule, data: pl.LightningDataModule, last: ModelCheckpoint
     ) -> None:
         if self.resume_from is None and trainer.is_global_zero:
-            begin_stage(self.checkpoints, self.stage.name)
+            begin_stage(self.checkpoints, self.stage.name, is_first=self.position.number == 0)
+        with gentle_interrupt() as interrupts:
+            try:
+                self._fit_explained(trainer, module, data)
+            except BaseException as error:
+                if not (interrupts or is_interrupt(error) or isinstance(error, SIGTERMException)):
+                    raise
+                number = signal.SIGTERM if isinstance(error, SIGTERMException) and not interrupts else signal.SIGINT
+                saved = last.best_model_path
+                hint = f"continue with train.resume_from={saved}" if saved else "no checkpoint was written yet"
+                log.warning("stopped by %s; %s", number.name, hint)
+                # The shell's convention for signals; with Lightning's 0 a job scheduler believes that it is done.
+                sys.exit(128 + number)
+
+    def _fit_explained(self, trainer: pl.Trainer, module: ScheduledModule, data: pl.LightningDataModule) -> None:
+        """Trains, and turns errors of Lightning and torch that have a cause in the settings into those of the user."""
         try:
             trainer.fit(module, datamodule=data, ckpt_path=self.resume_from, weights_only=True)
         except ScheduleError as error:
@@ -252,9 +270,6 @@ class StageRun:
                 f"trainer.detect_anomaly: {error} The warning above shows the line of the forward pass; "
                 "lower train.lr, or repair the operation"
             ) from error
-        except SIGTERMException:
-            log.warning("stopped by SIGTERM; continue with train.resume_from=%s", last.best_model_path or "null")
-            sys.exit(143)  # the shell's convention for SIGTERM; with Lightning's 0 a job scheduler believes it is done
 
     def _check_unfinished(self, trainer: pl.Trainer) -> None:
         """Rejects the checkpoint of a run that has already trained, tested and written its summary."""

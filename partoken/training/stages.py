@@ -305,7 +305,8 @@ def check_names(key: str, parts: Any) -> tuple[str, ...]:
     Raises:
         UserError: it is no list of names.
     """
-    if isinstance(parts, str) or not all(isinstance(part, str) and part for part in parts or ()):
+    is_list = parts is None or (isinstance(parts, Sequence) and not isinstance(parts, str))
+    if not is_list or not all(isinstance(part, str) and part for part in parts or ()):
         raise UserError(f"{key}={parts!r}: must be a list of names such as [network.encoder]")
     return tuple(parts or ())
 

@@ -1,17 +1,21 @@
 """A scheduler of torch that `train.scheduler` names, instead of warm-up and cosine."""
 
 import importlib
+import math
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from partoken.errors import UserError, did_you_mean
 
 __all__ = ["check_torch_scheduler", "make_torch_scheduler"]
+
+TRIED_STEPS = 10_000
+"""Steps of a scheduler that are tried before the training, at most; they take about half a second."""
 
 
 def make_torch_scheduler(node: Mapping[str, Any], optimizer: Optimizer) -> LRScheduler:
@@ -31,16 +35,64 @@ def make_torch_scheduler(node: Mapping[str, Any], optimizer: Optimizer) -> LRSch
     return scheduler
 
 
-def check_torch_scheduler(node: Mapping[str, Any]) -> None:
-    """Checks that a scheduler can be created, with an optimizer of one parameter.
+def check_torch_scheduler(node: Mapping[str, Any], *, lr: float = 1.0, steps: int = 1) -> None:
+    """Creates a scheduler with an optimizer of two weights, and moves it as often as a run would.
+
+    Arguments:
+        node: as for `make_torch_scheduler`.
+        lr: peak rate.
+        steps: of the scheduler in the run; at most `TRIED_STEPS` of them are tried.
 
     Raises:
-        UserError: as `make_torch_scheduler`.
+        UserError: as `make_torch_scheduler`; or the scheduler fails in one of its steps, is shorter than the run, or
+            gives a rate that no optimizer can use.
     """
-    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    # Two groups, as `parameter_groups` makes them. The momentum is what OneCycleLR and CyclicLR move beside the rate.
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in range(2)]
+    optimizer = torch.optim.SGD(groups, lr=lr, momentum=0.9)
+    target = node["_target_"]
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        make_torch_scheduler(node, optimizer)
+        warnings.simplefilter("ignore")  # the optimizer itself is never stepped
+        try:
+            scheduler = make_torch_scheduler(node, optimizer)
+        except UserError:
+            raise
+        except Exception as error:  # each scheduler raises other types
+            raise UserError(f"train.scheduler: {target} cannot be created: {_reason(error)}") from error
+        length = scheduler.total_steps if isinstance(scheduler, OneCycleLR) else steps
+        if length < steps:
+            raise UserError(
+                f"train.scheduler: {target} ends after {length} steps (total_steps, or epochs times steps_per_epoch), "
+                f"and the run has {steps} of them; make it as long as the run"
+            )
+        for step in range(min(steps, TRIED_STEPS)):
+            _check_rates(optimizer, target, step)
+            _move(scheduler, target, step, steps)
+
+
+def _move(scheduler: LRScheduler, target: str, step: int, steps: int) -> None:
+    try:
+        if isinstance(scheduler, ReduceLROnPlateau):
+            scheduler.step(0.0)
+        else:
+            scheduler.step()
+    except Exception as error:  # each scheduler raises other types
+        raise UserError(
+            f"train.scheduler: {target} fails at step {step + 1} of {steps}: {_reason(error)}; correct its arguments"
+        ) from error
+
+
+def _check_rates(optimizer: Optimizer, target: str, step: int) -> None:
+    for group in optimizer.param_groups:
+        if not 0 <= group["lr"] < math.inf:
+            raise UserError(
+                f"train.scheduler: {target} gives the rate {group['lr']:g} at step {step + 1}; a rate must be a finite "
+                "number of 0 or more, so correct its arguments"
+            )
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _create(node: Any, optimizer: Optimizer) -> Any:

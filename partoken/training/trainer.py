@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback, EarlyStopping, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
@@ -19,7 +19,7 @@ from partoken.training.module import ManualSteps, ScheduledModule, scheduled_mod
 from partoken.training.overfit import WHOLE
 from partoken.training.profile import build_profiler
 from partoken.training.recorders import total_epochs
-from partoken.training.resume import AtomicCheckpointIO, BestCheckpoint
+from partoken.training.resume import AtomicCheckpointIO, BestCheckpoint, Patience
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import TrainStage
 
@@ -30,6 +30,8 @@ __all__ = [
     "quiet_lightning",
     "stopping_callbacks",
 ]
+
+log = logging.getLogger(__name__)
 
 FOR_EVERYONE = (
     "The .* does not have many workers",  # 0 workers is right if a batch takes a millisecond to load
@@ -80,7 +82,7 @@ def stopping_callbacks(settings: TrainSettings) -> list[Callback]:
     patience = settings.early_stopping_patience
     if patience is None:
         return []
-    return [EarlyStopping(settings.monitor, mode=settings.monitor_mode, patience=patience)]
+    return [Patience(settings.monitor, mode=settings.monitor_mode, patience=patience)]
 
 
 def build_trainer(
@@ -104,6 +106,9 @@ def build_trainer(
         UserError: an argument that Lightning refuses.
     """
     arguments, callbacks = {**arguments, **_limits(module.stage)}, list(callbacks)
+    if arguments.get("strategy") == "ddp_spawn":
+        log.warning("trainer.strategy=ddp_spawn: the processes are started as with ddp, which gives the same numbers")
+        arguments["strategy"] = "ddp"
     if num_devices(arguments) > 1 and arguments.get("strategy", "auto") in ("auto", "ddp"):
         unused = str(_has_resting_parameters(module)).lower()
         arguments["strategy"] = f"ddp_find_unused_parameters_{unused}"

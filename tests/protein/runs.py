@@ -9,7 +9,7 @@ from partoken.config import compose, instantiate, plain
 from partoken.protein.task import ParTokenTask
 from tests.protein.tasks import SMALL, TRAIN
 
-SMALL_RUN = ("data.limit=40", "train.seed=3", "data.min_class_size=20")
+SMALL_RUN = ("data.limit=40", "train.seed=3")
 
 
 def write_run(folder: Path, *overrides: str, seed: int = 0, **model) -> Path:

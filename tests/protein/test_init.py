@@ -133,3 +133,16 @@ def test_an_installation_without_weights_trains_new_ones_and_says_so(monkeypatch
     monkeypatch.setattr(shipped, "shipped_weights", dict)
     assert choose_init(NetworkSettings(), "auto") == "random"
     assert "this installation has none" in caplog.text
+
+
+def test_a_checkpoint_is_refused_for_other_classes_of_the_same_number(run, tmp_path):
+    folder, settings = run
+    source = folder / "checkpoints/best.ckpt"
+    other = {**settings["data"], "class_names": {"1": "first", "2": "second", "3": "third"}}
+    train = {**settings["train"], "resume_from": str(source)}
+    for fit, words in (
+        (False, r"of other classes: mainly alpha, .* there, first, .* here"),
+        (True, r"data\.class_names"),
+    ):
+        with pytest.raises(UserError, match=words):
+            carry_out({**settings, "train": train, "data": other, "fit": fit, "test": not fit}, tmp_path)

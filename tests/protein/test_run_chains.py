@@ -2,6 +2,7 @@
 
 import csv
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
@@ -78,7 +79,7 @@ def test_relative_paths_mean_the_folder_in_which_the_run_was_started(tmp_path, c
         "data.limit=null",
         "data.cache_dir=cache",
     ]
-    write_run(tmp_path / "run", *folder, "data.min_class_size=1")
+    write_run(tmp_path / "run", *folder)
     monkeypatch.chdir("/")
     opened = open_run(tmp_path / "run")
     assert sorted(opened.ids("test")) == ["c10", "c11", "c4", "c5"]
@@ -127,3 +128,17 @@ def test_a_damaged_configuration_is_one_message(tmp_path):
     (broken / ".hydra" / "config.yaml").write_text("data: {}\nmodel: {}\n")
     with pytest.raises(UserError, match="has no group train"):
         open_run(broken)
+
+
+def test_the_chains_of_an_npz_file_may_be_given(run, tmp_path, chains):
+    path = tmp_path / "chains.npz"
+    np.savez(
+        path,
+        id=[chain.id for chain in chains[:2]],
+        offsets=np.cumsum([0, *map(len, chains[:2])]),
+        coords=np.concatenate([chain.coords for chain in chains[:2]]),
+        seq=[chain.letters for chain in chains[:2]],
+    )
+    opened = open_run(run, [path])
+    assert opened.ids(GIVEN) == [chain.id for chain in chains[:2]]
+    assert opened.read(GIVEN)[1].letters == chains[1].letters

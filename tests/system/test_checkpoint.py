@@ -42,3 +42,11 @@ def test_a_file_with_other_content_is_one_message(content, tmp_path):
     torch.save(content, tmp_path / "x.pt")
     with pytest.raises(UserError, match="state_dict"):
         read_checkpoint(tmp_path / "x.pt")
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_weights_that_are_not_finite_are_rejected_by_name(value, tmp_path):
+    weights = {"count": torch.tensor(3), "good": torch.ones(2), "bad": torch.tensor([1.0, value])}
+    torch.save({"state_dict": weights}, tmp_path / "x.ckpt")
+    with pytest.raises(UserError, match=r"x\.ckpt: its weight bad is not a finite number"):
+        read_checkpoint(tmp_path / "x.ckpt")

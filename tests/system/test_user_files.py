@@ -5,10 +5,11 @@ import socket
 
 import pytest
 
+from partoken.errors import UserError
 from partoken.system.files import atomic_write
 from partoken.system.locks import file_lock
 from partoken.system.tables import read_table, write_table
-from partoken.system.user_files import check_regular, open_regular, printable
+from partoken.system.user_files import check_output, check_regular, open_regular, printable
 
 
 def test_a_regular_file_and_a_link_to_one_are_opened(tmp_path):
@@ -60,3 +61,28 @@ def test_a_table_with_a_name_that_is_not_utf_8_is_written_whole(tmp_path):
     assert [row["file"] for row in read_table(tmp_path / "a.csv")] == ["first", "caf\\udce9"]
     with atomic_write(tmp_path / "a.bin", "wb") as file:
         file.write(b"\xe9")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("model.ckpt", r"must end in \.csv"),
+        ("folder.csv", r"is a folder"),
+        ("pipe.csv", "is a device or a pipe"),
+        ("input.csv", "is a file that the command reads"),
+        ("missing/p.csv", "the folder .*missing does not exist"),
+        ("", r"is a folder"),
+    ],
+)
+def test_a_file_to_write_replaces_only_its_own_kind(name, message, tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+    os.mkfifo(tmp_path / "pipe.csv")
+    (tmp_path / "input.csv").touch()
+    with pytest.raises(UserError, match=message):
+        check_output("--out", tmp_path / name, ".csv", inputs=[tmp_path, tmp_path / "input.csv"])
+
+
+def test_a_new_file_and_an_old_one_of_the_kind_may_be_written(tmp_path):
+    (tmp_path / "old.CSV").touch()
+    for name in ("new.csv", "old.CSV"):
+        check_output("--out", tmp_path / name, ".csv")

@@ -91,15 +91,16 @@ def test_a_stop_file_of_an_earlier_run_has_no_effect(tmp_path):
     assert carry_out(settings(), tmp_path)["epochs"] == 3
 
 
-def test_a_new_run_in_an_old_folder_sets_the_old_summary_aside_when_it_trains(tmp_path):
+def test_a_run_that_replaces_another_sets_the_old_summary_aside_when_it_trains(tmp_path):
     carry_out(settings(), tmp_path)
 
     def look():
         assert not (tmp_path / "summary.json").exists()
+        assert not list((tmp_path / "checkpoints").iterdir()), "a resume would take the old checkpoint for its own"
         raise RuntimeError
 
     with pytest.raises(RuntimeError):
-        carry_out(settings(lr=0.2), tmp_path, callbacks=[At(0, look)])
+        carry_out({**settings(lr=0.2), "overwrite": True}, tmp_path, callbacks=[At(0, look)])
     assert not (tmp_path / "summary.json").exists()
     assert json.loads((tmp_path / "previous_summary.json").read_text())["status"] == "finished"
 
@@ -113,3 +114,27 @@ def test_the_check_of_the_loss_changes_no_number(tmp_path, monkeypatch):
         carry_out(settings(), tmp_path / name)
         weights.append(read_checkpoint(tmp_path / name / "checkpoints/last.ckpt")["state_dict"])
     assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+
+
+class Broken(At):
+    """Makes a weight infinite after the last validation of an epoch, which no loss shows before the next one."""
+
+    def on_validation_end(self, trainer, module):
+        if trainer.current_epoch == self.epoch:
+            self.act(module)
+
+    def on_train_epoch_start(self, trainer, module):
+        pass
+
+
+def break_weight(module):
+    with torch.no_grad():
+        module.network[0].weight[0, 0] = torch.inf
+
+
+def test_weights_that_are_not_finite_are_never_saved_nor_tested(tmp_path):
+    with pytest.raises(UserError, match=r"weight network\.0\.weight is not a finite number .*: lower train\.lr=0\.1"):
+        carry_out(settings(), tmp_path, callbacks=[Broken(1, break_weight)])
+    assert read_status(tmp_path).status == "diverged"
+    for name in ("best", "last"):
+        assert read_checkpoint(tmp_path / f"checkpoints/{name}.ckpt")["epoch"] == 0

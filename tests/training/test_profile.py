@@ -29,5 +29,5 @@ def test_the_functions_of_python_are_written_into_the_run_folder(tmp_path):
 
 
 def test_an_unknown_profiler_is_rejected(tmp_path):
-    with pytest.raises(UserError, match=r"trainer\.profiler=simpel: choose from simple, advanced, pytorch"):
+    with pytest.raises(UserError, match=r"trainer\.profiler=simpel: choose simple, advanced, pytorch or null"):
         carry_out(settings(trainer={"profiler": "simpel"}), tmp_path)

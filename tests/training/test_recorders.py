@@ -1,11 +1,14 @@
 """The tables that a run writes: lr.csv and metrics.csv."""
 
+import shutil
+
 import pytest
 import pytorch_lightning as pl
 
+from partoken.errors import UserError
 from partoken.system.tables import read_table
 from partoken.training.engine import carry_out
-from partoken.training.recorders import whole_run
+from partoken.training.recorders import RateRecorder, whole_run
 from tests.training.runs import settings
 
 
@@ -118,3 +121,42 @@ def test_stages_may_have_different_optimizers():
         "discriminator": ["first", "second discriminator"],
     }
     assert (whole["steps"], whole["planned_steps"]) == (50, 50)
+
+
+class Killed(pl.Callback):
+    """Copies the tables as a kill would leave them: what is not yet handed to the system is lost."""
+
+    def __init__(self, folder, copies, step):
+        self.folder, self.copies, self.step = folder, copies, step
+
+    def on_train_batch_end(self, trainer, module, outputs, batch, batch_idx):
+        if module.optimizer_steps == self.step:
+            shutil.copytree(self.folder, self.copies)
+
+
+def test_a_kill_at_any_step_loses_no_row_and_the_verdict_covers_the_whole_run(tmp_path):
+    """The run is killed in its second epoch, then again in its third, and finishes with all its rows checked."""
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    first.mkdir()
+    carry_out(settings(), first, callbacks=[Killed(first, second, 10)])
+    assert len(read_table(second / "lr.csv")) == 20
+    last = second / "checkpoints/last.ckpt"
+    carry_out(settings(resume_from=str(last)), second, callbacks=[Killed(second, third, 16)])
+    assert len(read_table(third / "lr.csv")) == 32
+    summary = carry_out(settings(resume_from=str(third / "checkpoints/last.ckpt")), third)
+    assert read_table(third / "lr.csv") == read_table(first / "lr.csv")
+    assert summary["schedule"]["verdict"].startswith("planned = applied at 21 steps")
+
+
+def test_a_checkpoint_without_a_comparison_says_which_rows_were_checked(tmp_path, monkeypatch):
+    monkeypatch.setattr(RateRecorder, "state_dict", lambda self: {})  # as in an older version
+    carry_out(settings(), tmp_path, callbacks=[Killed(tmp_path, tmp_path / "copy", 10)])
+    summary = carry_out(settings(resume_from=str(tmp_path / "copy/checkpoints/last.ckpt")), tmp_path / "copy")
+    assert "planned = applied at 14 of 21 steps (rows of step 7 to 20 in lr.csv)" in summary["schedule"]["verdict"]
+
+
+def test_a_table_of_rates_that_is_none_is_one_message(tmp_path):
+    carry_out(settings(), tmp_path, callbacks=[Killed(tmp_path, tmp_path / "copy", 10)])
+    (tmp_path / "copy/lr.csv").write_text("step,epoch,group,lr\nmany,0,0,0.1\n")
+    with pytest.raises(UserError, match=r"lr\.csv: is not a table of learning rates any more; delete it"):
+        carry_out(settings(resume_from=str(tmp_path / "copy/checkpoints/last.ckpt")), tmp_path / "copy")

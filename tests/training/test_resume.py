@@ -99,16 +99,25 @@ def test_a_changed_plan_is_rejected_with_both_plans_and_the_jump(halfway):
     folder, _ = halfway
     with pytest.raises(UserError) as caught:
         fit(folder, "refused", resume=folder / "4.ckpt", epochs=6)
-    for words in ("step 9", "step 18", "would go from", "train.on_schedule_change=keep"):
+    for words in ("step 9", "step 18", "would go from", "train.on_schedule_change=extend"):
         assert words in str(caught.value)
+    assert "=keep" not in str(caught.value)  # the saved plan is too short for the run
 
 
 def test_keep_continues_with_the_saved_plan(halfway):
     folder, whole = halfway
-    rows, _, recorder = fit(folder, "kept", resume=folder / "4.ckpt", epochs=6, lr=0.5, on_schedule_change="keep")
-    assert rates(rows)[:5] == rates(whole)[4:]
-    assert rates(rows)[5:] == [0.0] * 9  # past its end the plan holds
+    rows, module, recorder = fit(folder, "kept", resume=folder / "4.ckpt", lr=0.5, on_schedule_change="keep")
+    assert rates(rows) == rates(whole)[4:]
     assert recorder.largest_deviation == 0
+    assert recorder.summary(module.trainer, module)["errors"] == []
+
+
+@pytest.mark.parametrize("epochs", [2, 6])
+def test_keep_is_refused_before_training_if_the_run_has_another_length_than_the_saved_plan(halfway, epochs):
+    folder, _ = halfway
+    words = "keep: the saved plan ends after 9 steps, this run after .* train.epochs.* train.on_schedule_change=extend"
+    with pytest.raises(UserError, match=f"(?s){words}"):
+        fit(folder, "kept", resume=folder / "4.ckpt", epochs=epochs, on_schedule_change="keep")
 
 
 def test_extend_follows_the_requested_plan_from_here(halfway):

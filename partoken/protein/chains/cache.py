@@ -224,9 +224,10 @@ def _open(path: Path, header: Mapping[str, Any]) -> ChainStore | None:
                 log.info("the source of the cache %s has changed: reading it again", path)
                 return None
             _check_content(file, path.stat().st_size)
+            _check_index(index, residues)
     except FileNotFoundError:
         return None
-    except (ValueError, struct.error, KeyError, OSError) as error:
+    except (ValueError, TypeError, AttributeError, struct.error, KeyError, OSError) as error:
         log.warning("the cache %s is damaged (%s): building it again", path, error)
         return None
     offsets = np.cumsum([0, *index["lengths"]], dtype=np.int64)
@@ -253,6 +254,18 @@ def _read_index(file: IO[bytes], size: int) -> tuple[dict[str, Any], int]:
     return json.loads(file.read(index_bytes)), residues
 
 
+def _check_index(index: Mapping[str, Any], residues: int) -> None:
+    """Raises ValueError if the parts of an index contradict each other; a wrong type raises as Python does."""
+    num_chains, lengths = len(index["ids"]), index["lengths"]
+    if len(lengths) != num_chains or any(len(column) != num_chains for column in index["columns"].values()):
+        raise ValueError("its index lists different numbers of chains")
+    if not all(type(length) is int and length >= 0 for length in lengths) or sum(lengths) != residues:
+        raise ValueError("its index lists other lengths than it has residues")
+    for row in index["skipped"]:
+        Skipped(*row)
+    Counter(index["notes"]).total()
+
+
 def _check_content(file: IO[bytes], size: int) -> None:
     """Raises ValueError if the content of a cache file does not match its checksum."""
     expected, _, _ = _read_footer(file, size)
@@ -271,10 +284,30 @@ class _MappedArrays:
     def __init__(self, path: Path, residues: int) -> None:
         self.path = path
         self.residues = residues
+        self._footer = self._read_footer()
 
     def __call__(self) -> tuple[np.ndarray, np.ndarray]:
         if self.residues == 0:
             return np.empty((0, 4, 3), np.float32), np.empty(0, np.uint8)
-        raw = np.memmap(self.path, mode="r")
+        raw = self._map()
         end = self.residues * COORDS_BYTES
         return raw[:end].view(np.float32).reshape(-1, 4, 3), raw[end : end + self.residues]
+
+    def _map(self) -> np.ndarray:
+        """Maps the whole file, uint8 [bytes], and makes sure that it is still the one that was opened."""
+        try:
+            if self._read_footer() == self._footer:
+                return np.memmap(self.path, mode="r")
+        except (OSError, ValueError):
+            pass  # the file is gone, or empty
+        raise UserError(
+            f"{self.path} was damaged or replaced while this run read it; start the run again, which builds it anew, "
+            "and give runs on other data a data.cache_dir of their own"
+        )
+
+    def _read_footer(self) -> tuple[int, bytes]:
+        """Returns the size of the file and its last bytes, with the checksum of its content."""
+        with open_regular(self.path) as file:
+            size = os.fstat(file.fileno()).st_size
+            file.seek(max(size - FOOTER.size, 0))
+            return size, file.read()

@@ -43,7 +43,8 @@ def check_folder(out: Path) -> None:
     Raises:
         UserError: `out` is a file, or has the name of one.
     """
-    if out.is_file() or (not out.exists() and out.suffix.lower() in (".csv", ".pdb", ".cif", ".html", ".npz")):
+    is_file = not out.is_dir() if out.exists() else out.suffix.lower() in (".csv", ".pdb", ".cif", ".html", ".npz")
+    if is_file:
         raise UserError(f"--out {out}: must be a folder, because --explain writes several files; choose another name")
 
 

@@ -32,8 +32,8 @@ _TEXTS = {
     ),
     "motif": "The most important substructure and the residues that rank highest, compared with the planted motif.",
     "deletion": (
-        "Probability of the predicted class: how far it falls without these residues, how often it falls more than "
-        "without as many at a random place, and what remains for these residues alone. Deletion shifts any input away "
+        "Probability of the predicted class: how far it falls without these residues, how often further than without "
+        "as many at a random place, and what remains for these residues alone. Deletion shifts any input away "
         "from the chains that were learned, so compare with random."
     ),
     "stability": (
@@ -102,7 +102,7 @@ def _codebook(runs: Sequence[RunChecks]) -> CheckTable:
             rows.append([of_run, size, used, share, perplexity, int(found["redundant"]), int(found["substructures"])])
     text = (
         f"Codes that occur. Redundant: used codes that have another one at a cosine above {SAME}. "
-        f"{_of_chains(runs[0].chains)}."
+        f"{_of_chains(runs[0].held_out)}."
     )
     columns = ["checkpoint", "codes", "used", "share used", "perplexity", "redundant", "substructures"]
     return CheckTable("Codebook", text, columns, rows)

@@ -48,7 +48,12 @@ class RunChecks:
     sites: SiteChains | None = None
     """Chains with known sites; None: nobody asked."""
     codes: Mapping[str, float] | None = None
-    """Use of the codebook; None: there is none."""
+    """Use of the codebook on `held_out`; None: there is no codebook, or it is bypassed."""
+
+    @property
+    def held_out(self) -> list[ExplainedChain]:
+        """Those of `chains` that were not in training."""
+        return [chain for chain in self.chains if chain.split != "train"]
 
 
 def check_run(
@@ -76,7 +81,8 @@ def check_run(
     for chain in found.chains:
         _describe(found.measured, chain, truth[chain.backbone.id])
     codebook = run.predictor.network.codebook
-    found.codes = None if codebook is None else score_codes(found.chains, codebook.get_buffer("codes"))
+    if codebook is not None:
+        found.codes = score_codes(found.held_out, codebook.get_buffer("codes"))
     _check_motifs(found)
     _check_changes(found)
     return found
@@ -98,9 +104,9 @@ def _check_sites(found: RunChecks, known: Mapping[str, KnownSites], table: str |
     """Scores the ranking of the known sites, with every method of importance that the network supports."""
     run, measured, random = found.run, found.measured, np.random.default_rng(_SEED)
     found.sites = sites = site_chains(run, known)
-    explained = explain_chains(run.predictor, sites.chains, sites.splits, title="known sites")
+    explained = explain_chains(run.predictor, sites.chains, sites.splits)
     by_method = {
-        f"importance by {method}": explain_chains(run.predictor, sites.chains, sites.splits, method, method)
+        f"importance by {method}": explain_chains(run.predictor, sites.chains, sites.splits, method, f"by {method}")
         for method in _other_methods(run)
         if sites.chains
     }

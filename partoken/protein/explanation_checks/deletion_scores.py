@@ -33,9 +33,9 @@ def score_deletion(
         random: Draws the controls.
 
     Returns:
-        By what is deleted and by label: `probability` of the class for the whole chain, `falls without` it and `falls
-        without random`, by how much the probability falls; `alone` and `random alone`, the probability for these
-        residues alone. What leaves fewer than three residues is left out.
+        By what is deleted and by label: `probability` of the class for the whole chain; `fall` and `random fall`, how
+        far it falls without these residues; `falls more`, 1 if further than random; `alone` and `random alone`, the
+        probability for these residues alone. What leaves fewer than three residues is left out.
     """
     importance = np.array(chain.prediction.residue_importance)
     ranked = np.argsort(-importance, kind="stable")[: ceil(len(importance) / 10)]
@@ -68,8 +68,8 @@ def _compare(label: str, chain: ExplainedChain, answers: list[dict[str, dict[str
     falls, random_falls = whole[predicted] - without[0], whole[predicted] - fmean(without[1:])
     return {
         "probability": whole[predicted],
-        "falls without": falls,
-        "falls without random": random_falls,
+        "fall": falls,
+        "random fall": random_falls,
         "falls more": (falls > random_falls) + 0.5 * (falls == random_falls),
         "alone": alone[0],
         "random alone": fmean(alone[1:]),

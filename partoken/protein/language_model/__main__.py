@@ -14,6 +14,7 @@ from partoken.protein.chains.features import write_features
 from partoken.protein.language_model.sequences import Sequences
 from partoken.protein.language_model.windows import batches
 from partoken.system.skipped import write_skipped
+from partoken.system.user_files import check_output
 
 if TYPE_CHECKING:
     from partoken.protein.language_model.esm import Esm
@@ -41,10 +42,7 @@ def _check(options: argparse.Namespace) -> None:
     check_number("--batch-residues", options.batch_residues, minimum=1, whole=True)
     if not (options.paths or options.embedded or options.proteinshake):
         raise UserError("no chains are given: name files, folders or globs, or give --embedded or --proteinshake NAME")
-    if options.out.suffix != ".npz":
-        raise UserError(f"--out {options.out}: must end in .npz")
-    if not options.out.parent.is_dir():
-        raise UserError(f"--out {options.out}: the folder {options.out.parent} does not exist; create it first")
+    check_output("--out", options.out, ".npz", inputs=options.paths)
 
 
 def _run(options: argparse.Namespace) -> Iterator[str]:

@@ -19,6 +19,7 @@ from partoken.protein.chains.backbone import UNKNOWN, Backbone
 from partoken.protein.chains.cache import cached
 from partoken.protein.chains.store import ChainStore
 from partoken.protein.chains.validation import READER_VERSION
+from partoken.protein.geometry.superposition import rmsd
 from partoken.system.parallel import map_parallel
 
 __all__ = ["MIN_DISTANCE", "MOTIF_LENGTH", "Recipe", "make_chains", "motif_dihedrals", "open_synthetic"]
@@ -138,7 +139,7 @@ def motif_dihedrals(recipe: Recipe) -> np.ndarray:
         variations = [_shape(motif, MOTIF_SPREAD, random) for _ in range(4)]
         if shape is None or any(variation is None for variation in variations):
             continue
-        if all(_rmsd(shape, other) > MIN_MOTIF_RMSD for other in shapes):
+        if all(rmsd(shape, other) > MIN_MOTIF_RMSD for other in shapes):
             motifs.append(motif)
             shapes.append(shape)
     return np.stack(motifs)
@@ -383,16 +384,3 @@ def _first_clash(coords: np.ndarray) -> int | None:
     first, second = np.sort(residues, axis=1).T
     clashing = second[second - first >= 3]
     return int(clashing.min()) if len(clashing) else None
-
-
-def _rmsd(one: np.ndarray, two: np.ndarray) -> float:
-    """Returns the root mean square deviation of two traces [L, 3] after superposition.
-
-    References:
-        Kabsch 1976, A solution for the best rotation to relate two sets of vectors, Acta Cryst. A32, 922.
-    """
-    one, two = one - one.mean(0), two - two.mean(0)
-    left, scale, right = np.linalg.svd(one.T @ two)
-    scale[-1] *= np.sign(np.linalg.det(left @ right))
-    squares = (one**2).sum() + (two**2).sum() - 2 * scale.sum()
-    return float(np.sqrt(max(squares, 0) / len(one)))

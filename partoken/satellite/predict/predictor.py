@@ -217,10 +217,11 @@ def predict_files(
 
 def _check_folder(out: Path, found: Found) -> None:
     """Checks that predictions can be written to a folder without replacing what is predicted."""
-    if out.is_file() or (not out.exists() and out.suffix in (".csv", ".npz", ".png", ".tif", ".tiff")):
+    is_file = not out.is_dir() if out.exists() else out.suffix in (".csv", ".npz", ".png", ".tif", ".tiff")
+    if is_file:
         raise UserError(f"--out {out}: must be a folder, because a prediction of images has several files")
+    written = {(out / f"{source.name}{suffix}").resolve() for source in found.sources for suffix in (".npz", ".tif")}
     for source in found.sources:
-        written = {(out / f"{source.name}{suffix}").resolve() for suffix in (".npz", ".tif")}
         for file in source.files:
             if file.resolve() in written:
                 raise UserError(f"--out {out}: the prediction would replace {file}; choose another folder")

@@ -1,14 +1,16 @@
 """The cache of chains and numbers on disk: reuse, damage, processes."""
 
+import json
 import multiprocessing
 import os
+import zlib
 
 import numpy as np
 import pytest
 
 from partoken.errors import UserError
 from partoken.protein.chains.backbone import Backbone
-from partoken.protein.chains.cache import cached, cached_numbers
+from partoken.protein.chains.cache import CACHE_VERSION, FOOTER, MAGIC, cached, cached_numbers
 from partoken.system.skipped import Skipped
 
 
@@ -167,3 +169,45 @@ def test_numbers_are_computed_once_and_again_if_the_file_is_damaged(tmp_path):
     (path,) = tmp_path.glob("*.numbers")
     path.write_bytes(path.read_bytes()[:-5] + b"12345")
     assert cached_numbers("n", ["x"], compute, tmp_path).tolist() == [0, 1, 2, 3, 4] and len(calls) == 2
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied", "deleted", "replaced"])
+def test_a_cache_that_changes_while_it_is_read_is_one_message(damage, source, tmp_path):
+    store = cached("test", {}, 1, source, tmp_path)
+    path = cache_file(tmp_path)
+    if damage == "replaced":
+        cached("test", {}, 2, lambda: iter([chain("other", 5), chain("d", 3)]), tmp_path)
+    elif damage == "deleted":
+        path.unlink()
+    else:
+        os.truncate(path, 100 if damage == "cut" else 0)
+    with pytest.raises(UserError, match="damaged or replaced while this run read it; start the run again"):
+        store.read([0])
+
+
+@pytest.mark.parametrize(
+    "lie",
+    [
+        {"lengths": [5, 4]},
+        {"lengths": [9, -1]},
+        {"lengths": [8]},
+        {"lengths": None},
+        {"ids": ["a"]},
+        {"columns": {"kind": ["aa"]}},
+        {"columns": ["aa", "cc"]},
+        {"skipped": [["b.pdb"]]},
+        {"notes": {"kind": "many"}},
+    ],
+    ids=str,
+)
+def test_a_cache_whose_index_lies_is_built_again(lie, source, tmp_path):
+    cached("test", {}, 1, source, tmp_path)
+    path = cache_file(tmp_path)
+    raw = path.read_bytes()
+    _, _, _, residues, size = FOOTER.unpack(raw[-FOOTER.size :])
+    index = {**json.loads(raw[-FOOTER.size - size : -FOOTER.size]), **lie}
+    content = raw[: -FOOTER.size - size] + json.dumps(index).encode()
+    footer = FOOTER.pack(MAGIC, CACHE_VERSION, zlib.crc32(content), residues, len(json.dumps(index)))
+    path.write_bytes(content + footer)
+    assert cached("test", {}, 1, source, tmp_path).read([1])[0].id == "c"
+    assert source.reads == 2
