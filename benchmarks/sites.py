@@ -10,10 +10,10 @@ labels, may know the chain. The columns `enzyme`, `ec_top`, `ec` and `cluster` o
 
     recipe              experiment=active_sites: enzyme or not, and the four levels of the EC number
     labels shuffled     the same with the labels of other chains
-    heads untrained     the same before the first step
     no pretraining      the encoder starts with new weights, and is trained
     no prior            attention starts with equal weights
     no substructures    residues alone are read, one by one and as a mean, which takes half of the time
+    heads untrained     that network with the attention and the classes it had before the first step
     attention regions   the network's substructures are regions around residues of large attention
 
 Each fold and seed of a variant is a run in a process of its own, with one thread. A run that has its summary is not
@@ -87,8 +87,6 @@ def without_training(saved: SavedNetwork, seed: int) -> SavedNetwork:
     torch.manual_seed(seed)
     network = ParToken([len(label.class_names) for label in saved.labels], saved.network.settings)
     load_shipped_encoder(network)
-    assert network.reading is not None
-    torch.nn.init.normal_(network.reading.score[2].weight, std=0.1)  # zero before the first step
     return SavedNetwork(network.eval(), saved.labels, saved.reading)
 
 
@@ -139,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
     def explain_fold(variant: str, fold: int, seed: int) -> Scores:
         """Returns the scores of the chains of a fold, and keeps them in a file."""
-        folder = train("recipe" if variant == UNTRAINED else variant, fold, seed)
+        folder = train("no substructures" if variant == UNTRAINED else variant, fold, seed)
         file = folder / ("untrained.json" if variant == UNTRAINED else "scores.json")
         if not file.exists():
             saved = load_network(folder / "checkpoints" / "last.ckpt")
