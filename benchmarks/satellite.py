@@ -25,7 +25,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from partoken.config import compose, plain_group
+from partoken.composition import plain_group
+from partoken.config import compose
 from partoken.satellite.catalog import embedded
 from partoken.satellite.task import Stage1Task, Stage2Task, TileTask
 from partoken.satellite.tiles.batch import TileBatch

@@ -167,7 +167,8 @@ PASSED_ON = {"train": train, "preview": preview, "cost": cost, "lr-range": lr_ra
 
 def _job(cfg: "DictConfig") -> float:
     """Carries out one run and presents its folder."""
-    from partoken.config import check_config, plain
+    from partoken.composition import plain
+    from partoken.config import check_config
 
     check_config(cfg)
     if cfg.get("cost"):

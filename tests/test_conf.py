@@ -11,8 +11,10 @@ import yaml
 from hydra.core.hydra_config import HydraConfig
 
 from partoken.cli import train
-from partoken.config import CONF, compose, instantiate, plain_group
+from partoken.composition import plain_group
+from partoken.config import CONF, compose
 from partoken.protein.catalog import embedded
+from partoken.system.instantiation import instantiate
 from tests.protein.sources.test_proteinshake import record, write_release
 from tests.protein.structures import pdb_text
 from tests.satellite.made_tiles import write_scenes

@@ -2,7 +2,8 @@
 
 import pytest
 
-from partoken.config import CONF, compose, plain_group
+from partoken.composition import plain_group
+from partoken.config import CONF, compose
 from partoken.errors import UserError
 
 OPTIONS = sorted(file.stem for file in (CONF / "logger").glob("*.yaml"))

@@ -77,7 +77,9 @@ def _answer(options: argparse.Namespace) -> Iterator[str]:
 
 
 def _preview(options: argparse.Namespace) -> Iterator[str]:
-    from partoken.config import compose, instantiate, plain_group
+    from partoken.composition import plain_group
+    from partoken.config import compose
+    from partoken.system.instantiation import instantiate
 
     if options.batches_per_epoch is not None and options.batches_per_epoch < 1:
         raise UserError(f"--batches-per-epoch={options.batches_per_epoch}: must be 1 or more")
@@ -138,7 +140,7 @@ def _count_batches(groups: Sequence[dict[str, Any]], settings: Any, devices: int
         settings: of the training.
         devices: number of devices.
     """
-    from partoken.config import instantiate
+    from partoken.system.instantiation import instantiate
 
     loading = {"batch_size": settings.batch_size, "num_workers": settings.num_workers, "seed": settings.seed}
     counted: list[tuple[dict[str, Any], int | None]] = []

@@ -11,7 +11,8 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from partoken.config import compose, plain, plain_group
+from partoken.composition import plain, plain_group
+from partoken.config import compose
 from partoken.errors import UserError, check_choice, check_flag, check_number, check_text
 from partoken.overrides import parse_arguments, parse_overrides
 from partoken.sweep.space import Dimension, SearchSettings, dimension

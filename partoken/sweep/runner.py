@@ -11,7 +11,6 @@ from pathlib import Path
 from types import FrameType
 from typing import Protocol
 
-from partoken.config import instantiate
 from partoken.errors import UserError, print_error
 from partoken.sweep.checking import check_jobs
 from partoken.sweep.claims import Claims
@@ -20,6 +19,7 @@ from partoken.sweep.launcher import GOOD, Command, Handle, Launcher, Task, quote
 from partoken.sweep.local import use_threads
 from partoken.sweep.record import Numbered, Record, job_threads, read_jobs, reconcile
 from partoken.sweep.search import Search
+from partoken.system.instantiation import instantiate
 from partoken.system.ranks import started_by
 from partoken.system.run_status import ENDED, RunStatus, read_status, write_status
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning import callbacks as lightning
 
-from partoken.config import instantiate
 from partoken.errors import UserError
+from partoken.system.instantiation import instantiate
 from partoken.system.targets import find_target
 
 __all__ = ["build_callbacks"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from partoken.config import check_phases
+from partoken.config_checks import check_phases
 from partoken.errors import UserError, check_flag
 from partoken.schedule import Plan, RunLength, StagedPlan, plan_run
 from partoken.schedule.length import accumulated_batches, num_devices

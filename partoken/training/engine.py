@@ -13,11 +13,12 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 from tqdm.contrib.logging import logging_redirect_tqdm
 
-from partoken.config import instantiate, job_groups, record_config
+from partoken.config import job_groups, record_config
 from partoken.errors import UserError
 from partoken.schedule import Plan, StagedPlan
 from partoken.schedule.length import num_devices
 from partoken.system.files import write_json
+from partoken.system.instantiation import instantiate
 from partoken.system.run_status import read_status, record_status
 from partoken.training.checks import check_before_reading, check_evaluation, check_folder, check_free, check_plans
 from partoken.training.continuing import (

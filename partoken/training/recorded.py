@@ -10,8 +10,10 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
-from partoken.config import absolute_paths, instantiate, plain
+from partoken.composition import plain
+from partoken.config import absolute_paths
 from partoken.errors import UserError
+from partoken.system.instantiation import instantiate
 from partoken.system.run_status import read_status
 from partoken.training.continuing import CHECKPOINT_KEY
 from partoken.training.domain import DataModule

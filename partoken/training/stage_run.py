@@ -13,10 +13,10 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
-from partoken.config import instantiate
 from partoken.errors import UserError
 from partoken.schedule import ScheduleError
 from partoken.system.checkpoint import read_checkpoint
+from partoken.system.instantiation import instantiate
 from partoken.system.run_status import is_interrupt
 from partoken.training.callbacks import build_callbacks
 from partoken.training.continuing import SetAside, StageRecord, Start, begin_stage, finish_stage, stage_folder

@@ -5,8 +5,10 @@ from pathlib import Path
 import torch
 from omegaconf import OmegaConf
 
-from partoken.config import compose, instantiate, plain
+from partoken.composition import plain
+from partoken.config import compose
 from partoken.protein.task import ParTokenTask
+from partoken.system.instantiation import instantiate
 from tests.protein.tasks import SMALL, TRAIN
 
 SMALL_RUN = ("data.limit=40", "train.seed=3")

@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from partoken.config import compose, plain_group
+from partoken.composition import plain_group
+from partoken.config import compose
 from partoken.errors import UserError
 from partoken.protein.model import shipped
 from partoken.protein.model.settings import NetworkSettings

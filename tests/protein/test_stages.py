@@ -3,11 +3,13 @@
 import pytest
 import torch
 
-from partoken.config import compose, instantiate, plain_group
+from partoken.composition import plain_group
+from partoken.config import compose
 from partoken.errors import UserError
 from partoken.protein.stages import CodebookStart
 from partoken.protein.task import ParTokenTask
 from partoken.system.checkpoint import read_checkpoint
+from partoken.system.instantiation import instantiate
 from partoken.system.tables import read_table
 from partoken.training import checks
 from partoken.training.engine import carry_out, check_outcome

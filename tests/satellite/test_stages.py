@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from partoken.config import compose, plain_group
+from partoken.composition import plain_group
+from partoken.config import compose
 from partoken.errors import UserError
 from partoken.satellite.model.saved import load_network
 from partoken.system.checkpoint import read_checkpoint

@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from partoken.config import compose, plain_group
+from partoken.composition import plain_group
+from partoken.config import compose
 from partoken.errors import UserError
 from partoken.system.tables import read_table
 from partoken.training.checks import check_before_reading, task_metrics

@@ -9,8 +9,8 @@ from pytorch_lightning.loggers import Logger
 from pytorch_lightning.loggers.logger import DummyLogger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from partoken.config import instantiate
 from partoken.errors import UserError
+from partoken.system.instantiation import instantiate
 from partoken.training.loggers.guard import Guard
 from partoken.training.loggers.label import RunLabel
 from partoken.training.loggers.libraries import Library, Series, library_of

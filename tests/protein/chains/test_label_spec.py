@@ -3,7 +3,8 @@
 import pytest
 from omegaconf import OmegaConf
 
-from partoken.config import compose, plain_group
+from partoken.composition import plain_group
+from partoken.config import compose
 from partoken.errors import UserError
 from partoken.protein.chains.label_spec import LabelSpec, label_names, read_label_columns
 

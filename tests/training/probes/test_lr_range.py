@@ -6,7 +6,8 @@ import tempfile
 import pytest
 import torch
 
-from partoken.config import compose, plain_group
+from partoken.composition import plain_group
+from partoken.config import compose
 from partoken.errors import UserError
 from partoken.system.tables import read_table
 from partoken.training.engine import carry_out

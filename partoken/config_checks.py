@@ -1,0 +1,148 @@
+"""Checks a composed configuration: every key is known and has a value, every value has the type of its default."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from partoken.composition import defaults_of, group_leaves, plain, plain_group
+from partoken.errors import UserError, check_flag, did_you_mean
+from partoken.overrides import CONF, options
+from partoken.system.instantiation import instantiate
+from partoken.system.targets import check_targets, trust
+from partoken.trainer_arguments import check_trainer
+
+__all__ = ["check_allowed", "check_composed", "check_phases", "check_single"]
+
+
+TYPED_GROUPS = ("data", "model")
+"""Groups whose values must have the types of their defaults; `train` names a class that checks its own, and Lightning
+checks `trainer`."""
+
+COMPLETE_GROUPS = ("data", "model", "train", "trainer")
+"""Groups of which no key may be taken out."""
+
+OPTIONAL_GROUPS = ("callbacks", "logger")
+"""Groups that may be taken out."""
+
+
+def check_allowed(cfg: DictConfig, words: Iterable[str]) -> None:
+    """Lets `_target_` name what the command line allows; a file that names a class may not allow it itself."""
+    allowed = cfg.get("allow_targets")
+    if OmegaConf.is_list(allowed):
+        allowed = OmegaConf.to_container(allowed)
+    if allowed and not any(word.lstrip("+").startswith("allow_targets=") for word in words):
+        raise UserError(f"allow_targets={allowed}: a file sets it; only the command line may, so leave it out there")
+    trust(allowed)
+
+
+def check_single(job: Any) -> None:
+    """Rejects values for several jobs in a single run.
+
+    Arguments:
+        job: Hydra's own settings.
+    """
+    chosen = job.runtime.choices.get("sweep", "default")  # by the primary config, an experiment or the command line
+    if chosen != "default" and OmegaConf.is_missing(job.job, "num"):
+        raise UserError(f"sweep={chosen} is for several jobs: add -m, or leave it out for a single run")
+
+
+def check_composed(cfg: DictConfig, overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None) -> None:
+    """Checks every key and value of a composed config.
+
+    Arguments:
+        cfg: of a run; Hydra's own settings in it are ignored.
+        overrides: with which it was composed.
+        config_dir: a folder of the user with more YAML files.
+
+    Raises:
+        UserError: naming the key, what was found, and what is allowed.
+    """
+    defaults = defaults_of(overrides, config_dir)
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    _check_complete(own, defaults)
+    check_targets(plain(own))
+    for group in (*TYPED_GROUPS, "train"):
+        known = _known_leaves(defaults, group)
+        for path, value in group_leaves(cfg, group).items():
+            if path in known:
+                if group in TYPED_GROUPS:
+                    _check_type(path, value, known[path])
+            elif path.startswith("train.stages."):
+                continue  # `TrainSettings` knows the keys of each kind of stage
+            elif not any(path.startswith(f"{key}.") or key.startswith(f"{path}.") for key in known):
+                # A mapping may replace a null, and a null or a list may replace a mapping.
+                raise UserError(f"{path} is not a key of the configuration.{did_you_mean(path, known)}")
+    train = plain_group(cfg, "train")
+    instantiate(train, "train")
+    trainer = cfg.get("trainer")
+    check_trainer(plain_group(cfg, "trainer") if isinstance(trainer, DictConfig) else trainer, train)
+    check_phases(cfg)
+    for name in ("print_config", "cost"):
+        check_flag(name, cfg[name])
+
+
+def _check_complete(cfg: DictConfig, defaults: DictConfig) -> None:
+    """Rejects a key without a value: one that only the user can give, and one that `~KEY` has taken out.
+
+    Arguments:
+        cfg: the configuration of a run, without Hydra's own.
+        defaults: of the same options.
+    """
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise UserError(f"{missing[0]}: has no value; give it with {missing[0]}=VALUE")
+    for key in map(str, cfg):
+        if key not in defaults:
+            raise UserError(f"{key} is not a key of the configuration.{did_you_mean(key, map(str, defaults))}")
+    for key in map(str, defaults):
+        if key not in cfg and key not in OPTIONAL_GROUPS:
+            raise UserError(f"{key}: it has been taken out of the configuration; leave out ~{key}")
+    for group in COMPLETE_GROUPS:
+        if not OmegaConf.is_dict(cfg[group]):
+            raise UserError(f"{group}={cfg[group]!r}: must be an option of {group}: {', '.join(options(group))}")
+        if cfg[group].get("_target_") != defaults[group].get("_target_"):
+            continue  # a class of the user's has keys of its own
+        for key in map(str, defaults[group]):
+            if key not in cfg[group]:
+                raise UserError(f"{group}.{key}: it has been taken out of the configuration; leave out ~{group}.{key}")
+
+
+def _known_leaves(defaults: DictConfig, group: str) -> dict[str, Any]:
+    known = group_leaves(defaults, group)
+    if group != "train":
+        return known
+    # An experiment may not add a key that no file of the group has.
+    listed = OmegaConf.load(CONF / "train/default.yaml")
+    return {path: value for path, value in known.items() if path.split(".")[1] in listed}
+
+
+def _check_type(path: str, value: Any, default: Any) -> None:
+    kinds: dict[type, tuple[type, ...]] = {bool: (bool,), int: (int,), float: (int, float), str: (str,), list: (list,)}
+    kind = type(default)
+    if value is None or kind not in kinds:
+        return
+    if not isinstance(value, kinds[kind]) or (isinstance(value, bool) and kind is not bool):
+        raise UserError(f"{path}={value!r}: expected {kind.__name__}, as in its default {path}={default!r}")
+
+
+def check_phases(groups: Mapping[str, Any]) -> None:
+    """Checks whether there is something to do: the keys `fit` (on the command line `train=false`) and `test`.
+
+    Arguments:
+        groups: of the configuration; missing keys mean a run that trains and tests.
+
+    Raises:
+        UserError: nothing is left to do, or there is no checkpoint to test.
+    """
+    fit, test = groups.get("fit", True), groups.get("test", True)
+    check_flag("train", fit)
+    check_flag("test", test)
+    if fit:
+        return
+    if not test:
+        raise UserError("train=false and test=false: nothing is left to do; set one of them to true")
+    if groups["train"].get("resume_from") is None:
+        raise UserError(
+            "train=false tests a checkpoint and none is given; set train.resume_from=RUN_FOLDER/checkpoints/best.ckpt"
+        )
