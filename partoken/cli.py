@@ -13,9 +13,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from partoken.errors import UserError, print_error
+from partoken.errors import UserError, check_text, print_error
 from partoken.system.process import discard_output, prepare_process, process_age, say_interrupted
 from partoken.system.shipped import weights_names
+from partoken.system.targets import trust
+from partoken.system.user_files import check_current_folder
 from partoken.version import __version__
 
 if TYPE_CHECKING:
@@ -65,6 +67,7 @@ def _run(options: argparse.Namespace) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # for file names that are not UTF-8
     try:
+        check_current_folder()
         options.run(options)
         sys.stdout.flush()  # a reader that has ended is noticed here, not at the exit
     except KeyboardInterrupt:
@@ -85,11 +88,13 @@ def train(arguments: Sequence[str]) -> int:
     Returns:
         The exit status, 2 for a user's mistake.
     """
-    from partoken.sweep.expand import is_sweep
-
     if any(COST_OVERRIDE.fullmatch(word) for word in arguments):
         return cost(arguments)
-    if is_sweep(arguments):
+    try:
+        sweeps = _is_sweep(arguments)
+    except UserError as error:
+        return print_error(error)
+    if sweeps:
         from partoken.sweep.runner import run_sweep
 
         return run_sweep(arguments, train, present_sweep)
@@ -105,6 +110,14 @@ def preview(arguments: Sequence[str]) -> int:
     return main(arguments, program="partoken preview")
 
 
+def _is_sweep(arguments: Sequence[str]) -> bool:
+    """Returns whether a command line runs a sweep, from a folder that exists."""
+    from partoken.sweep.expand import is_sweep
+
+    check_current_folder()
+    return is_sweep(arguments)
+
+
 def cost(arguments: Sequence[str]) -> int:
     """Prints what a run, or with `-m` a sweep, would cost: `partoken cost` and `run_partoken.py cost=true`.
 
@@ -114,9 +127,11 @@ def cost(arguments: Sequence[str]) -> int:
     Returns:
         The exit status, 2 for a user's mistake.
     """
-    from partoken.sweep.expand import is_sweep
-
-    if is_sweep(arguments):
+    try:
+        sweeps = _is_sweep(arguments)
+    except UserError as error:
+        return print_error(error)
+    if sweeps:
         return _run(argparse.Namespace(run=_cost_of_sweep, arguments=arguments))
     from partoken.config import launch
 
@@ -286,6 +301,9 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", required=True, help="structures: a CSV file, with --explain a folder; radar: a folder")
     parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one, else cpu")
+    parser.add_argument(
+        "--allow-targets", action="append", default=[], metavar="PACKAGE", help="of yours, which the checkpoint needs"
+    )
     structures = parser.add_argument_group("structures")
     structures.add_argument(
         "--residue-features", metavar="FILE", help="NPZ file or folder, for a model that was trained with such features"
@@ -314,6 +332,8 @@ def _predict(options: argparse.Namespace) -> None:
     from partoken.system.checkpoint import read_checkpoint
     from partoken.system.shipped import find_weights
 
+    check_text("--out", options.out)
+    trust(options.allow_targets)
     checkpoint = str(find_weights(options.checkpoint))
     names = ("residue_features", "max_file_mb", "explain", "importance", "month", "biome", "s1_units", "window")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}

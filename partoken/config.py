@@ -1,41 +1,46 @@
 """From overrides on a command line to a checked configuration; imports no torch."""
 
+import argparse
 import functools
+import inspect
 import logging
 import os
 import re
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra import version
 from hydra._internal.hydra import Hydra
-from hydra._internal.utils import create_config_search_path, get_args_parser
+from hydra._internal.utils import create_config_search_path
 from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException, InstantiationException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from partoken.errors import UserError, check_flag, did_you_mean
+from partoken.errors import UserError, check_flag, check_text, did_you_mean
 from partoken.overrides import (
     CONF,
     check_config_dir,
-    check_group_choices,
+    check_overrides,
     choices_of_defaults,
     name_fit,
     options,
+    parse_arguments,
 )
+from partoken.system.annotations import check_annotations
 from partoken.system.files import atomic_write
 from partoken.system.nested import leaves
 from partoken.system.process import die_with_parent, discard_output, prepare_process, say_interrupted
 from partoken.system.ranks import is_further_process, start_of_run, started_by
 from partoken.system.run_folder import CONFIGURATION, Snapshot
 from partoken.system.run_status import is_interrupt
+from partoken.system.targets import check_logging, check_targets, find_target, trust
 from partoken.trainer_arguments import check_trainer
 
 __all__ = [
@@ -58,6 +63,12 @@ PRIMARY = "config_partoken"
 TYPED_GROUPS = ("data", "model")
 """Groups whose values must have the types of their defaults; `train` names a class that checks its own, and Lightning
 checks `trainer`."""
+
+COMPLETE_GROUPS = ("data", "model", "train", "trainer")
+"""Groups of which no key may be taken out."""
+
+OPTIONAL_GROUPS = ("callbacks", "logger")
+"""Groups that may be taken out."""
 
 STAGE_OVERRIDE = re.compile(r"train\.stages\.(\w+)\.")
 
@@ -107,28 +118,32 @@ def compose(
             that cannot be used.
     """
     overrides = name_fit(overrides)
-    check_group_choices(overrides)
+    check_overrides(overrides)
     check_config_dir(config_dir)
     overrides = _open_stages(overrides, config_dir)
     try:
         cfg = _compose(overrides, config_dir, with_hydra=with_hydra)
+        _expand_home(cfg)
+        _check_allowed(cfg, overrides)
+        _check(cfg, overrides, config_dir)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain(error, overrides, config_dir)) from None
-    _check(cfg, overrides, config_dir)
     return cfg
 
 
 def check_config(cfg: DictConfig) -> None:
     """Checks the config of the current Hydra job: every key is known, every value has the type of its default.
 
+    A path that begins with `~` becomes one in the user's home.
+
     Raises:
         UserError: naming the key, what was found, and the closest known key; or values for several jobs.
     """
     job = HydraConfig.get()
-    chosen = job.runtime.choices  # by the primary config, an experiment or the command line
-    if chosen.get("sweep", "default") != "default" and OmegaConf.is_missing(job.job, "num"):
-        raise UserError(f"sweep={chosen['sweep']} is for several jobs: add -m, or leave it out for a single run")
-    _check(cfg, [f"{group}={option}" for group, option in chosen.items() if option is not None])
+    _expand_home(cfg)
+    _check_single(job)
+    _check_allowed(cfg, job.overrides.task)
+    _check(cfg, [f"{group}={option}" for group, option in job.runtime.choices.items() if option is not None])
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -154,18 +169,31 @@ def instantiate(node: Mapping[str, Any], group: str, **arguments: Any) -> Any:
     Raises:
         UserError: no such target, wrong arguments, or a `UserError` of the target.
     """
+    target = node.get("_target_")
+    if target is None:
+        raise UserError(f"{group}._target_: has no value; it names the class or function that creates {group}")
     try:
-        return hydra.utils.instantiate(dict(node), **arguments, _convert_="all", _recursive_=False)
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, UserError):
-            raise cause from None
-        if unknown := re.search(r"unexpected keyword argument '(\w+)'", str(cause)):
-            key = f"{group}.{unknown.group(1)}"
-            raise UserError(f"{key} is not a setting of {node['_target_']}: leave it out, with ~{key}") from None
-        if isinstance(cause, (TypeError, ImportError)) or "Error locating target" in str(error):
-            raise UserError(f"{group}: {str(error).splitlines()[0]} ({cause})") from None
-        raise
+        kind = find_target(target, f"{group}._target_")
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"{group}._target_={target}: cannot be found: {error}") from None
+    own = {**{key: value for key, value in node.items() if key != "_target_"}, **arguments}
+    _check_arguments(kind, own, target, group)
+    if group == "data":
+        check_annotations(kind, own, group)
+    return kind(**own)
+
+
+def _check_arguments(kind: Callable[..., Any], own: Mapping[str, Any], target: str, group: str) -> None:
+    """Rejects arguments that a class or a function does not take, and those that it lacks."""
+    known = inspect.signature(kind).parameters
+    takes_any = any(item.kind is item.VAR_KEYWORD for item in known.values())
+    for key in own:
+        if key not in known and not takes_any:
+            raise UserError(f"{group}.{key} is not a setting of {target}: leave it out, with ~{group}.{key}")
+    for key, item in known.items():
+        is_needed = item.default is item.empty and item.kind not in (item.VAR_KEYWORD, item.VAR_POSITIONAL)
+        if is_needed and key not in own:
+            raise UserError(f"{group}.{key}: has no value, and {target} needs one; give it with {group}.{key}=VALUE")
 
 
 def absolute_paths(groups: Mapping[str, Any], folder: Path) -> dict[str, Any]:
@@ -279,15 +307,18 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
                 before.undo()  # a sweep reads in the folder why its job was refused
 
     arguments = name_fit(arguments)
-    given = get_args_parser().parse_args(arguments)
     main = hydra.main(version_base="1.3", config_path=str(CONF), config_name=PRIMARY)(run_job)
+    given = argparse.Namespace(overrides=[], config_dir=None)
     try:
+        given = parse_arguments(arguments)
         modes = [name for name in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(given, name)]
         if len(modes) > 1:
             raise UserError(f"--{modes[0]} with --{modes[1].replace('_', '-')}: give one of them")
-        check_group_choices(given.overrides)
+        check_overrides(given.overrides)
         check_config_dir(given.config_dir)
         sys.argv[1:] = _open_stages(arguments, given.config_dir)  # Hydra takes its arguments from there
+        if not modes or given.run:
+            _check_beforehand(given, _open_stages(given.overrides, given.config_dir))
         if given.config_path is not None and "://" not in given.config_path:
             # Hydra would look beside this package; the last value wins
             sys.argv.append(f"--config-path={Path(given.config_path).resolve()}")
@@ -303,8 +334,6 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
             raise user_errors[0]
     except UserError as error:
         message = str(error)
-    except InstantiationException:
-        raise  # `instantiate` has turned the user's errors into UserErrors
     except (HydraException, OmegaConfBaseException) as error:
         message = _explain(error, given.overrides, given.config_dir)
     except (KeyboardInterrupt, SystemExit) as error:
@@ -325,18 +354,67 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
     return 2
 
 
+def _check_beforehand(given: argparse.Namespace, words: Sequence[str]) -> None:
+    """Checks a configuration before Hydra creates anything that it names, or the folder of the run.
+
+    Arguments:
+        given: the command line, parsed.
+        words: its overrides.
+    """
+    cfg = _compose(words, given.config_dir, given.config_path or str(CONF), given.config_name, with_hydra=True)
+    own = OmegaConf.to_container(cfg.hydra)
+    assert isinstance(own, dict)
+    check_text("hydra.run.dir", own["run"]["dir"])
+    if not isinstance(own["verbose"], bool | str | list):
+        raise UserError(f"hydra.verbose={own['verbose']!r}: must be true, false or a list of loggers")
+    _check_allowed(cfg, words)
+    check_targets(own, "hydra")
+    for name in ("job_logging", "hydra_logging"):
+        check_logging(own[name], f"hydra.{name}")
+    if given.config_path is None and given.config_name is None:
+        _check_single(cfg.hydra)
+        _check(cfg, words, given.config_dir)
+
+
+def _expand_home(cfg: DictConfig) -> None:
+    """Replaces `~` at the beginning of paths; the shell leaves it alone inside `KEY=~/x`."""
+    for group, keys in PATH_KEYS.items():
+        values = cfg.get(group)
+        for key in keys if OmegaConf.is_dict(values) else ():
+            path = None if OmegaConf.is_missing(values, key) else values.get(key)
+            if isinstance(path, str) and path.startswith("~"):
+                values[key] = os.path.expanduser(path)
+
+
+def _check_single(job: Any) -> None:
+    """Rejects values for several jobs in a single run.
+
+    Arguments:
+        job: Hydra's own settings.
+    """
+    chosen = job.runtime.choices.get("sweep", "default")  # by the primary config, an experiment or the command line
+    if chosen != "default" and OmegaConf.is_missing(job.job, "num"):
+        raise UserError(f"sweep={chosen} is for several jobs: add -m, or leave it out for a single run")
+
+
 def _compose(
-    overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None, *, with_hydra: bool = False
+    overrides: Sequence[str],
+    config_dir: str | os.PathLike[str] | None = None,
+    config_path: str = str(CONF),
+    config_name: str | None = None,
+    *,
+    with_hydra: bool = False,
 ) -> DictConfig:
+    primary = config_name or PRIMARY
     if GlobalHydra.instance().is_initialized():
-        return hydra.compose(PRIMARY, list(overrides), return_hydra_config=with_hydra)
+        return hydra.compose(primary, list(overrides), return_hydra_config=with_hydra)
     version.setbase("1.3")
-    search_path = create_config_search_path(str(CONF))
+    search_path = create_config_search_path(config_path)
     if config_dir is not None:  # as Hydra does for --config-dir
         search_path.prepend("command-line", f"file://{Path(config_dir).resolve()}", SearchPathQuery(provider="schema"))
     Hydra.create_main_hydra2("partoken", search_path)
     try:
-        return hydra.compose(PRIMARY, list(overrides), return_hydra_config=with_hydra)
+        return hydra.compose(primary, list(overrides), return_hydra_config=with_hydra)
     finally:
         GlobalHydra.instance().clear()
 
@@ -377,8 +455,21 @@ def _group_leaves(cfg: DictConfig, group: str) -> dict[str, Any]:
     return dict(leaves(plain_group(cfg, group), f"{group}."))
 
 
+def _check_allowed(cfg: DictConfig, words: Iterable[str]) -> None:
+    """Lets `_target_` name what the command line allows; a file that names a class may not allow it itself."""
+    allowed = cfg.get("allow_targets")
+    if OmegaConf.is_list(allowed):
+        allowed = OmegaConf.to_container(allowed)
+    if allowed and not any(word.lstrip("+").startswith("allow_targets=") for word in words):
+        raise UserError(f"allow_targets={allowed}: a file sets it; only the command line may, so leave it out there")
+    trust(allowed)
+
+
 def _check(cfg: DictConfig, overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None) -> None:
     defaults = _defaults_of(overrides, config_dir)
+    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    _check_complete(own, defaults)
+    check_targets(plain(own))
     for group in (*TYPED_GROUPS, "train"):
         known = _known_leaves(defaults, group)
         for path, value in _group_leaves(cfg, group).items():
@@ -395,7 +486,33 @@ def _check(cfg: DictConfig, overrides: Sequence[str], config_dir: str | os.PathL
     trainer = cfg.get("trainer")
     check_trainer(plain_group(cfg, "trainer") if isinstance(trainer, DictConfig) else trainer, train)
     check_phases(cfg)
-    check_flag("print_config", cfg.print_config)
+    for name in ("print_config", "cost"):
+        check_flag(name, cfg[name])
+
+
+def _check_complete(cfg: DictConfig, defaults: DictConfig) -> None:
+    """Rejects a key without a value: one that only the user can give, and one that `~KEY` has taken out.
+
+    Arguments:
+        cfg: the configuration of a run, without Hydra's own.
+        defaults: of the same options.
+    """
+    if missing := sorted(OmegaConf.missing_keys(cfg)):
+        raise UserError(f"{missing[0]}: has no value; give it with {missing[0]}=VALUE")
+    for key in map(str, cfg):
+        if key not in defaults:
+            raise UserError(f"{key} is not a key of the configuration.{did_you_mean(key, map(str, defaults))}")
+    for key in map(str, defaults):
+        if key not in cfg and key not in OPTIONAL_GROUPS:
+            raise UserError(f"{key}: it has been taken out of the configuration; leave out ~{key}")
+    for group in COMPLETE_GROUPS:
+        if not OmegaConf.is_dict(cfg[group]):
+            raise UserError(f"{group}={cfg[group]!r}: must be an option of {group}: {', '.join(options(group))}")
+        if cfg[group].get("_target_") != defaults[group].get("_target_"):
+            continue  # a class of the user's has keys of its own
+        for key in map(str, defaults[group]):
+            if key not in cfg[group]:
+                raise UserError(f"{group}.{key}: it has been taken out of the configuration; leave out ~{group}.{key}")
 
 
 def _known_leaves(defaults: DictConfig, group: str) -> dict[str, Any]:
@@ -421,13 +538,21 @@ def _explain(error: BaseException, overrides: Sequence[str], config_dir: str | o
     if isinstance(error.__cause__, UserError):
         return str(error.__cause__)
     text = str(error)
-    if unknown := re.search(r"Could not override '([^']+)'", text):
+    if several := re.search(r"Ambiguous value for argument '(.+)'", text):
+        word = several.group(1)
+        key, _, values = word.partition("=")
+        return f"{word}: several values are a sweep, with -m; a list is written {key}=[{values}]"
+    if place := re.search(r"Could not append to config. An item is already at '([^']+)'", text):
+        return f"+{place.group(1)}: {place.group(1)} is a key already; leave out the +"
+    if unknown := re.search(r"Could not (?:override|delete from config\.) '([^']+)'(?: does not exist|\.)", text):
         key = unknown.group(1)
         return f"{key} is not a key of the configuration.{did_you_mean(key, _default_keys(overrides, config_dir))}"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and "/" in error.missing_cfg_file:
         group, _, name = error.missing_cfg_file.rpartition("/")
         known = error.options or options(group, config_dir)  # Hydra lists none for an option in a list
         return f"{group}={name}: no such option, choose from {', '.join(known)}.{did_you_mean(name, known)}"
+    if place := re.search(r"full_key: (\S+)", text):
+        return f"{place.group(1)}: {text.splitlines()[0]}; correct it, or leave it out"
     return " ".join(f"{text} {error.__cause__ or ''}".split())
 
 

@@ -9,6 +9,10 @@ from numbers import Integral, Real
 __all__ = ["UserError", "check_choice", "check_flag", "check_number", "check_text", "did_you_mean", "print_error"]
 
 
+LARGEST = 2**31 - 1
+"""Largest whole number of a setting: every library takes it as a seed, a count and a size."""
+
+
 class UserError(ValueError):
     """The user gave something that cannot be used.
 
@@ -73,6 +77,8 @@ def check_number(
     """
     if value is None and optional:
         return
+    if whole and isinstance(value, Integral) and int(value) > LARGEST:
+        raise UserError(f"{key}={value!r}: must be a whole number of at most {LARGEST}")
     if isinstance(value, Integral if whole else Real) and not isinstance(value, bool):
         number = float(value)
         is_high_enough = (minimum is None or number >= minimum) and (above is None or number > above)

@@ -36,7 +36,7 @@ SMALL = [
     "model.max_clusters=4",
     "model.codebook_size=16",
 ]
-NAMES = ["train", "preview", "cost", "lr-range", "inspect", "predict", "sweep"]
+NAMES = ["train", "preview", "cost", "lr-range", "inspect", "predict", "explain", "report", "sweep"]
 OWN_DATA = "defaults:\n  - embedded\n  - _self_\nlimit: 24\nlabel_column: ec_top\n"
 OWN_EXPERIMENT = "# @package _global_\ndefaults:\n  - override /data: mine\ntrain:\n  epochs: 7\n  lr: 0.125\n"
 

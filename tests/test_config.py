@@ -135,7 +135,7 @@ def test_a_misspelt_key_beside_swept_groups_or_own_files_is_one_message(words, t
 
 
 def test_a_value_that_is_a_sweep_without_m_is_one_line():
-    with pytest.raises(UserError, match="Ambiguous value for argument 'model=partoken,axion_stage1'") as caught:
+    with pytest.raises(UserError, match="model=partoken,axion_stage1: several values are a sweep, with -m") as caught:
         compose(["model=partoken,axion_stage1"])
     assert "\n" not in str(caught.value)
 
@@ -179,9 +179,9 @@ def test_a_switch_that_leaves_nothing_to_do_is_rejected(overrides, message):
 
 def test_several_callbacks_and_presets_can_be_chosen_and_one_can_be_added(tmp_path):
     (tmp_path / "callbacks").mkdir()
-    (tmp_path / "callbacks/mine.yaml").write_text("mine:\n  _target_: my.module.Mine\n  every: 3\n")
+    (tmp_path / "callbacks/mine.yaml").write_text("mine:\n  _target_: tests.module.Mine\n  every: 3\n")
     cfg = compose(
-        ["callbacks=[model_summary,mine]", "+callbacks.other._target_=my.Other", "debug=[limit,profile]"], tmp_path
+        ["callbacks=[model_summary,mine]", "+callbacks.other._target_=tests.Other", "debug=[limit,profile]"], tmp_path
     )
     assert list(cfg.callbacks) == ["model_summary", "mine", "other"]
     assert (cfg.trainer.profiler, cfg.trainer.limit_train_batches, cfg.train.batch_size) == ("simple", 30, 4)

@@ -70,3 +70,8 @@ def test_a_mistake_of_the_user_is_one_line_and_exit_status_2(error, line, capsys
 def test_an_error_of_the_system_without_a_file_is_no_mistake_of_the_user():
     with pytest.raises(OSError, match="disk"):
         print_error(OSError("disk"))
+
+
+def test_a_whole_number_that_no_library_can_hold_is_refused():
+    with pytest.raises(UserError, match=r"train\.seed=4294967296: must be a whole number of at most 2147483647"):
+        check_number("train.seed", 2**32, minimum=0, whole=True)

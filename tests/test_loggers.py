@@ -23,13 +23,13 @@ def test_a_logger_option_names_a_lightning_logger_and_how_to_run_it(option):
 
 
 def test_several_loggers_are_chosen_at_once_and_one_is_added():
-    cfg = compose(["logger=[tensorboard,mlflow]", "+logger.mine._target_=my.Logger"])
+    cfg = compose(["logger=[tensorboard,mlflow]", "+logger.mine._target_=tests.Logger"])
     assert list(plain_group(cfg, "logger")) == ["tensorboard", "mlflow", "mine"]
 
 
 def test_a_logger_of_the_user_comes_from_a_folder_of_yaml_files(tmp_path):
     (tmp_path / "logger").mkdir()
-    (tmp_path / "logger/mine.yaml").write_text("mine:\n  _target_: my.Logger\n")
+    (tmp_path / "logger/mine.yaml").write_text("mine:\n  _target_: tests.Logger\n")
     cfg = compose(["logger=[wandb,mine]"], tmp_path)
     assert list(plain_group(cfg, "logger")) == ["wandb", "mine"]
     with pytest.raises(UserError, match=r"logger=mien: no such option.*Did you mean mine"):

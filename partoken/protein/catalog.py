@@ -227,6 +227,7 @@ def synthetic(
     Raises:
         UserError: an option is out of range.
     """
+    check_number("data.recipe_seed", recipe_seed, minimum=0, whole=True)
     recipe = Recipe(num_chains, num_classes, shortest, longest, recipe_seed)
 
     def read(label_specs: Sequence[LabelSpec]) -> Collection:

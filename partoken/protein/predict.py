@@ -1,6 +1,5 @@
 """Predicts classes, tokens and importance for structures, from nothing but a checkpoint; imports no Lightning."""
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,6 +29,7 @@ from partoken.protein.sources.structures import check_any
 from partoken.system.device import choose_device
 from partoken.system.files import atomic_write
 from partoken.system.skipped import Skipped, write_skipped
+from partoken.system.tables import TableWriter
 from partoken.system.user_files import check_output
 
 __all__ = ["LabelAnswer", "Prediction", "Predictor", "predict_files"]
@@ -246,7 +246,7 @@ class Predictor:
             check_output("--out", written, ".csv")
         rows = 0
         with atomic_write(out) as file:
-            writer = csv.writer(file)
+            writer = TableWriter(file)
             writer.writerow(self._header())
             for prediction in self.stream(paths, progress=progress):
                 writer.writerow(_row(prediction))

@@ -23,6 +23,7 @@ from partoken.schedule.plot import plot_plans, terminal_plot, write_gallery
 from partoken.schedule.stages import StagedPlan, needs_batches, plan_run
 from partoken.schedule.tables import document_keypoints, document_scenarios, key_points, markdown
 from partoken.system.process import discard_output
+from partoken.system.user_files import check_current_folder
 
 __all__ = ["main"]
 
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m parto
     parser.add_argument("--batches-per-epoch", type=int, metavar="N", help="training batches on each device")
     options = parser.parse_intermixed_args(arguments)
     try:
+        check_current_folder()
         _check_outputs(options)
         print("\n".join(_answer(options)), flush=True)  # a reader that has ended is noticed here, not at the exit
     except UserError as error:

@@ -82,7 +82,7 @@ class ScheduleSettings:
         for name in ("warmup_steps", "warmup_epochs"):
             check_number(self.key(name), getattr(self, name), minimum=0, optional=True)
             self._check_whole(name)
-        check_choice(self.key("lr_scaling"), self.lr_scaling or "none", SCALINGS)
+        check_choice(self.key("lr_scaling"), self.lr_scaling, SCALINGS)
         check_number(self.key("lr_scaling_base_batch"), self.lr_scaling_base_batch, above=0)
 
     def _check_whole(self, name: str) -> None:

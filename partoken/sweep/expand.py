@@ -8,14 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.utils import get_args_parser
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from partoken.config import compose, plain, plain_group
 from partoken.errors import UserError, check_choice, check_flag, check_number, check_text
+from partoken.overrides import parse_arguments, parse_overrides
 from partoken.sweep.space import Dimension, SearchSettings, dimension
 
 __all__ = ["Job", "Sweep", "expand", "is_sweep"]
@@ -110,7 +108,7 @@ def is_sweep(arguments: Sequence[str]) -> bool:
     """Returns whether a command line runs a sweep: it has `-m`, and no option that only shows something."""
     if not any(word.startswith(("-", "hydra.mode=")) for word in arguments):
         return False
-    options = get_args_parser().parse_args(list(arguments))
+    options = parse_arguments(arguments)
     if any(getattr(options, name) for name in SHOWS):
         return False
     return bool(options.multirun or any(word.upper() == "HYDRA.MODE=MULTIRUN" for word in options.overrides))
@@ -131,7 +129,7 @@ def expand(arguments: Sequence[str]) -> Sweep:
     See also:
         https://hydra.cc/docs/advanced/override_grammar/extended/
     """
-    options = get_args_parser().parse_args(list(arguments))
+    options = parse_arguments(arguments)
     config_dir = options.config_dir
     for word in options.overrides:
         if word.lstrip("+").startswith(OF_HYDRA):
@@ -140,12 +138,12 @@ def expand(arguments: Sequence[str]) -> Sweep:
         if getattr(options, name) is not None:
             flag = f"--{name.replace('_', '-')}"
             raise UserError(f"{flag} with -m: a sweep composes its jobs from conf/; add your files with --config-dir")
-    given = _parse(options.overrides)
+    given = parse_overrides(options.overrides)
     common = [item.input_line or "" for item in given if not item.is_sweep_override()]
     main = compose(common, config_dir, with_hydra=True)
     params = main.hydra.sweeper.get("params") or {}
     keys = {item.get_key_element() for item in given}
-    preset = _parse([_word(key, value) for key, value in params.items()])
+    preset = parse_overrides([_word(key, value) for key, value in params.items()])
     overrides = [*(item for item in preset if item.get_key_element() not in keys), *given]
     metric, direction = _metric(main)
     check_number("n_jobs", main.n_jobs, minimum=1, whole=True)
@@ -173,17 +171,6 @@ def expand(arguments: Sequence[str]) -> Sweep:
         search=search,
     )
     return sweep if search is None else _search(sweep, overrides)
-
-
-def _parse(words: Sequence[str]) -> list[Override]:
-    parser = OverridesParser.create()
-    parsed = []
-    for word in words:
-        try:
-            parsed.append(parser.parse_override(word))
-        except HydraException as error:
-            raise UserError(f"{word}: not in Hydra's grammar of overrides ({str(error).splitlines()[0]})") from None
-    return parsed
 
 
 def _metric(main: DictConfig) -> tuple[str, str]:

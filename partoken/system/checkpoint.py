@@ -1,6 +1,7 @@
 """Reading a checkpoint file, and whether its weights can be used."""
 
 import os
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ def read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
         raise UserError(f"{path}: no such checkpoint; a run writes checkpoints/best.ckpt and checkpoints/last.ckpt")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise UserError(
+            f"{path} cannot be read as a checkpoint: it is damaged, or holds more than tensors and plain values, which "
+            "could run code when it is read; choose checkpoints/best.ckpt of a run of this project"
+        ) from error
     except Exception as error:  # torch raises a different type for each kind of damage
         reason = next(iter(str(error).splitlines()), type(error).__name__)
         raise UserError(f"{path} cannot be read as a checkpoint: {reason}") from error

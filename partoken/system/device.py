@@ -25,6 +25,10 @@ def choose_device(name: str | None) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UserError(f"device={name}: no such device; choose cpu or cuda") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UserError(f"device={name}: no such device here; choose cpu or cuda")
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"device={name}: torch finds no GPU here; choose cpu")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device={name}: the GPUs here are 0 to {torch.cuda.device_count() - 1}; choose cuda:0")
     return device

@@ -9,7 +9,7 @@ from typing import IO
 
 from partoken.errors import UserError
 
-__all__ = ["check_output", "check_regular", "open_regular", "printable"]
+__all__ = ["check_current_folder", "check_output", "check_regular", "open_regular", "printable"]
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
@@ -30,6 +30,19 @@ def check_regular(path: str | os.PathLike[str]) -> None:
         raise IsADirectoryError(errno.EISDIR, "is a folder", os.fspath(path))
     if not stat.S_ISREG(mode):
         raise OSError(errno.EINVAL, "not a regular file", os.fspath(path))
+
+
+def check_current_folder() -> None:
+    """Rejects a current folder that has been deleted, because every relative path would be lost.
+
+    Raises:
+        UserError: naming the folder, where the shell has told it.
+    """
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        name = os.environ.get("PWD", "the current folder")
+        raise UserError(f"{name}: this folder no longer exists; change to one that does, with cd") from None
 
 
 def check_output(

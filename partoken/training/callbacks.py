@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytorch_lightning as pl
-from hydra.errors import InstantiationException
 from pytorch_lightning import callbacks as lightning
 
 from partoken.config import instantiate
 from partoken.errors import UserError
-from partoken.training.stages import find_target
+from partoken.system.targets import find_target
 
 __all__ = ["build_callbacks"]
 
@@ -44,9 +43,10 @@ def _build(key: str, node: Any) -> pl.Callback:
     _check_target(key, node["_target_"])
     try:
         callback = instantiate(node, key)
-    except InstantiationException as error:
-        reason = str(error.__cause__ or error)
-        raise UserError(f"{key}: {node['_target_']} does not accept its arguments: {reason}") from error
+    except UserError:
+        raise
+    except Exception as error:  # each callback refuses its arguments in its own way
+        raise UserError(f"{key}: {node['_target_']} does not accept its arguments: {error}") from error
     if not isinstance(callback, pl.Callback):
         raise UserError(f"{key}._target_={node['_target_']}: must create a pytorch_lightning.Callback")
     return callback
@@ -55,8 +55,8 @@ def _build(key: str, node: Any) -> pl.Callback:
 def _check_target(key: str, target: str) -> None:
     """Rejects a class that is no callback before anything of it runs."""
     try:
-        kind = find_target(target)
-    except (ImportError, AttributeError, ValueError) as error:
+        kind = find_target(target, f"{key}._target_")
+    except (ImportError, AttributeError) as error:
         raise UserError(f"{key}._target_={target}: cannot be imported ({error}); correct it") from error
     if not inspect.isclass(kind):
         return  # a function may return a callback

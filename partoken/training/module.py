@@ -10,17 +10,19 @@ import pytorch_lightning as pl
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
 from pytorch_lightning.plugins import MixedPrecision
+from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from partoken.errors import UserError, did_you_mean
 from partoken.schedule import Plan, RunLength, StagedPlan, peak_rate, plan_run
 from partoken.schedule.length import Done
 from partoken.system.distributed import num_processes, total
+from partoken.system.targets import find_target
 from partoken.training.optim import ScheduledOptimizer, build_optimizer, build_scheduler, count_steps
 from partoken.training.resumed_settings import choose_plan
 from partoken.training.saved_state import SCHEDULE_KEY, SavedState
 from partoken.training.settings import TrainSettings
-from partoken.training.stages import ONLY_STAGE, TrainStage, find_target, is_under
+from partoken.training.stages import ONLY_STAGE, TrainStage, is_under
 
 __all__ = ["ManualSteps", "ScheduledModule", "metric_names", "run_length", "scheduled_module", "task_class"]
 
@@ -272,6 +274,9 @@ class ScheduledModule(pl.LightningModule):
         checkpoint[SCHEDULE_KEY] = {**only, "epoch": progress.processed, **({"optimizers": states} if states else {})}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if self._trainer is None or self.trainer.state.fn != TrainerFn.FITTING:
+            self.check_weights(checkpoint)  # a test and `load_from_checkpoint` need nothing else
+            return
         try:
             self.check_weights(checkpoint)
         except UserError as error:
@@ -433,8 +438,8 @@ def task_class(target: object) -> type[ScheduledModule] | None:
         target: `_target_` of the `model` group; None is returned if it names a function, or nothing of this kind.
     """
     try:
-        kind = find_target(target)
-    except (ImportError, AttributeError, ValueError):
+        kind = find_target(str(target))
+    except (ImportError, AttributeError, UserError):
         return None
     return kind if isinstance(kind, type) and issubclass(kind, ScheduledModule) else None
 

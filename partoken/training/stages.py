@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from partoken.errors import UserError, check_number, check_text, did_you_mean
 from partoken.schedule import ScheduleSettings, Stage
+from partoken.system.targets import find_target
 
 if TYPE_CHECKING:
     from torch import nn
@@ -23,7 +23,6 @@ __all__ = [
     "TrainStage",
     "WeightsSource",
     "check_names",
-    "find_target",
     "is_under",
     "named",
     "stage_class",
@@ -261,24 +260,14 @@ def stage_class(path: str, values: Mapping[str, Any]) -> type[TrainStage[Any]]:
     if target is None:
         return TrainStage
     try:
-        kind = find_target(target)
-    except (ImportError, AttributeError, ValueError) as error:
+        kind = find_target(target, f"{path}._target_")
+    except (ImportError, AttributeError) as error:
         raise UserError(
             f"{path}._target_={target}: cannot be imported ({error}); leave it out, or correct it"
         ) from error
     if not isinstance(kind, type) or not issubclass(kind, TrainStage):
         raise UserError(f"{path}._target_={target}: must be a subclass of TrainStage; leave it out, or correct it")
     return kind
-
-
-def find_target(target: object) -> Any:
-    """Returns what a `_target_` names; Hydra's function would also log an error.
-
-    Raises:
-        ImportError, AttributeError, ValueError: there is nothing of that name.
-    """
-    module, _, name = str(target).rpartition(".")
-    return getattr(importlib.import_module(module), name)
 
 
 @contextlib.contextmanager
@@ -305,10 +294,10 @@ def check_names(key: str, parts: Any) -> tuple[str, ...]:
     Raises:
         UserError: it is no list of names.
     """
-    is_list = parts is None or (isinstance(parts, Sequence) and not isinstance(parts, str))
-    if not is_list or not all(isinstance(part, str) and part for part in parts or ()):
+    is_list = isinstance(parts, Sequence) and not isinstance(parts, str)
+    if not is_list or not all(isinstance(part, str) and part for part in parts):
         raise UserError(f"{key}={parts!r}: must be a list of names such as [network.encoder]")
-    return tuple(parts or ())
+    return tuple(parts)
 
 
 def _merged(group: Mapping[str, Any], changes: Mapping[str, Any] | None) -> dict[str, Any]:

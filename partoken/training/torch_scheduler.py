@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, OneCycleLR, ReduceLROnPlateau
 
 from partoken.errors import UserError, did_you_mean
+from partoken.system.targets import find_target
 
 __all__ = ["check_torch_scheduler", "make_torch_scheduler"]
 
@@ -29,9 +30,7 @@ def make_torch_scheduler(node: Mapping[str, Any], optimizer: Optimizer) -> LRSch
     Raises:
         UserError: there is no such class, or it does not take these arguments.
     """
-    scheduler = _create(node, optimizer)
-    if not isinstance(scheduler, LRScheduler):
-        raise UserError(f"train.scheduler._target_={node.get('_target_')}: is not a learning-rate scheduler of torch")
+    scheduler: LRScheduler = _create(node, optimizer)
     return scheduler
 
 
@@ -70,7 +69,7 @@ def check_torch_scheduler(node: Mapping[str, Any], *, lr: float = 1.0, steps: in
             _move(scheduler, target, step, steps)
 
 
-def _move(scheduler: LRScheduler, target: str, step: int, steps: int) -> None:
+def _move(scheduler: Any, target: str, step: int, steps: int) -> None:
     try:
         if isinstance(scheduler, ReduceLROnPlateau):
             scheduler.step(0.0)
@@ -104,24 +103,25 @@ def _create(node: Any, optimizer: Optimizer) -> Any:
     target = node.get("_target_")
     if target is None:
         return arguments
-    scheduler_class = _find_class(target)
-    if issubclass(scheduler_class, LRScheduler):
-        arguments["optimizer"] = optimizer
     try:
-        return scheduler_class(**arguments)
+        return _find_class(target)(optimizer=optimizer, **arguments)
+    except UserError:
+        raise
     except (AttributeError, TypeError, ValueError) as error:
         raise UserError(f"train.scheduler: {target} cannot be created: {error}") from error
 
 
-def _find_class(target: Any) -> type:
-    """Returns the class of a dotted name."""
+def _find_class(target: Any) -> type[LRScheduler]:
+    """Returns the class of a dotted name; nothing but a scheduler is ever called."""
+    key = "train.scheduler._target_"
     module_name, _, name = str(target).rpartition(".")
     try:
-        module = importlib.import_module(module_name)
-    except (ImportError, ValueError) as error:
-        raise UserError(f"train.scheduler._target_={target}: there is no module {module_name!r}: {error}") from error
-    scheduler_class = getattr(module, name, None)
-    if not isinstance(scheduler_class, type):
-        hint = did_you_mean(name, dir(module))
-        raise UserError(f"train.scheduler._target_={target}: {module_name} has no class {name}.{hint}")
-    return scheduler_class
+        found = find_target(str(target), key)
+    except ImportError as error:
+        raise UserError(f"{key}={target}: there is no module {module_name!r}: {error}") from error
+    except AttributeError as error:
+        hint = did_you_mean(name, dir(importlib.import_module(module_name)))
+        raise UserError(f"{key}={target}: {module_name} has no class {name}.{hint}") from error
+    if not isinstance(found, type) or not issubclass(found, LRScheduler):
+        raise UserError(f"{key}={target}: is not a learning-rate scheduler of torch; name a class of torch.optim")
+    return found

@@ -78,8 +78,10 @@ def test_a_resumed_run_does_not_load_the_weights_that_ship_again(run, tmp_path, 
     folder, settings = run
     train = {**settings["train"], "resume_from": str(folder / "checkpoints/last.ckpt")}
     assert carry_out({**settings, "train": train, "fit": False, "test": True}, tmp_path)["trained"] is False
+    resumed = tmp_path / "resumed"
+    resumed.mkdir()
     with pytest.raises(UserError, match="nothing is left to train"):
-        carry_out({**settings, "train": train}, tmp_path)
+        carry_out({**settings, "train": train}, resumed)
 
 
 def check(*overrides):

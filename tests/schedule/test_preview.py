@@ -75,7 +75,7 @@ def test_data_that_cannot_count_or_be_read_is_named(capsys):
     step = (COSINE, "train.schedule_interval=step")
     status, _, err = run(capsys, *step, f"data._target_={__name__}.Endless")
     assert status == 2 and "trainer.max_steps" in err
-    status, _, err = run(capsys, *step, "data._target_=nowhere.Data")
+    status, _, err = run(capsys, *step, "data._target_=tests.nowhere.Data")
     assert status == 2 and "nowhere" in err and "--batches-per-epoch" in err
 
 

@@ -1,5 +1,7 @@
 """Reading a checkpoint file; any damage is one message that names the file."""
 
+import pathlib
+
 import pytest
 import torch
 
@@ -42,6 +44,14 @@ def test_a_file_with_other_content_is_one_message(content, tmp_path):
     torch.save(content, tmp_path / "x.pt")
     with pytest.raises(UserError, match="state_dict"):
         read_checkpoint(tmp_path / "x.pt")
+
+
+def test_a_file_that_could_run_code_is_refused_without_advice_to_trust_it(tmp_path):
+    torch.save({"state_dict": {}, "code": pathlib.PurePosixPath("x")}, tmp_path / "a.ckpt")
+    with pytest.raises(UserError, match="more than tensors and plain values") as caught:
+        read_checkpoint(tmp_path / "a.ckpt")
+    assert "weights_only" not in str(caught.value)
+    assert "trust" not in str(caught.value)
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf])

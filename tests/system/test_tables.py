@@ -1,5 +1,7 @@
 """CSV tables: what is written is read back, and a failed write keeps the old table."""
 
+import csv
+
 import pytest
 
 from partoken.system.tables import read_table, write_table
@@ -44,3 +46,19 @@ def test_an_unknown_field_is_an_error_and_keeps_the_old_table(tmp_path):
 def test_a_missing_file_is_an_error_that_names_it(tmp_path):
     with pytest.raises(OSError, match="nowhere"):
         read_table(tmp_path / "nowhere.csv")
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+x", "-cmd|'/c calc'!A1", "@SUM(A1)", "\t=1", "\r=1", "'=1", "''-x"])
+def test_a_text_that_a_spreadsheet_would_compute_begins_with_an_apostrophe_and_is_read_back(text, tmp_path):
+    write_table(tmp_path / "a.csv", (text,), [{text: text}])
+    with open(tmp_path / "a.csv", newline="") as file:
+        cells = [cell for row in csv.reader(file) for cell in row]
+    assert cells == [f"'{text}", f"'{text}"]
+    assert read_table(tmp_path / "a.csv") == [{text: text}]
+
+
+@pytest.mark.parametrize("value", [-1.5, "-1.5", "+2", "-inf", "-1e-3", "a=b", "", "'quoted'"])
+def test_numbers_and_other_texts_stay_as_they_are(value, tmp_path):
+    write_table(tmp_path / "a.csv", ("a", "b"), [{"a": value, "b": "x"}])
+    with open(tmp_path / "a.csv", newline="") as file:
+        assert list(csv.reader(file))[1] == [str(value), "x"]

@@ -34,9 +34,10 @@ def test_the_state_of_a_callback_continues_after_a_resume(tmp_path):
 @pytest.mark.parametrize(
     ("node", "words"),
     [
-        ({"_target_": "my.module.Mine"}, ["callbacks.mine._target_=my.module.Mine", "cannot be imported"]),
+        ({"_target_": "tests.module.Mine"}, ["callbacks.mine._target_=tests.module.Mine", "cannot be imported"]),
         ({"_target_": "tests.training.watchers.Missing"}, ["callbacks.mine._target_", "Missing"]),
-        ({"_target_": "collections.OrderedDict"}, ["subclass of pytorch_lightning.Callback"]),
+        ({"_target_": "collections.OrderedDict"}, ["is not allowed", "allow_targets=[collections]"]),
+        ({"_target_": "torch.nn.Linear"}, ["subclass of pytorch_lightning.Callback"]),
         ({"_target_": "tests.training.watchers.not_a_callback"}, ["must create a pytorch_lightning.Callback"]),
         ({"_target_": TARGET}, ["callbacks.mine", "path"]),
         ({"_target_": TARGET, "path": "x", "evry": 2}, ["callbacks.mine.evry is not a setting of", "~callbacks.mine"]),

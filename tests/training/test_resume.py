@@ -115,7 +115,9 @@ def test_keep_continues_with_the_saved_plan(halfway):
 @pytest.mark.parametrize("epochs", [2, 6])
 def test_keep_is_refused_before_training_if_the_run_has_another_length_than_the_saved_plan(halfway, epochs):
     folder, _ = halfway
-    words = "keep: the saved plan ends after 9 steps, this run after .* train.epochs.* train.on_schedule_change=extend"
+    words = (
+        r"keep: the saved plan ends after 9 steps, this run after .*\(train.epochs.* train.on_schedule_change=extend"
+    )
     with pytest.raises(UserError, match=f"(?s){words}"):
         fit(folder, "kept", resume=folder / "4.ckpt", epochs=epochs, on_schedule_change="keep")
 

@@ -4,12 +4,12 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
-from partoken.errors import UserError, check_choice, check_flag, check_number, check_text
+from partoken.errors import UserError, check_choice, check_number
 from partoken.protein.chains.family import read_family
 from partoken.protein.chains.label_spec import LabelSpec, read_label_columns
+from partoken.system.annotations import check_annotations
 
 __all__ = ["SPLIT_KINDS", "DataOptions"]
 
@@ -68,15 +68,9 @@ class DataOptions:
     def __post_init__(self) -> None:
         check_choice("data.split", self.split, SPLIT_KINDS, optional=True)
         _check_fractions(self.fractions)
-        check_flag("data.unlabelled", self.unlabelled)
-        check_flag("data.baselines", self.baselines)
         self.label_specs()
         read_family(self.family)
         check_number("data.limit", self.limit, minimum=1, whole=True, optional=True)
-        features = self.residue_features
-        check_text(
-            "data.residue_features", os.fspath(features) if isinstance(features, Path) else features, optional=True
-        )
         check_number(
             "data.max_residues_per_batch",
             self.max_residues_per_batch,
@@ -87,6 +81,7 @@ class DataOptions:
         check_number("data.epochs_per_pass", self.epochs_per_pass, minimum=1, whole=True)
         check_number("data.cluster_identity", self.cluster_identity, minimum=0, maximum=1)
         check_number("data.max_skipped", self.max_skipped, minimum=0, maximum=1)
+        check_annotations(DataOptions, vars(self), "data")
 
     def label_specs(
         self, column: str = "label", depth: int | None = None, first: bool = False

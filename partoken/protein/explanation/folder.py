@@ -1,7 +1,6 @@
 """Writes a folder that explains predictions: tables, a structure of each chain, scripts for viewers."""
 
 import contextlib
-import csv
 import os
 import shutil
 import tempfile
@@ -15,6 +14,7 @@ from partoken.protein.explanation.file_atoms import FileAtoms, read_atoms
 from partoken.protein.explanation.file_names import FileNames
 from partoken.protein.explanation.scripts import chimerax_script, pymol_script
 from partoken.protein.explanation.structures import chain_with_values, structure_text
+from partoken.system.tables import TableWriter
 
 __all__ = ["PREDICTIONS", "RESIDUE_COLUMNS", "ExplainedChain", "check_folder", "write_explanations"]
 
@@ -105,7 +105,7 @@ def _write_chains(
         open(folder / PREDICTIONS, "w", encoding="utf-8", newline="") as predictions,
         open(folder / RESIDUES, "w", encoding="utf-8", newline="") as residues,
     ):
-        of_chains, of_residues = csv.writer(predictions), csv.writer(residues)
+        of_chains, of_residues = TableWriter(predictions), TableWriter(residues)
         of_chains.writerow([*header, "structure"])
         of_residues.writerow(RESIDUE_COLUMNS)
         for one in explained:

@@ -56,13 +56,14 @@ def load_network(checkpoint: str | os.PathLike[str]) -> SavedNetwork:
         network_settings = replace(network_settings, feature_width=feature_width(data))
         network = ParToken([len(label.class_names) for label in labels], network_settings)
         network.load_state_dict(_network_weights(content["state_dict"]))
-    except (UserError, RuntimeError) as error:
+        reading = dict(data["source"]["reading"])
+    except (UserError, RuntimeError, AttributeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{checkpoint} contains no ParToken network of this version: {reason}") from error
     return SavedNetwork(
         network=network.eval(),
         labels=labels,
-        reading=data["source"]["reading"],
+        reading=reading,
         about=content.get("about", {}),
     )
 

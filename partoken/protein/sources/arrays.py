@@ -14,6 +14,7 @@ The table has a column `id` and any further columns: labels, `split` (train, val
 
 import os
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -41,6 +42,11 @@ MISSING_STEP = -32768
 STEP = 0.01
 """Angstrom per step."""
 
+DAMAGE = (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+"""What NumPy raises for a file that is damaged, or for an array of Python objects."""
+
+KINDS = {"U": "texts", "S": "bytes", "i": "whole numbers", "u": "counts", "f": "numbers"}
+
 
 def read_arrays(
     path: str | os.PathLike[str],
@@ -67,11 +73,11 @@ def read_arrays(
     """
     rows = _rows_by_id(table_path(path, table)) if with_table else {}
     with _open(path) as arrays:
-        ids = [str(i) for i in arrays["id"]]
-        offsets = np.asarray(arrays["offsets"], dtype=np.int64)
+        ids = [str(i) for i in np.ravel(_array(path, arrays, "id", "USiu"))]
+        offsets = _array(path, arrays, "offsets", "iu").astype(np.int64)
         has_steps = "coords_step" in arrays
-        coords = arrays["coords_step" if has_steps else "coords"]
-        letters = arrays["seq"]
+        coords = _array(path, arrays, "coords_step", "i") if has_steps else _array(path, arrays, "coords", "fiu")
+        letters = _array(path, arrays, "seq", "US")
     _check(path, ids, offsets, coords, letters)
     seen: set[str] = set()
     for i, (name, start, stop) in enumerate(zip(ids, offsets[:-1], offsets[1:], strict=True)):
@@ -154,8 +160,9 @@ def _open(path: str | os.PathLike[str]) -> np.lib.npyio.NpzFile:
         arrays = np.load(path, allow_pickle=False)
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
-    except (OSError, ValueError, zipfile.BadZipFile) as error:
-        raise UserError(f"{path} is not an NPZ file: {error}") from None
+    except DAMAGE as error:
+        reason = "it holds objects" if "pickle" in str(error) else str(error)
+        raise UserError(f"{path} is not an NPZ file: {reason}") from None
     if not isinstance(arrays, np.lib.npyio.NpzFile):
         raise UserError(f"{path} is a single array; expected an NPZ file with offsets, id, seq and coords")
     missing = [k for k in ("offsets", "id", "seq") if k not in arrays]
@@ -164,6 +171,30 @@ def _open(path: str | os.PathLike[str]) -> np.lib.npyio.NpzFile:
     if missing:
         raise UserError(f"{path} lacks {', '.join(missing)}; it has {', '.join(arrays.files)}")
     return arrays
+
+
+def _array(path: str | os.PathLike[str], arrays: np.lib.npyio.NpzFile, name: str, kinds: str) -> np.ndarray:
+    """Reads an array of an NPZ file.
+
+    Arguments:
+        path: the file, for the message.
+        arrays: the opened file.
+        name: of the array.
+        kinds: letters of the NumPy kinds that it may have.
+
+    Raises:
+        UserError: it is damaged, holds objects, or numbers where texts belong or the reverse.
+    """
+    try:
+        array: np.ndarray = arrays[name]
+    except DAMAGE as error:
+        raise UserError(f"{path}: the array {name} is damaged or holds objects ({error}); save it again") from None
+    if array.dtype.kind not in kinds:
+        listed = ", ".join(KINDS[kind] for kind in kinds)
+        raise UserError(f"{path}: the array {name} has the type {array.dtype}, expected {listed}; save it again")
+    if array.ndim == 0:
+        raise UserError(f"{path}: the array {name} is a single value; expected one for each chain or residue")
+    return array
 
 
 def _check(

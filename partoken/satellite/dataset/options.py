@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from partoken.errors import UserError, check_choice, check_flag, check_number, check_text
+from partoken.errors import UserError, check_choice, check_number
+from partoken.system.annotations import check_annotations
 
 __all__ = ["SPLIT_KINDS", "TileOptions"]
 
@@ -52,11 +53,10 @@ class TileOptions:
             if getattr(self, key) and self.split == "given":
                 raise UserError(f"data.{key} needs splits by scene: set data.split=scene, or leave it out")
         check_number("data.crop", self.crop, minimum=16, whole=True, optional=True)
-        check_flag("data.augment", self.augment)
         check_number("data.passes_per_epoch", self.passes_per_epoch, minimum=1, whole=True)
-        check_text("data.stage1_dir", self.stage1_dir, optional=True)
         check_number("data.limit", self.limit, minimum=1, whole=True, optional=True)
         check_number("data.max_skipped", self.max_skipped, minimum=0, maximum=1)
+        check_annotations(TileOptions, vars(self), "data")
 
     @property
     def names_scenes(self) -> bool:

@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -78,7 +79,7 @@ class Stage1Outputs:
         try:
             with np.load(path) as file:
                 bands = np.stack([file[band] for band in OPTICAL_BANDS])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(f"{path} cannot be read as an output of stage 1: {error}; write it again") from error
         if bands.shape[1:] != shape:
             found = f"{bands.shape[1]} x {bands.shape[2]}"

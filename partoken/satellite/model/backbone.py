@@ -1,6 +1,7 @@
 """The interface behind which any network can translate radar, and its three implementations."""
 
 import importlib
+import pickle
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -14,6 +15,7 @@ from partoken.errors import UserError
 from partoken.satellite.baselines import Ridge
 from partoken.satellite.model.settings import TranslatorSettings
 from partoken.satellite.model.unet import UNet, pad_to_multiple
+from partoken.system.targets import find_target
 
 __all__ = ["Backbone", "FileBackbone", "TerraTorchBackbone", "UNetBackbone", "build_backbone"]
 
@@ -193,22 +195,32 @@ def _read_torchscript(path: str) -> nn.Module:
 
 
 def _create(kind: Mapping[str, Any]) -> nn.Module:
-    target = kind["_target_"]
-    module, _, name = target.rpartition(".")
+    key, target = "model.backbone_class._target_", kind["_target_"]
     try:
-        network = getattr(importlib.import_module(module), name)(
-            **{key: value for key, value in kind.items() if key != "_target_"}
-        )
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        raise UserError(f"model.backbone_class._target_={target}: cannot be created: {error}") from error
-    if not isinstance(network, nn.Module):
-        raise UserError(f"model.backbone_class._target_={target}: creates no torch.nn.Module")
-    return network
+        found = find_target(target, key)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"{key}={target}: cannot be created: {error}") from error
+    if not isinstance(found, type) or not issubclass(found, nn.Module):
+        raise UserError(f"{key}={target}: creates no torch.nn.Module; name a class of networks")
+    try:
+        return found(**{name: value for name, value in kind.items() if name != "_target_"})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{key}={target}: cannot be created: {error}") from error
+
+
+def _read_state(path: str) -> Any:
+    """Returns the content of a file of weights; only tensors and plain values are read."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            "it is damaged, or holds more than tensors and plain values, which could run code; save a state_dict"
+        ) from error
 
 
 def _load_weights(network: nn.Module, path: str) -> None:
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = _read_state(path)
         network.load_state_dict(state.get("state_dict", state))
     except Exception as error:  # torch raises a different type for each kind of damage
         reason = " ".join(str(error).split())[:300]

@@ -63,7 +63,7 @@ def load_network(checkpoint: str | os.PathLike[str]) -> SavedNetwork:
     try:
         network = network_of_stage(settings)
         network.load_state_dict(_network_weights(content["state_dict"]))
-    except (UserError, RuntimeError) as error:
+    except (UserError, RuntimeError, AttributeError, KeyError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path} contains no satellite network of this version: {reason}") from error
     merge_adapters(network)

@@ -112,7 +112,8 @@ class TranslatorSettings:
 
     def _check_targets(self) -> None:
         targets = self.lora_targets
-        if isinstance(targets, str) or not targets or not all(isinstance(item, str) and item for item in targets):
+        is_list = isinstance(targets, Sequence) and not isinstance(targets, str)
+        if not is_list or not targets or not all(isinstance(item, str) and item for item in targets):
             raise UserError(f"model.lora_targets={targets!r}: must be a list of patterns such as ['*attn*', '*mlp*']")
         object.__setattr__(self, "lora_targets", tuple(targets))
 

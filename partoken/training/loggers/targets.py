@@ -8,10 +8,10 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 
 from partoken.errors import UserError
+from partoken.system.targets import find_target
 from partoken.training.loggers.label import RunLabel
 from partoken.training.loggers.libraries import library_of
 from partoken.training.settings import TrainSettings
-from partoken.training.stages import find_target
 
 __all__ = ["check_loggers", "logger_class", "logger_nodes"]
 
@@ -80,8 +80,8 @@ def logger_class(name: str, node: Mapping[str, Any]) -> type[Logger]:
     """
     target = node["_target_"]
     try:
-        kind = find_target(target)
-    except (ImportError, AttributeError, ValueError) as error:
+        kind = find_target(target, f"logger.{name}._target_")
+    except (ImportError, AttributeError) as error:
         raise UserError(
             f"logger.{name}._target_={target}: cannot be found ({error}); name a class as MODULE.CLASS, and add the "
             "folder of a module of yours to PYTHONPATH"

@@ -114,3 +114,28 @@ def test_a_pipe_is_refused_without_waiting(tmp_path):
         list(read_arrays(tmp_path / "chains.npz"))
     with pytest.raises(UserError, match="no such file"):
         open_arrays(tmp_path / "chains.npz", cache_dir=tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "words"),
+    [
+        ("coords", np.array([[["x"] * 3] * 4] * 3), ["array coords has the type <U1", "expected numbers"]),
+        ("coords", np.array([None]), ["array coords is damaged or holds objects"]),
+        ("id", np.array([{}]), ["array id is damaged or holds objects"]),
+        ("offsets", np.array([0.0, 3.0]), ["array offsets has the type float64", "whole numbers"]),
+        ("seq", np.array([1, 2, 3]), ["array seq has the type int64", "texts"]),
+        ("seq", np.array("AAA"), ["array seq is a single value"]),
+    ],
+)
+def test_an_array_of_another_kind_is_named(name, array, words, tmp_path):
+    arrays = {
+        "offsets": np.array([0, 3]),
+        "id": np.array(["a"]),
+        "seq": np.array(["AAA"]),
+        "coords": np.zeros((3, 4, 3)),
+    }
+    np.savez(tmp_path / "a.npz", allow_pickle=True, **{**arrays, name: array})
+    (tmp_path / "a.csv").write_text("id,label\na,1\n")
+    with pytest.raises(UserError) as caught:
+        list(read_arrays(tmp_path / "a.npz"))
+    assert [word for word in words if word not in str(caught.value)] == []

@@ -126,11 +126,11 @@ def test_a_file_that_cannot_be_used_is_rejected_by_its_key(tmp_path):
     with pytest.raises(UserError, match=r"does not fit Conv2d of model\.backbone_class"):
         kind = {"_target_": "torch.nn.Conv2d", "in_channels": 2, "out_channels": 4, "kernel_size": 1}
         translator(backbone="file", backbone_file=str(file), backbone_class=kind)
-    for target in ("torch.nn.Missing", "missing.Network", "torch.nn.Conv2d"):
+    for target in ("torch.nn.Missing", "tests.Network", "torch.nn.Conv2d"):
         with pytest.raises(UserError, match=r"model\.backbone_class\._target_=.*: cannot be created"):
             translator(backbone="file", backbone_file=str(file), backbone_class={"_target_": target})
     with pytest.raises(UserError, match=r"creates no torch\.nn\.Module"):
-        translator(backbone="file", backbone_file=str(file), backbone_class={"_target_": "builtins.dict"})
+        translator(backbone="file", backbone_file=str(file), backbone_class={"_target_": "torch.optim.SGD"})
 
 
 def test_a_network_that_returns_another_shape_is_rejected_with_both_shapes(tmp_path):

@@ -156,7 +156,7 @@ def test_a_logger_that_cannot_be_created_is_refused_before_the_training(tmp_path
 
 def test_a_wrong_target_is_refused_before_the_data_is_read(tmp_path):
     groups = {**settings(), "logger": {"mine": {"_target_": "builtins.print"}}}
-    with pytest.raises(UserError, match="no logger"):
+    with pytest.raises(UserError, match="not allowed"):
         carry_out(groups, tmp_path)
     assert not (tmp_path / "data_report.json").exists()
 
