@@ -30,7 +30,7 @@ def run_once(overrides: Sequence[str], folder: Path) -> dict[str, Any]:
 
 def write_share(table: str, share: float, out: Path) -> Path:
     """Writes the rows of a table without the training clusters beyond a share, the same ones every time."""
-    rows = [row for row in read_label_table(table) if row["split"] != "train" or _place(row["cluster"]) < share]
+    rows = [row for row in read_label_table(table) if row["split"] != "train" or place(row["cluster"]) < share]
     with open(out, "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0])
         writer.writeheader()
@@ -44,6 +44,6 @@ def spread(values: Sequence[float]) -> str:
     return f"{statistics.mean(values):.3f}{deviation}"
 
 
-def _place(cluster: str) -> float:
+def place(cluster: str) -> float:
     """Returns a number from 0 to 1 that depends on the name of a cluster alone."""
     return int(hashlib.md5(cluster.encode()).hexdigest()[:8], 16) / 2**32

@@ -49,6 +49,7 @@ SMALL = {
     "experiment/axion": [*STAGE1, *(f"train.stages.stage2.{word}" for word in STAGE2[:3]), "data.limit=8"],
     "experiment/end_to_end": [*PROTEIN, "data.limit=48"],
     "experiment/enzymes": [*PROTEIN, "data.limit=48", "data.label_columns=[ec_top,enzyme]"],
+    "experiment/active_sites": [*PROTEIN, "data.limit=48", "data.label_columns=[ec_top,enzyme]"],
     "experiment/topology": [*PROTEIN, "data.limit=48", "data.label_columns=[cath_class,ss_class]"],
     "experiment/motifs": MOTIFS,
     "data/folder": [*PROTEIN, "data.root={inputs}/structures", "data.labels={inputs}/chains.csv", "data.split=random"],

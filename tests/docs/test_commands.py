@@ -81,7 +81,7 @@ def test_every_other_command_names_files_options_and_targets_that_exist(command)
         assert "--out" in words or "--help" in words or len(words) == 2
     elif words[:2] == ["partoken", "inspect"]:
         assert {word for word in words if word.startswith("--")} <= {"--out", "--min-plddt", "--min-length"}
-    elif words[:2] == ["partoken", "explain"]:
+    elif words[:2] in (["partoken", "explain"], ["partoken", "report"]):
         assert {word for word in words if word.startswith("--")} <= {"--sites", "--structures", "--out"}
     elif words[:2] == ["partoken", "sweep"]:
         assert len(words) <= 3

@@ -6,7 +6,7 @@ from partoken.protein.geometry.elements import find_elements
 from partoken.protein.geometry.graph import ResidueGraph
 from partoken.protein.model.partition import Partition
 
-__all__ = ["ElementPartitioner"]
+__all__ = ["ElementPartitioner", "average_members"]
 
 
 class ElementPartitioner(nn.Module):
@@ -41,17 +41,33 @@ class ElementPartitioner(nn.Module):
             tau: Temperature, which has no effect.
         """
         elements = find_elements(graph, self.max_clusters)
-        present = elements.assignment >= 0
-        cell = graph.chain * self.max_clusters + elements.assignment.clamp(min=0)
-        size = graph.num_chains * self.max_clusters
-        weight = present.to(h.dtype)
-        total = h.new_zeros(size, h.shape[1]).index_add(0, cell, h * weight[:, None])
-        count = h.new_zeros(size).index_add(0, cell, weight)
-        features = total / count.clamp(min=1)[:, None]
-        return Partition(
-            features=features.view(graph.num_chains, self.max_clusters, -1),
-            mask=elements.mask,
-            assignment=elements.assignment,
-            membership=weight,
-            core=elements.core,
-        )
+        return average_members(h, graph, elements.assignment, elements.mask, elements.core)
+
+
+def average_members(
+    h: Tensor, graph: ResidueGraph, assignment: Tensor, mask: Tensor, core: Tensor | None = None
+) -> Partition:
+    """Returns a partition whose features are the means of the residues; each residue is in its substructure for sure.
+
+    Arguments:
+        h: Residue features, `[N, dim]`.
+        graph: The batch of chains.
+        assignment: Substructure of each residue, `[N]` int64, -1 for none.
+        mask: True where a substructure exists, `[B, K]` bool.
+        core: Residues that give a substructure its place and direction, `[N]` bool; None: all of its residues.
+    """
+    most = mask.shape[1]
+    present = assignment >= 0
+    cell = graph.chain * most + assignment.clamp(min=0)
+    size = graph.num_chains * most
+    weight = present.to(h.dtype)
+    total = h.new_zeros(size, h.shape[1]).index_add(0, cell, h * weight[:, None])
+    count = h.new_zeros(size).index_add(0, cell, weight)
+    features = total / count.clamp(min=1)[:, None]
+    return Partition(
+        features=features.view(graph.num_chains, most, -1),
+        mask=mask,
+        assignment=assignment,
+        membership=weight,
+        core=core,
+    )

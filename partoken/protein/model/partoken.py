@@ -19,6 +19,7 @@ from partoken.protein.model.fold_branch import FoldBranch
 from partoken.protein.model.head import Head, HeadAnswer
 from partoken.protein.model.partition import Partition, Partitioner
 from partoken.protein.model.reading import AttentionReading
+from partoken.protein.model.regions import RegionPartitioner
 from partoken.protein.model.residues import ResidueNetwork
 from partoken.protein.model.settings import NetworkSettings
 from partoken.system.distributed import gather_rows, total
@@ -166,7 +167,7 @@ class ParToken(ResidueNetwork):
             partition, quantized = None, None
             answer = self.head(h, graph, surroundings=surroundings)
         else:
-            partition = self.partition(h, graph)
+            partition = self.partition(h, graph, surroundings)
             quantized = self._quantize(partition)
             answer = self.head(h, graph, self._tokens(quantized), partition, surroundings)
         logits, contributions = answer.logits, dict(answer.contributions)
@@ -256,10 +257,21 @@ class ParToken(ResidueNetwork):
         needs_none |= settings.partition == "elements" and settings.exchange == "geometry"
         return 0 if needs_none else settings.num_neighbors
 
-    def partition(self, h: Tensor, graph: ResidueGraph) -> Partition:
-        """Cuts chains with residue features `[N, dim]` into substructures, always in full precision."""
+    def partition(self, h: Tensor, graph: ResidueGraph, surroundings: Tensor | None = None) -> Partition:
+        """Cuts chains into substructures, always in full precision.
+
+        Arguments:
+            h: Residue features, `[N, dim]`.
+            graph: The batch of chains.
+            surroundings: Surroundings of the residues, `[N, S]`; needed with `partition` attention.
+        """
         with torch.autocast(h.device.type, enabled=False):
-            return self.partitioner(h.to(self.tau.dtype), graph, self.tau)
+            h = h.to(self.tau.dtype)
+            if not isinstance(self.partitioner, RegionPartitioner):
+                return self.partitioner(h, graph, self.tau)
+            assert self.reading is not None and surroundings is not None, "the settings are checked"
+            attention = self.reading.attend(h.detach(), graph, surroundings)
+            return self.partitioner(h, graph, attention.mean(1))
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the temperature for an epoch, counted from 0: max(tau_min, tau_init * tau_decay^epoch)."""
@@ -329,7 +341,8 @@ class ParToken(ResidueNetwork):
             surroundings = batch.get("surroundings")
             if self.reads_surroundings and surroundings is None:
                 surroundings = compute_surroundings(batch["coords"], batch["ptr"])
-            yield _Seen(h, graph, surroundings, None if self.partitioner is None else self.partition(h, graph))
+            partition = None if self.partitioner is None else self.partition(h, graph, surroundings)
+            yield _Seen(h, graph, surroundings, partition)
 
     def _substructures(self, seen: _Seen) -> Tensor:
         """Returns the vectors of all substructures before they are standardised, `[M, code_dim]`."""
@@ -344,7 +357,9 @@ class ParToken(ResidueNetwork):
         return self.head.read(tokens, seen.partition, seen.graph, summary)[0]
 
 
-def _build_partitioner(dim: int, settings: NetworkSettings) -> Partitioner | ElementPartitioner:
+def _build_partitioner(dim: int, settings: NetworkSettings) -> Partitioner | ElementPartitioner | RegionPartitioner:
+    if settings.partition == "attention":
+        return RegionPartitioner(settings.max_clusters, settings.cluster_size_max)
     if settings.partition == "elements":
         return ElementPartitioner(settings.max_clusters)
     return Partitioner(

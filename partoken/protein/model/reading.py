@@ -78,19 +78,30 @@ class AttentionReading(nn.Module):
         """Averages the residues of each chain for each label, `[B, L * (dim + S)]`, before it is standardised."""
         return self._average(h, graph, surroundings)[1]
 
+    def attend(self, h: Tensor, graph: ResidueGraph, surroundings: Tensor) -> Tensor:
+        """Computes the weight of each residue for each label alone, `[N, L]`."""
+        return self._attend(self._read(h, surroundings), graph, surroundings)
+
     def _average(self, h: Tensor, graph: ResidueGraph, surroundings: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the weights `[N, L]` and the averages."""
+        x = self._read(h, surroundings)
+        attention = self._attend(x, graph, surroundings)
+        weighted = [weight[:, None] * x.to(attention.dtype) for weight in attention.unbind(1)]
+        average = attention.new_zeros(graph.num_chains, attention.shape[1] * x.shape[1])
+        return attention, average.index_add(0, graph.chain, torch.cat(weighted, dim=1))
+
+    def _read(self, h: Tensor, surroundings: Tensor) -> Tensor:
+        """Joins features and surroundings, `[N, dim + S]`."""
         x = self.norm(h)
-        x = torch.cat([x, surroundings.to(x.dtype)], dim=-1)
+        return torch.cat([x, surroundings.to(x.dtype)], dim=-1)
+
+    def _attend(self, x: Tensor, graph: ResidueGraph, surroundings: Tensor) -> Tensor:
         scores = self.score(x)
         # In single precision at least, as all sums over residues.
         scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
         if self.prior:
             scores = scores + prior_scores(surroundings)[:, None].to(scores.dtype)
-        attention = softmax_over_chains(scores, graph)
-        weighted = [weight[:, None] * x.to(scores.dtype) for weight in attention.unbind(1)]
-        average = scores.new_zeros(graph.num_chains, attention.shape[1] * x.shape[1])
-        return attention, average.index_add(0, graph.chain, torch.cat(weighted, dim=1))
+        return softmax_over_chains(scores, graph)
 
 
 def prior_scores(surroundings: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ __all__ = ["POOLINGS", "LossSettings", "NetworkSettings", "feature_width", "spli
 
 POOLINGS = ("sum", "mean", "max", "attention", "moments", "environments")
 ENCODERS = ("gvp", "frames")
-PARTITIONS = ("learned", "random", "elements", "none")
+PARTITIONS = ("learned", "random", "elements", "attention", "none")
 EXCHANGES = ("touching", "geometry")
 DISTANCES = ("l2", "cosine")
 TOKEN_SOURCES = ("codes", "features")
@@ -90,9 +90,11 @@ class NetworkSettings:
     # Partitioner
 
     partition: str = "learned"
-    """learned: networks choose seeds and members; random: chance does; elements: the helices and strands of a chain are
-    its substructures, with the residues that lie nearest along the chain; none: the network has no substructures. With
-    elements, only `max_clusters` of the keys of the partitioner has an effect."""
+    """learned: networks choose seeds and members. random: chance does. elements: the helices and strands of a chain are
+    its substructures, with the residues that lie nearest along the chain. attention: regions around the residues of
+    large attention, see `find_regions`; needs `residue_attention`. none: the network has no substructures. Of the keys
+    of the partitioner, `max_clusters` alone has an effect on elements; on attention also `cluster_size_max`, which
+    should be smaller than `num_neighbors`."""
     max_clusters: int = 10
     """Largest number K of substructures in a chain. With elements, the longest ones stay."""
     nhid: int = 50
@@ -185,6 +187,7 @@ class NetworkSettings:
         check_choice("model.exchange", self.exchange, EXCHANGES)
         check_number("model.exchange_layers", self.exchange_layers, minimum=1, maximum=3, whole=True)
         self._check_exchange()
+        self._check_partition()
         self._check_temperatures()
         self._check_dims()
 
@@ -193,6 +196,13 @@ class NetworkSettings:
             raise UserError(
                 f"model.exchange_layers={self.exchange_layers}: has no effect with model.exchange=touching, which has "
                 "one round; set model.exchange=geometry, or remove model.exchange_layers"
+            )
+
+    def _check_partition(self) -> None:
+        if self.partition == "attention" and not self.residue_attention:
+            raise UserError(
+                "model.partition=attention: its regions follow the attention over residues, which this network does "
+                "not have; set model.residue_attention=true, or another model.partition"
             )
 
     def _check_temperatures(self) -> None:

@@ -1,0 +1,79 @@
+"""The partition into regions of large attention, alone and as part of a network."""
+
+import pytest
+import torch
+
+from partoken.errors import UserError
+from partoken.protein.chains.batch import collate
+from partoken.protein.geometry.graph import featurize
+from partoken.protein.model.importance import explain
+from partoken.protein.model.labels import LearnedLabel
+from partoken.protein.model.partoken import ParToken
+from partoken.protein.model.regions import RegionPartitioner
+from partoken.protein.model.settings import NetworkSettings
+
+SETTINGS = NetworkSettings(
+    encoder="frames",
+    node_h_dim=(16, 1),
+    num_layers=1,
+    seq_in=True,
+    partition="attention",
+    residue_attention=True,
+    max_clusters=6,
+    cluster_size_max=12,
+    combine="sum",
+    exchange="geometry",
+)
+
+
+@pytest.fixture
+def network():
+    torch.manual_seed(0)
+    network = ParToken([3, 2], SETTINGS).eval()
+    torch.nn.init.normal_(network.reading.score[2].weight)
+    return network
+
+
+def test_a_feature_is_the_mean_of_the_residues_of_its_region(chains):
+    batch = collate(chains[:4])
+    graph = featurize(batch.coords, batch.ptr, features=False)
+    h = torch.randn(len(batch.coords), 5)
+    partition = RegionPartitioner(4, 12)(h, graph, torch.rand(len(h)))
+    for chain, number in partition.mask.nonzero().tolist():
+        members = (graph.chain == chain) & (partition.assignment == number)
+        torch.testing.assert_close(partition.features[chain, number], h[members].mean(0))
+
+
+def test_the_first_region_of_a_network_holds_more_attention_than_the_last(network, chains):
+    batch = collate(chains[:4])
+    output = network(**batch.inputs())
+    attention = output.attention.mean(1)
+    chain = torch.arange(4).repeat_interleave(batch.ptr.diff())
+    for number in range(4):
+        held = [attention[(chain == number) & (output.assignment == region)].sum() for region in range(6)]
+        assert held == sorted(held, reverse=True)
+
+
+def test_a_chain_has_the_same_answer_alone_and_in_a_batch(network, chains):
+    together = network(**collate(chains[:4]).inputs())
+    alone = network(**collate(chains[2:3]).inputs())
+    torch.testing.assert_close(alone.logits[0], together.logits[2], atol=1e-4, rtol=1e-4)
+    assert torch.equal(alone.cluster_mask[0], together.cluster_mask[2])
+
+
+def test_the_loss_reaches_the_attention_and_the_substructures(network, chains):
+    network.train()
+    network(**collate(chains[:4]).inputs()).logits.square().sum().backward()
+    for part in (network.reading.score[2].weight, network.from_code.weight):
+        assert part.grad.abs().sum() > 0
+
+
+def test_it_can_be_explained(network, chains):
+    labels = [LearnedLabel("fold", ("a", "b", "c"), False), LearnedLabel("kind", ("x", "y"), False)]
+    importance = explain(network, labels, collate(chains[:1]).inputs()).importance
+    assert importance.sum().item() == pytest.approx(1, abs=1e-5)
+
+
+def test_regions_without_attention_are_refused_with_the_key_that_is_missing():
+    with pytest.raises(UserError, match=r"model\.partition=attention.*model\.residue_attention=true"):
+        NetworkSettings(partition="attention")
