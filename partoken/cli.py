@@ -32,6 +32,8 @@ partoken COMMAND --help lists the options of a command.
 Completion of keys and options in this shell: eval "$(partoken train --shell-completion install=bash)"
 """
 
+KNOWN_SITES = "known residues: columns id and residues, or positions; embedded: those of the chains that ship"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command and returns its exit status; a user's mistake gives 2."""
@@ -346,7 +348,7 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "runs", nargs="+", metavar="RUN", help="a run folder, a checkpoint, or weights that ship; several: seeds of one"
     )
-    parser.add_argument("--sites", metavar="FILE.csv", help="known residues: columns id and residues, or positions")
+    parser.add_argument("--sites", metavar="FILE.csv", help=KNOWN_SITES)
     parser.add_argument("--structures", nargs="+", default=[], metavar="PATH", help="chains to check, not the run's")
     parser.add_argument("--out", metavar="DIR", help="folder for the tables; default: explain in the run folder")
     parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one, else cpu")
@@ -366,7 +368,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--structures", nargs="+", default=[], metavar="PATH", help="further chains; needed without a run folder"
     )
-    parser.add_argument("--sites", metavar="FILE.csv", help="known residues: columns id and residues, or positions")
+    parser.add_argument("--sites", metavar="FILE.csv", help=KNOWN_SITES)
     parser.add_argument("--out", metavar="DIR", help="folder for the page and its tables; default: report in the run's")
     parser.add_argument("--device", help="cpu or cuda; default: a GPU if there is one, else cpu")
     parser.set_defaults(run=_report)

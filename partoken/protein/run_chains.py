@@ -14,7 +14,7 @@ from partoken.protein.chains.collection import SPLITS
 from partoken.protein.dataset.datamodule import ProteinDataModule
 from partoken.protein.model.labels import learned_labels
 from partoken.protein.predict import Predictor
-from partoken.protein.sources.arrays import read_arrays
+from partoken.protein.sources.arrays import read_arrays, table_path
 from partoken.protein.sources.reading import FileContent, read_file
 from partoken.protein.sources.structures import check_any, read_contents
 from partoken.system.checkpoint import read_checkpoint
@@ -188,9 +188,9 @@ def _read_structures(
 
 
 def _read_archive(path: str | os.PathLike[str], predictor: Predictor) -> FileContent:
-    """Reads the chains of an NPZ file, whose residues have no author numbers."""
+    """Reads the chains of an NPZ file, whose residues have no author numbers, and the table beside it."""
     lengths = {name: predictor.reading[name] for name in ("min_length", "max_length") if name in predictor.reading}
-    items = list(read_arrays(path, with_table=False, **lengths))
+    items = list(read_arrays(path, with_table=Path(table_path(path)).is_file(), **lengths))
     chains = [item for item in items if isinstance(item, Backbone)]
     return FileContent(chains, [item for item in items if isinstance(item, Skipped)], Counter())
 

@@ -142,3 +142,5 @@ def test_the_chains_of_an_npz_file_may_be_given(run, tmp_path, chains):
     opened = open_run(run, [path])
     assert opened.ids(GIVEN) == [chain.id for chain in chains[:2]]
     assert opened.read(GIVEN)[1].letters == chains[1].letters
+    path.with_suffix(".csv").write_text(f"id,enzyme\n{chains[1].id},1\n")
+    assert [chain.fields for chain in open_run(run, [path]).given] == [{}, {"enzyme": "1"}]

@@ -9,7 +9,9 @@ from partoken.protein.model.labels import LearnedLabel
 __all__ = ["introduce_importance"]
 
 
-def introduce_importance(about: Mapping[str, Any], labels: Sequence[LearnedLabel], method: str) -> str:
+def introduce_importance(
+    about: Mapping[str, Any], labels: Sequence[LearnedLabel], method: str, found: str | None = None
+) -> str:
     """Says in one line what the importance of a residue is, what was learned from what, and how often it is right.
 
     Arguments:
@@ -17,6 +19,7 @@ def introduce_importance(about: Mapping[str, Any], labels: Sequence[LearnedLabel
             known catalytic residues among the tenth of the residues that ranks highest, and `enzymes`, their number.
         labels: The labels that the network answers.
         method: The method of the importance.
+        found: How often it finds known sites, as the caller measured it; None: as `about` has it.
 
     Example:
         >>> label = LearnedLabel("", ("a", "b"), False, train_chains=40)
@@ -26,8 +29,8 @@ def introduce_importance(about: Mapping[str, Any], labels: Sequence[LearnedLabel
     """
     chains = about.get("chains") or max((label.train_chains for label in labels), default=0)
     measured = about.get("importance", {}).get(method)
-    right = "how often it finds sites was not measured for this checkpoint"
-    if measured:
+    right = found or "how often it finds sites was not measured for this checkpoint"
+    if measured and not found:
         right = (
             f"the tenth ranked highest has {measured['recall']:.2f} of the catalytic residues of "
             f"{measured['enzymes']} enzymes (by chance 0.10)"

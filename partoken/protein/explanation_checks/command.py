@@ -34,7 +34,7 @@ def explain_runs(
     Arguments:
         runs: A run folder, a checkpoint or the name of weights that ship; with several, the first is described and
             means over all are shown.
-        sites: CSV file with known residues, see `read_sites`; None: they are not scored.
+        sites: CSV file with known residues or `embedded`, see `read_sites`; None: they are not scored.
         structures: Files with chains to check in the place of those of the run; needed without a run folder.
         out: Folder for the tables; None: `explain` in the folder of the first run.
         device: As for `Predictor`.

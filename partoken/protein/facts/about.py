@@ -6,12 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from partoken.protein.explanation.introduction import introduce_importance
+from partoken.protein.explanation_checks.ranking import score_ranking
+from partoken.protein.explanation_checks.tables import spread
 from partoken.protein.facts.gathering import MOST, Gathered
+from partoken.protein.facts.seen import SeenChain
 from partoken.protein.model.importance import METHODS
 from partoken.protein.model.labels import LearnedLabel
 from partoken.version import __version__
 
-__all__ = ["describe_report", "shipped_scores"]
+__all__ = ["describe_found", "describe_report", "shipped_scores"]
 
 
 def describe_report(
@@ -21,6 +24,7 @@ def describe_report(
     scores: Sequence[Mapping[str, Any]],
     method: str,
     gathered: Gathered,
+    found: str | None,
 ) -> dict[str, Any]:
     """Returns plain texts.
 
@@ -31,21 +35,38 @@ def describe_report(
         scores: Scores of the labels, see `recorded_scores`.
         method: Method of the importance of residues.
         gathered: The chains of the report.
+        found: How often the importance finds known sites, see `describe_found`; None: there are none.
     """
     unseen = sum(one.split != "train" for one in gathered.chains)
     return {
-        "title": shipped.get("title") or "/".join(Path(name).parts[-2:]),
+        "title": shipped.get("title") or "/".join(Path(name).parts[-2:]) or "report",
         "checkpoint": name,
         "learned": _learned(labels, shipped, scores),
         "written": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "version": __version__,
         "method": method,
         "method_text": METHODS[method],
-        "importance": introduce_importance(shipped, labels, method),
+        "importance": introduce_importance(shipped, labels, method, found),
         "unseen_chains": unseen,
         "left_out": _left_out(gathered),
         "chosen": None,
     }
+
+
+def describe_found(chains: Sequence[SeenChain], sites: Mapping[str, Sequence[int]]) -> str | None:
+    """Says how often the residues of high importance are known sites; None: no chain has known sites.
+
+    Arguments:
+        chains: The chains of the report.
+        sites: Positions of known sites, counted from 0, by id of the chain.
+    """
+    shares = [
+        score_ranking(one.importance, sites[one.backbone.id]).in_top_tenth for one in chains if one.backbone.id in sites
+    ]
+    if not shares:
+        return None
+    of_chains = "a chain" if len(shares) == 1 else f"{len(shares):,} chains"
+    return f"the tenth ranked highest has {spread([shares])} of the known sites of {of_chains} (by chance 0.10)"
 
 
 def shipped_scores(shipped: Mapping[str, Any]) -> list[dict[str, Any]]:

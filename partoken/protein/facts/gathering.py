@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from partoken.protein.catalog import EMBEDDED_NAMES
 from partoken.protein.chains.backbone import Backbone
 from partoken.protein.explanation.file_atoms import FileAtoms, read_atoms
 from partoken.protein.explanation_checks.site_chains import origins
 from partoken.protein.explanation_checks.sites import KnownSites
 from partoken.protein.facts.details import author_numbers, with_names
 from partoken.protein.facts.seen import GivenChain
+from partoken.protein.model.labels import LearnedLabel
 from partoken.protein.run_chains import GIVEN, RunChains
 
 __all__ = ["MOST", "Gathered", "gather", "place_sites", "read_residues"]
@@ -32,8 +34,8 @@ def gather(run: RunChains) -> Gathered:
     """Returns the named chains, then up to `MOST` of test, validation and training.
 
     A named chain with id and sequence of a chain of the run takes its place, with its split and true class: its file
-    has the names of the residues. One with the same id and another sequence hides that of the
-    run.
+    has the names of the residues. One with the same id and another sequence hides that of the run. Other named chains
+    have the true classes of their table, in columns with the names of the labels.
     """
     given = {chain.id: chain for chain in run.given}
     of_run: list[GivenChain] = []
@@ -49,8 +51,26 @@ def gather(run: RunChains) -> Gathered:
                 of_run.append(GivenChain(own, _SPLITS[split], truth[chain.id], named=chain.id in given))
                 given.pop(chain.id, None)
     origin = origins(run)
-    named = [GivenChain(one, _SPLITS.get(origin.get(one.id, ""), GIVEN), {}, named=True) for one in given.values()]
+    labels = run.predictor.labels
+    named = [
+        GivenChain(one, _SPLITS.get(origin.get(one.id, ""), GIVEN), _truth(one, labels), named=True)
+        for one in given.values()
+    ]
     return Gathered([*named, *of_run], left_out)
+
+
+def _truth(chain: Backbone, labels: Mapping[str, LearnedLabel]) -> dict[str, str]:
+    """Returns the true classes of a chain by label, as the columns of its table have them.
+
+    The codes of the table that ships are read as names. A cell with another class than those of the label is left out.
+    """
+    found = {}
+    for name, label in labels.items():
+        cell = chain.fields.get(name, "")
+        classes = [EMBEDDED_NAMES.get(name, {}).get(one, one) for one in cell.split(";")]
+        if set(classes) <= set(label.class_names):
+            found[name] = ";".join(classes)
+    return found
 
 
 def place_sites(

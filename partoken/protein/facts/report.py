@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from partoken.errors import UserError
 from partoken.protein.explanation_checks.sites import KnownSites, read_sites
-from partoken.protein.facts.about import describe_report, shipped_scores
+from partoken.protein.facts.about import describe_found, describe_report, shipped_scores
 from partoken.protein.facts.choice import describe_choice, order_chains
 from partoken.protein.facts.details import describe_chain
 from partoken.protein.facts.dictionary import describe_tokens
@@ -44,7 +44,7 @@ def report_run(
     Arguments:
         given: A run folder, a checkpoint, or the name of weights that ship.
         structures: Files, folders, tar archives and globs of further chains.
-        sites: CSV file with known residues; None: there is none.
+        sites: CSV file with known residues, or `embedded`, see `read_sites`; None: there is none.
         out: Folder for the report; None: `report` in the run folder.
         device: Device of the network; None: a GPU if there is one.
 
@@ -59,7 +59,7 @@ def report_run(
     if out is None and run.folder is None:
         raise UserError(f"{given} lies in no run folder: name a folder for the report with --out DIR")
     folder = Path(run.folder or "", "report") if out is None else Path(out)
-    facts, chains = gather_facts(run, known)
+    facts, chains = gather_facts(run, known, os.fspath(given))
     folder.mkdir(parents=True, exist_ok=True)
     written = [*write_tables(folder, facts, chains), folder / "report.json"]
     with atomic_write(written[-1]) as file:
@@ -72,12 +72,13 @@ def report_run(
         yield f"{len(run.skipped)} files or chains skipped, see {folder / 'skipped.csv'}"
 
 
-def gather_facts(run: RunChains, known: Mapping[str, KnownSites]) -> tuple[dict[str, Any], list[SeenChain]]:
+def gather_facts(run: RunChains, known: Mapping[str, KnownSites], name: str) -> tuple[dict[str, Any], list[SeenChain]]:
     """Returns all facts of a report as plain values, see the manual's page on reports, and its chains.
 
     Arguments:
         run: The network and its chains.
         known: Known residues by id of the chain.
+        name: The run, as the user gave it.
 
     Raises:
         UserError: known residues are not in their chain.
@@ -90,10 +91,11 @@ def gather_facts(run: RunChains, known: Mapping[str, KnownSites]) -> tuple[dict[
     summary = {} if run.folder is None else _read_json(run.folder / "summary.json")
     scores = recorded_scores(summary, labels) or shipped_scores(predictor.about)
     tested = [one for one in chains if one.given.split == "test"] or chains
+    found = describe_found(chains, sites)
     codebook = predictor.network.codebook
     num_tokens = 0 if codebook is None else len(codebook.get_buffer("codes"))
     facts: dict[str, Any] = {
-        "about": describe_report(str(run.folder or run.checkpoint), labels, predictor.about, scores, method, gathered),
+        "about": describe_report(name, labels, predictor.about, scores, method, gathered, found),
         "labels": [
             {"name": label.name, "classes": list(label.class_names), "multi_label": label.multi_label}
             for label in labels
@@ -155,7 +157,7 @@ def _summary(facts: Mapping[str, Any], known: Mapping[str, KnownSites]) -> Itera
     """Yields lines on what the report has."""
     about, dictionary = facts["about"], facts["dictionary"]
     yield about["learned"]
-    yield f"residue importance: {about['method_text']} ({about['method']})"
+    yield about["importance"]
     dead = sum(one["dead"] for one in dictionary)
     yield (
         f"{len(facts['chains']):,} chains, {len(facts['details']):,} of them with a page; "

@@ -13,6 +13,7 @@ function clearest(token) {
 }
 
 const recurs = (token) => (token.recurrence?.tried ? token.recurrence.aligned / token.recurrence.tried : null);
+const byChance = (token) => (isNumber(token.recurrence?.by_chance) ? `, by chance ${percent(token.recurrence.by_chance)}` : "");
 const enrichmentText = (one) => `${one.class}: ${fixed(one.enrichment, 1)} × as often as expected, q ${chance(one.q)}`;
 
 function tokenCard(token, most) {
@@ -25,7 +26,7 @@ function tokenCard(token, most) {
     make("p", { class: isClear ? null : "muted" }, best ? enrichmentText(best) : "goes with no class"),
     shapeBar(token),
     make("p", { class: "muted" }, `${fixed(token.size_mean, 0)} residues`,
-      recurs(token) === null ? "" : ` · recurs in ${percent(recurs(token))} of ${several(token.recurrence.tried, "pair")}`),
+      recurs(token) === null ? "" : ` · recurs in ${percent(recurs(token))} of ${several(token.recurrence.tried, "pair")}${byChance(token)}`),
   );
 }
 

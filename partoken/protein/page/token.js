@@ -33,7 +33,7 @@ function tokenFacts(token) {
     ["secondary structure", shapeBar(token), ["helix", "strand", "coil"].map((name) => `${percent(token[name])} ${name}`).join(", "), HELP.shape],
     ["recurrence", recurs(token) === null ? "–" : percent(recurs(token)),
       recurrence?.tried ? `${whole(recurrence.aligned)} of ${several(recurrence.tried, "pair")} align`
-        + (isNumber(recurrence.by_chance) ? `, by chance ${percent(recurrence.by_chance)}` : "")
+        + byChance(token)
         + (isNumber(recurrence.rmsd_median) ? `; median ${fixed(recurrence.rmsd_median, 1)} Å` : "") : "not measured", HELP.recurrence],
     ["conserved residues", conserved(token.conserved), null, HELP.conserved],
   ];

@@ -1,9 +1,13 @@
 """Tables of known residues: author numbers, positions, letters, and what is refused."""
 
+from importlib import resources
+
 import pytest
 
 from partoken.errors import UserError
+from partoken.protein.chains.backbone import Backbone
 from partoken.protein.explanation_checks.sites import read_sites
+from partoken.protein.sources.arrays import read_arrays
 
 
 @pytest.fixture
@@ -28,6 +32,18 @@ def test_positions_count_from_zero(table):
 
 def test_a_chain_without_author_numbers_counts_from_one(table):
     assert read_sites(table("id;residues\nx;1, 003\n"))["x"].find("ACD") == (0, 2)
+
+
+def test_the_sites_that_ship_are_residues_of_the_chains_that_ship(tmp_path, monkeypatch):
+    path = resources.files("partoken.protein.embedded") / "chains.npz"
+    items = read_arrays(str(path), with_table=False)
+    chains = {chain.id: chain.letters for chain in items if isinstance(chain, Backbone)}
+    sites = read_sites("embedded")
+    found = [sites[name].find(chains[name]) for name in sites]
+    assert len(found) == 26 and sum(map(len, found)) == 145
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "embedded").write_text("id,positions\nmine,0\n")
+    assert list(read_sites("embedded")) == ["mine"], "a file of this name comes first"
 
 
 @pytest.mark.parametrize(

@@ -12,10 +12,21 @@ def names(chains, with_sites=()):
     return [one.backbone.id for one in order_chains(chains, "", with_sites)]
 
 
-def test_given_chains_and_those_with_sites_come_first():
+def test_a_named_chain_comes_before_chains_with_sites_and_these_before_the_rest():
     places = {"train": "train", "test": "test", "site": "train", "own": "given"}
     chains = [seen_chain(name, split=split) for name, split in places.items()]
     assert names(chains, ["site"]) == ["own", "site", "test", "train"]
+
+
+def test_among_many_named_chains_those_with_sites_come_first():
+    chains = [seen_chain(f"own{i}", split="given") for i in range(4)]
+    assert names(chains, ["own2", "own3"]) == ["own2", "own3", "own0", "own1"]
+
+
+def test_many_named_chains_leave_room_for_chains_of_the_run_with_sites():
+    chains = [seen_chain(f"own{i}", split="given") for i in range(3)]
+    chains += [seen_chain(f"site{i}", probabilities=sure(0.9 - i / 10)) for i in range(2)]
+    assert names(chains, ["site0", "site1"]) == ["own0", "site0", "own1", "site1", "own2"]
 
 
 def test_right_and_wrong_answers_of_every_class_take_turns():

@@ -2,6 +2,9 @@
 
 import csv
 import json
+import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,6 +36,10 @@ def written(tmp_path_factory):
     return folder, facts, lines, chain
 
 
+def top(chain):
+    return math.ceil(len(chain) / 10)
+
+
 def rows(folder, name):
     with open(folder / "report" / name, newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -55,6 +62,29 @@ def test_chains_with_known_sites_get_a_page_first_and_the_report_says_how_pages_
     assert facts["details"][chain.id]["sites"] == [0, 3]
     assert facts["about"]["chosen"].startswith(f"2 of {len(facts['chains'])} chains have a page")
     assert "known sites: 1 of 2 chains of the table are in the report, 1 with a page" in lines
+    share = np.mean([place in np.argsort(facts["details"][chain.id]["importance"])[-top(chain) :] for place in (0, 3)])
+    assert f"the tenth ranked highest has {share:.3f} of the known sites of a chain" in facts["about"]["importance"]
+
+
+def test_the_run_is_named_as_the_user_gave_it(written, tmp_path, monkeypatch):
+    folder, _, _, _ = written
+    monkeypatch.chdir(folder.parent)
+    monkeypatch.setattr(report, "_ROOM", 0)
+    list(report_run(folder.name, out=tmp_path / "out", device="cpu"))
+    text = (tmp_path / "out" / "report.json").read_text()
+    assert json.loads(text)["about"]["checkpoint"] == folder.name and str(folder) not in text
+
+
+def test_a_named_table_gives_the_true_classes_of_its_chains(written):
+    run = open_run(written[0])
+    [own] = run.read("test")[:1]
+    first, second = run.predictor.labels[""].class_names[:2]
+    labels = {"mine": replace(run.predictor.labels[""], name="mine", class_names=(first, second, "enzyme"))}
+    predictor = SimpleNamespace(labels={**labels, "enzyme": labels["mine"]}, about={})
+    columns = [{"mine": second, "enzyme": "1"}, {"mine": "no such class", "enzyme": ""}]
+    given = [replace(own, id=f"own{i}", fields=fields) for i, fields in enumerate(columns)]
+    named = replace(run, predictor=predictor, data=None, folder=None, given=given)
+    assert [one.truth for one in gather(named).chains] == [{"mine": second, "enzyme": "enzyme"}, {}]
 
 
 def test_the_page_of_a_chain_describes_every_residue_and_substructure(written):

@@ -28,8 +28,26 @@ def browser(tmp_path_factory):
     write_page(made_facts(EVIL), path)
     with start_chromium() as browser:
         browser.open(path, width=420, height=400)
+        browser.run("document.styleSheets[0].insertRule('.stage { height: 160px !important }')")  # small is drawn fast
         yield browser
         assert set(browser.requests) - {"about:blank"} == {path.as_uri()[:100]}, "nothing else was asked for"
+
+
+@pytest.fixture(scope="module")
+def visited(browser):
+    """What each view has in a window as narrow as a telephone."""
+    browser.run("globalThis.alert = () => { throw new Error('called') }")
+    browser.resize(390, 400)
+    found = {}
+    for view in ("index", f"chain/{EVIL.replace('/', '%2F')}", "chain/c_A", "dictionary", "token/1", "model"):
+        go(browser, view)
+        found[view] = {
+            "text": text(browser, "body"),
+            "scripts": browser.run("document.querySelectorAll('script').length"),
+            "width": browser.run("document.documentElement.scrollWidth"),
+        }
+    browser.resize(420, 400)
+    return found
 
 
 @pytest.fixture
@@ -44,6 +62,12 @@ def page(browser):
 def go(page, view):
     """Shows a view, and waits until it is drawn."""
     page.run(f"history.replaceState(null, '', {'#' + view!r}), go()")
+
+
+def stay(page, view):
+    """Shows a view unless it is shown."""
+    if page.run("location.hash") != f"#{view}":
+        go(page, view)
 
 
 def text(page, selector="main"):
@@ -79,12 +103,12 @@ def test_the_index_filters_searches_and_sorts(page):
     assert rows(page) == ["c_A", "a_A", EVIL]
 
 
-def test_a_name_with_a_script_stays_text_in_every_view(page):
-    page.run("globalThis.alert = () => { throw new Error('called') }")
-    for view in ("index", f"chain/{EVIL.replace('/', '%2F')}", "chain/c_A", "dictionary", "token/1", "model"):
-        go(page, view)
-        assert EVIL in text(page, "body"), view
-        assert page.run("document.querySelectorAll('script').length") == 3
+def test_a_name_with_a_script_stays_text_in_every_view(page, visited):
+    assert [view for view, found in visited.items() if EVIL not in found["text"] or found["scripts"] != 3] == []
+
+
+def test_no_view_is_wider_than_a_telephone(page, visited):
+    assert {view: found["width"] for view, found in visited.items()} == dict.fromkeys(visited, 390)
 
 
 def test_a_click_on_a_chain_draws_its_structure(page):
@@ -92,20 +116,20 @@ def test_a_click_on_a_chain_draws_its_structure(page):
     page.click("tbody a[href='#chain/a_A']")
     page.wait("document.querySelector('.stage canvas')")
     assert text(page, "h1") == "a_A"
-    assert page.run(f"{DRAWN}('.stage canvas')") > 2000
+    assert page.run(f"{DRAWN}('.stage canvas')") > 1000
 
 
 def test_colour_by_substructure_changes_the_picture_and_the_legend(page):
-    go(page, "chain/a_A")
+    stay(page, "chain/a_A")
     before = page.run("document.querySelector('.stage canvas').toDataURL()")
     page.click(".toggle button:last-child")
     assert page.run("document.querySelector('.stage canvas').toDataURL()") != before
     assert text(page, ".legend").split() == ["1", "2", "known", "site"]
 
 
-@pytest.mark.parametrize("name", ["a_A", EVIL], ids=["pdb", "mmcif"])
+@pytest.mark.parametrize("name", [EVIL, "a_A"], ids=["mmcif", "pdb"])
 def test_atoms_belong_to_the_residues_of_their_number_and_insertion_code(page, name):
-    go(page, f"chain/{name.replace('/', '%2F')}")
+    stay(page, f"chain/{name.replace('/', '%2F')}")
     assert page.run("[...large.places].filter((place) => place < 0).length") == 1, "the water"
     assert page.run("[...new Set(large.places)].filter((place) => place >= 0)") == list(range(LENGTH))
     heights = page.run("[...Array(30).keys()].map((place) => large.centers.get(place).z)")
@@ -113,15 +137,23 @@ def test_atoms_belong_to_the_residues_of_their_number_and_insertion_code(page, n
 
 
 def test_a_residue_of_the_sequence_is_named_as_in_the_file_and_marked_in_the_structure(page):
-    go(page, "chain/a_A")
+    stay(page, "chain/a_A")
     page.click(".strip [data-place='21']")
     expected = "GLY 17B · importance 32.0 %, rank 2 of 30 · substructure 2, token 2 · known site"
     assert text(page, ".said") == expected
     assert page.run("Boolean(large.ball)")
 
 
-def test_a_structure_under_the_pointer_names_its_residue(page):
+def test_arrow_keys_move_along_the_sequence(page):
     go(page, "chain/a_A")
+    page.run("document.querySelector('.strip').focus()")
+    for _ in range(3):
+        page.send("Input.dispatchKeyEvent", type="keyDown", key="ArrowRight")
+    assert text(page, ".said").startswith("HIS 0 ")
+
+
+def test_a_structure_under_the_pointer_names_its_residue(page):
+    stay(page, "chain/a_A")
     x, y = page.run(
         "(() => { document.querySelector('.stage').scrollIntoView({block: 'center'});"
         " const at = large.viewer.modelToScreen(large.centers.get(7));"
@@ -133,7 +165,7 @@ def test_a_structure_under_the_pointer_names_its_residue(page):
 
 
 def test_a_substructure_shows_what_the_answer_would_be_without_it(page):
-    go(page, "chain/a_A")
+    stay(page, "chain/a_A")
     assert "90 %" in text(page, ".panel") and "→" not in text(page, ".panel")
     page.click("button[data-part='1']")
     assert "90 % → 30 %" in text(page, ".panel") and "10 % → 70 %" in text(page, ".panel")
@@ -141,16 +173,7 @@ def test_a_substructure_shows_what_the_answer_would_be_without_it(page):
     assert "→" not in text(page, ".panel"), "it is not known for this one"
 
 
-def test_arrow_keys_move_along_the_sequence(page):
-    go(page, "chain/a_A")
-    page.run("document.querySelector('.strip').focus()")
-    for _ in range(3):
-        page.send("Input.dispatchKeyEvent", type="keyDown", key="ArrowRight")
-    assert text(page, ".said").startswith("HIS 0 ")
-
-
 def test_the_downloads_have_the_columns_of_explained_residues(page):
-    go(page, "chain/a_A")
     lines = page.run("detailOf('a_A').then(residueTable)").splitlines()
     assert lines[0] == "id,chain,number,insertion_code,residue,position,importance,substructure,site"
     assert lines[1] == "a_A,A,-2,,GLY,0,0.0100000,1,0"
@@ -161,6 +184,7 @@ def test_the_downloads_have_the_columns_of_explained_residues(page):
 def test_the_dictionary_leads_to_pictures_of_typical_and_weakest_substructures(page):
     go(page, "dictionary")
     assert "Dead tokens: 1 of 3" in text(page)
+    assert "recurs in 50 % of 6 pairs, by chance 25 %" in text(page, ".card")
     page.click(".card[href='#token/1']")
     page.wait("document.querySelectorAll('.example canvas').length === 3")
     page.wait("[...document.querySelectorAll('.example canvas')].every((canvas) => canvas.width !== 300)")
@@ -177,16 +201,8 @@ def test_the_model_has_its_scores_and_checks(page):
     assert headings[-1] == EVIL
 
 
-def test_no_view_is_wider_than_a_telephone(page):
-    page.resize(390, 800)
-    for view in ("index", "chain/a_A", "dictionary", "token/1", "model"):
-        go(page, view)
-        assert page.run("document.documentElement.scrollWidth") == 390, view
-    page.resize(420, 400)
-
-
 def test_a_change_to_dark_paints_the_structure_again(page):
-    go(page, "chain/a_A")
+    stay(page, "chain/a_A")
     page.run("globalThis.before = document.querySelector('.stage canvas').toDataURL()")
     page.use_dark(True)
     page.wait("document.querySelector('.stage canvas').toDataURL() !== before")
