@@ -169,6 +169,7 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")  # Hydra raises errors instead of printing them itself
     prepare_process()
     command_line, began, raises = list(sys.argv), time.time(), logging.raiseExceptions
+    handlers = list(logging.getLogger().handlers)
     user_errors: list[UserError] = []
 
     @functools.wraps(job)
@@ -227,8 +228,22 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
         return 0
     finally:
         sys.argv[:] = command_line
+        _close_logs(handlers)
     print(f"error: {message}", file=sys.stderr)
     return 2
+
+
+def _close_logs(before: Sequence[logging.Handler]) -> None:
+    """Closes the log files of a run, so that no later line opens one again in a folder that may be gone.
+
+    Arguments:
+        before: the handlers of the root logger before the run, which stay.
+    """
+    root = logging.getLogger()
+    for handler in list(root.handlers):
+        if isinstance(handler, logging.FileHandler) and handler not in before:
+            root.removeHandler(handler)
+            handler.close()
 
 
 def _check_beforehand(given: argparse.Namespace, words: Sequence[str]) -> None:

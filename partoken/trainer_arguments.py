@@ -151,7 +151,8 @@ def _check_length(trainer: Mapping[str, Any]) -> None:
     if max_steps != -1:
         check_number("trainer.max_steps", max_steps, minimum=1, whole=True)
     max_epochs = trainer.get("max_epochs")
-    if max_epochs in (None, -1) and max_time is None and max_steps == -1:
+    is_endless = "max_epochs" in trainer and max_epochs in (None, -1)  # without the key, the keys of train decide
+    if is_endless and max_time is None and max_steps == -1:
         raise UserError(
             f"trainer.max_epochs={max_epochs}: nothing would end the run; set train.epochs and leave it out, or set "
             "trainer.max_steps or trainer.max_time"

@@ -8,7 +8,7 @@ from typing import Any
 
 from partoken.errors import UserError
 
-__all__ = ["check_logging", "check_targets", "find_target", "trust"]
+__all__ = ["check_logging", "check_targets", "find_target", "trust", "trusted"]
 
 ALLOWED = (
     "torch.optim",
@@ -51,6 +51,11 @@ def trust(names: Sequence[str]) -> None:
         if not isinstance(name, str) or not all(part.isidentifier() for part in name.split(".")):
             raise UserError(f"allow_targets={list(names)!r}: must be a list of packages of yours, such as [my_package]")
     _trusted.update(names)
+
+
+def trusted() -> list[str]:
+    """Returns what `trust` has been given, for a further process."""
+    return sorted(_trusted)
 
 
 def check_targets(node: Any, path: str = "") -> None:

@@ -98,7 +98,7 @@ def test_too_many_chains_without_features_stop_the_run(tmp_path, store):
 
 @pytest.mark.parametrize("value", [3, ""])
 def test_a_value_that_is_no_path_is_refused(value):
-    with pytest.raises(UserError, match=r"data\.residue_features=.*: must be a text, or null"):
+    with pytest.raises(UserError, match=r"data\.residue_features=.*: must be a text that is not empty, or null"):
         embedded(residue_features=value)
 
 

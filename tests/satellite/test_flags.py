@@ -1,6 +1,7 @@
 """The flags of the Axion-Sat document: their translation, their priority, and the runs that they start."""
 
 import math
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -114,7 +115,7 @@ def test_a_stage_1_that_is_there_is_not_trained_again():
     "folder", ["my tiles", "it's", "a\\'b", "ends\\", "2024", "null", "1e5", "a,b=c", "{x}", "${x}", "größe", "~/x"]
 )
 def test_a_folder_of_any_name_arrives_as_it_is(folder):
-    assert composed(1, "--data_dir", folder).data.root == folder
+    assert composed(1, "--data_dir", folder).data.root == os.path.expanduser(folder)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,14 @@ def own_logging(monkeypatch):
     monkeypatch.setattr("hydra.core.utils.configure_log", lambda *_: None)
 
 
+@pytest.fixture(autouse=True)
+def heard():
+    """Restores SIGINT, which a shell lets its commands in the background ignore."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
 def test_a_signal_ends_the_run_after_its_batch_and_names_the_checkpoint(number, tmp_path, caplog):
     with pytest.raises(SystemExit) as ended:

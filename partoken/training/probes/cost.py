@@ -18,6 +18,7 @@ import torch
 from partoken.errors import UserError
 from partoken.schedule import RunLength
 from partoken.system.process import peak_memory, prepare_process, process_age
+from partoken.system.targets import trust, trusted
 from partoken.training.engine import Present, carry_out
 from partoken.training.probes.short_run import check_one_device, untraced
 from partoken.training.probes.stopwatch import StageTimes, Stopwatch
@@ -175,11 +176,12 @@ def estimate(settings: Mapping[str, Any], measurement: Measurement) -> Cost:
 def measure_apart(settings: Mapping[str, Any], present: Present | None = None) -> Measurement:
     """Measures a run in a process of its own; see `measure`."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_measure_here, settings, present).result()
+        return pool.submit(_measure_here, settings, present, trusted()).result()
 
 
-def _measure_here(settings: Mapping[str, Any], present: Present | None) -> Measurement:
+def _measure_here(settings: Mapping[str, Any], present: Present | None, targets: list[str]) -> Measurement:
     prepare_process()
+    trust(targets)
     return measure(settings, before=process_age(), present=present)
 
 

@@ -26,7 +26,6 @@ NEVER = 10**9
 """Epochs between validations, which the test does not need."""
 
 _TRAINER: dict[str, Any] = {
-    "max_epochs": -1,
     "check_val_every_n_epoch": NEVER,
     "val_check_interval": 1.0,
     "num_sanity_val_steps": 0,
@@ -104,8 +103,9 @@ def range_test(
     with untraced(settings) as (own, folder):
         own |= {"fit": True, "callbacks": {}}  # callbacks of the user may need the validation that is left out
         own["train"] = _only_stage(own["train"], number, test.steps)
-        max_steps = -1 if train.stages is not None else test.steps
-        own["trainer"] = {**own["trainer"], **_TRAINER, "max_steps": max_steps}
+        trainer = {key: value for key, value in own["trainer"].items() if key not in ("max_epochs", "max_steps")}
+        length = {} if train.stages is not None else {"max_epochs": -1, "max_steps": test.steps}  # a stage has its own
+        own["trainer"] = {**trainer, **_TRAINER, **length}
         try:
             carry_out(own, folder, callbacks=[rising])
         except UserError:
