@@ -1,5 +1,6 @@
 """Overrides become a checked config, or one message that names the key."""
 
+import logging
 import os
 import re
 import subprocess
@@ -263,3 +264,15 @@ def test_a_misspelt_stage_or_key_of_a_stage_is_an_error_with_the_closest_one(ove
 def test_a_stage_cannot_be_made_by_setting_one_of_its_keys():
     with pytest.raises(UserError, match=r"train\.stages\.joint\.epochs is not a key"):
         compose(["train.stages.joint.epochs=5"])
+
+
+def test_the_log_file_of_a_run_is_closed_with_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", list(logging.getLogger().handlers))
+    log_file = tmp_path / "run.log"
+
+    def refuse(cfg):
+        logging.getLogger().addHandler(logging.FileHandler(log_file))
+        raise UserError("refused")
+
+    assert carry_out(refuse, [], tmp_path) == 2
+    assert not any(isinstance(handler, logging.FileHandler) for handler in logging.getLogger().handlers)
