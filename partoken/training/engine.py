@@ -182,10 +182,8 @@ def _carry_out(
                 else:
                     part, of_task = stage.evaluate(data[number], loggers)
             except UserError:
-                if endings.status == "diverged":
-                    diverged = {"status": endings.status, "reason": endings.reason, **facts}
-                    _write_summary(folder, diverged)
-                    loggers.log_end(diverged)
+                if endings.status == "diverged":  # it has no result, so `status.json` alone says so
+                    loggers.log_end({"status": endings.status, "reason": endings.reason, **facts})
                 raise
             parts.append(part)
             if endings.is_stopped:
