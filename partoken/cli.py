@@ -358,6 +358,7 @@ def _add_explain(parser: argparse.ArgumentParser) -> None:
 def _explain(options: argparse.Namespace) -> None:
     from partoken.protein.explanation_checks.command import explain_runs
 
+    check_text("--out", options.out, optional=True)
     for line in explain_runs(options.runs, options.sites, options.structures, options.out, options.device):
         print(line)
 
@@ -377,6 +378,7 @@ def _add_report(parser: argparse.ArgumentParser) -> None:
 def _report(options: argparse.Namespace) -> None:
     from partoken.protein.facts.report import report_run
 
+    check_text("--out", options.out, optional=True)
     for line in report_run(options.given, options.structures, options.sites, options.out, options.device):
         print(line)
 

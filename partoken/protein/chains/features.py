@@ -96,21 +96,34 @@ class ResidueFeatures:
 
         Raises:
             KeyError: a chain has no features.
-            UserError: a value is not finite.
+            UserError: a value is not finite, or the file is not the one that was opened.
         """
-        raw = None if self._is_folder else np.memmap(self.path, mode="r")
+        raw = None if self._is_folder else self._map(self.path)
         for name in chain_ids:
             row = self._rows[name]
-            content = np.memmap(self.path / f"{name}.npy", mode="r") if raw is None else raw
+            content = self._map(self.path / f"{name}.npy") if raw is None else raw
             start, length = int(self._starts[row]), int(self.lengths[row])
-            values = content[start : start + length * self.width * self.dtype.itemsize].view(self.dtype)
-            features = np.array(values, dtype=np.float32).reshape(length, self.width)
+            values = content[start : start + length * self.width * self.dtype.itemsize]
+            if len(values) < length * self.width * self.dtype.itemsize:
+                raise UserError(_changed(self.path))
+            features = np.array(values.view(self.dtype), dtype=np.float32).reshape(length, self.width)
             if not np.isfinite(features).all():
                 raise UserError(
                     f"{self.path}: the features of chain {name} hold a value that is not a finite number; "
                     "compute them again, or leave the chain out of the file"
                 )
             yield features
+
+    def _map(self, path: Path) -> np.ndarray:
+        """Returns the bytes of a file, which are read when they are used."""
+        try:
+            return np.memmap(path, mode="r")
+        except (OSError, ValueError):  # it is gone or empty
+            raise UserError(_changed(self.path)) from None
+
+
+def _changed(path: Path) -> str:
+    return f"{path}: it was cut or removed while it was read; leave the residue features alone until the run has ended"
 
 
 def open_features(path: str | os.PathLike[str]) -> ResidueFeatures:

@@ -17,7 +17,7 @@ from partoken.protein.facts.dictionary import describe_tokens
 from partoken.protein.facts.gathering import gather, place_sites, read_residues
 from partoken.protein.facts.model import describe_model, recorded_scores
 from partoken.protein.facts.seen import SeenChain, watch_chains
-from partoken.protein.facts.tables import write_tables
+from partoken.protein.facts.tables import TABLES, write_tables
 from partoken.protein.model.importance import default_method
 from partoken.protein.page.writer import MAX_BYTES, pack, write_page
 from partoken.protein.run_chains import RunChains, open_run
@@ -25,6 +25,8 @@ from partoken.system.files import atomic_write
 from partoken.system.skipped import write_skipped
 
 __all__ = ["report_run"]
+
+PAGE, FACTS = "index.html", "report.json"
 
 _ROOM = MAX_BYTES - 1_500_000
 """Bytes of facts in a page; viewer, scripts and style need less than the rest."""
@@ -52,8 +54,8 @@ def report_run(
         UserError: as for `open_run` and `read_sites`; `out` is a file, or it is missing and there is no run folder.
         OSError: a file cannot be written.
     """
-    if out is not None and Path(out).is_file():
-        raise UserError(f"--out {out}: is a file, and the report is a folder with several files; choose another name")
+    if out is not None:
+        _check_folder(Path(out))
     known = {} if sites is None else read_sites(sites)
     run = open_run(given, structures, device)
     if out is None and run.folder is None:
@@ -61,15 +63,23 @@ def report_run(
     folder = Path(run.folder or "", "report") if out is None else Path(out)
     facts, chains = gather_facts(run, known, os.fspath(given))
     folder.mkdir(parents=True, exist_ok=True)
-    written = [*write_tables(folder, facts, chains), folder / "report.json"]
+    written = [*write_tables(folder, facts, chains), folder / FACTS]
     with atomic_write(written[-1]) as file:
         json.dump(facts, file, separators=(",", ":"), allow_nan=False)
-    write_page(facts, folder / "index.html")
+    write_page(facts, folder / PAGE)
     yield from _summary(facts, known)
-    yield f"written: {', '.join(map(str, [folder / 'index.html', *written]))}"
+    yield f"written: {', '.join(map(str, [folder / PAGE, *written]))}"
     if run.skipped:
         write_skipped(folder / "skipped.csv", run.skipped)
         yield f"{len(run.skipped)} files or chains skipped, see {folder / 'skipped.csv'}"
+
+
+def _check_folder(folder: Path) -> None:
+    """Rejects a folder whose files a report would replace, unless they are of an earlier report."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"--out {folder}: is a file, and a report is a folder of files; name another folder")
+    if not (folder / FACTS).exists() and (found := [name for name in (PAGE, *TABLES) if (folder / name).exists()]):
+        raise UserError(f"--out {folder}: holds a {found[0]} that is of no report; name another folder")
 
 
 def gather_facts(run: RunChains, known: Mapping[str, KnownSites], name: str) -> tuple[dict[str, Any], list[SeenChain]]:

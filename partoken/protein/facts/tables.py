@@ -7,7 +7,10 @@ from typing import Any
 from partoken.protein.facts.seen import SeenChain
 from partoken.system.tables import write_table
 
-__all__ = ["write_tables"]
+__all__ = ["TABLES", "write_tables"]
+
+TABLES = ("chains.csv", "substructures.csv", "dictionary.csv")
+"""Names of the files, which `write_tables` writes."""
 
 
 def write_tables(folder: Path, facts: Mapping[str, Any], chains: Sequence[SeenChain]) -> list[Path]:

@@ -146,3 +146,18 @@ def test_a_folder_with_nothing_or_a_damaged_file_is_named(tmp_path, values):
     os.mkfifo(tmp_path / "a.npy")
     with pytest.raises(UserError, match=r"a.npy is not an NPY file: .*not a regular file"):
         open_features(tmp_path)
+
+
+@pytest.mark.parametrize("form", ["flat", "array per chain", "folder"])
+def test_a_file_that_is_cut_or_removed_after_it_was_opened_is_named(tmp_path, values, form):
+    path = write_format(form, tmp_path, values)
+    features = open_features(path)
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    for file in files:
+        os.truncate(file, 200)
+    with pytest.raises(UserError, match="it was cut or removed while it was read"):
+        list(features.read_all(list(values)))
+    for file in files:
+        file.unlink()
+    with pytest.raises(UserError, match="it was cut or removed while it was read"):
+        features.read(next(iter(values)))

@@ -165,3 +165,10 @@ def test_no_chain_has_a_page_if_there_is_no_room(written, tmp_path, monkeypatch)
     facts = json.loads((tmp_path / "out" / "report.json").read_text())
     assert facts["details"] == {} and not any(one["has_page"] for one in facts["chains"])
     assert "larger than 10 MB" in facts["about"]["chosen"]
+
+
+def test_a_report_replaces_no_file_that_is_of_no_report(tmp_path):
+    (tmp_path / "chains.csv").write_text("id,label\n")
+    with pytest.raises(UserError, match=r"holds a chains\.csv that is of no report"):
+        list(report_run("enzymes", out=tmp_path))
+    assert (tmp_path / "chains.csv").read_text() == "id,label\n"
