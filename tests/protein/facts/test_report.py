@@ -149,7 +149,7 @@ def test_a_site_that_is_not_in_its_chain_is_one_message_before_the_work(written,
 def test_a_file_as_folder_of_the_report_is_refused(tmp_path):
     file = tmp_path / "a.html"
     file.write_text("")
-    with pytest.raises(UserError, match="is a file, and the report is a folder"):
+    with pytest.raises(UserError, match="is a file, and a report is a folder"):
         list(report_run("enzymes", out=file))
 
 
