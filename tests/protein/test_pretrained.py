@@ -140,7 +140,9 @@ def script():
         pytest.skip("the script is part of a clone")
     spec = importlib.util.spec_from_file_location("weights", SCRIPT)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPT.parent)  # as for a script, which imports its neighbours
+        spec.loader.exec_module(module)
     return module
 
 
