@@ -8,11 +8,11 @@ separated by spaces; the network never sees it. The fraction is the mean over ch
 """
 
 import argparse
-import csv
 import json
 import math
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -23,15 +23,11 @@ from partoken.protein.catalog import embedded
 from partoken.protein.chains.backbone import Backbone
 from partoken.protein.chains.batch import collate
 from partoken.protein.chains.store import ChainStore
+from partoken.protein.explanation_checks.ranking import score_ranking
+from partoken.protein.explanation_checks.sites import KnownSites, read_sites
 from partoken.protein.model.importance import METHODS, check_method, default_method, explain
 from partoken.protein.model.saved import SavedNetwork, load_network
 from partoken.protein.sources.arrays import read_arrays
-
-
-def read_sites(path: Path) -> dict[str, list[int]]:
-    """Returns the positions of the sites of each chain, by its id."""
-    with open(path, newline="") as file:
-        return {row["id"]: [int(position) for position in row["positions"].split()] for row in csv.DictReader(file)}
 
 
 def read_chains(path: Path | None, names: Sequence[str]) -> list[Backbone]:
@@ -40,21 +36,12 @@ def read_chains(path: Path | None, names: Sequence[str]) -> list[Backbone]:
     return store.read(row for row, name in enumerate(store.ids) if name in set(names))
 
 
-def score(importance: np.ndarray, sites: Sequence[int]) -> tuple[float, bool, float]:
-    """Returns the fraction of the sites in the top tenth, whether all are in the top 20, and their median rank."""
-    order = np.argsort(-importance, kind="stable")
-    place = np.empty(len(order), dtype=int)
-    place[order] = np.arange(len(order))
-    of_sites = place[list(sites)]
-    top = math.ceil(0.1 * len(order))
-    return float((of_sites < top).mean()), bool((of_sites < 20).all()), float(np.median(of_sites) / len(order))
-
-
 def compare(
-    saved: SavedNetwork, chains: Sequence[Backbone], sites: Mapping[str, Sequence[int]]
+    saved: SavedNetwork, chains: Sequence[Backbone], sites: Mapping[str, KnownSites]
 ) -> dict[str, dict[str, float]]:
     """Returns the mean scores of every method that the network supports, by name."""
     inputs = [collate([chain]).inputs() for chain in chains]
+    known = [sites[chain.id].find(chain.letters) for chain in chains]
     table = {}
     for method in METHODS:
         try:
@@ -64,7 +51,7 @@ def compare(
         start = time.process_time()
         found = [explain(saved.network, saved.labels, batch, method).importance.numpy() for batch in inputs]
         seconds = time.process_time() - start
-        scores = np.array([score(one, sites[chain.id]) for one, chain in zip(found, chains, strict=True)], dtype=float)
+        scores = np.array([astuple(score_ranking(*pair)) for pair in zip(found, known, strict=True)])
         recall, all_sites, rank = scores.mean(0)
         error = scores[:, 0].std(ddof=1) / math.sqrt(len(chains))
         table[method] = {"recall": recall, "error": error, "all_in_20": all_sites, "rank": rank, "seconds": seconds}

@@ -28,13 +28,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from importance import compare, read_chains, read_sites
+from importance import compare, read_chains
 from omegaconf import OmegaConf
 
 from partoken.protein.catalog import EMBEDDED_NAMES, embedded
 from partoken.protein.chains.batch import collate
 from partoken.protein.chains.store import ChainStore
 from partoken.protein.dataset.similarity import nearest
+from partoken.protein.explanation_checks.sites import read_sites
 from partoken.protein.model.importance import default_method
 from partoken.protein.model.labels import learned_labels, split_logits
 from partoken.protein.model.saved import load_network
@@ -224,7 +225,7 @@ def check_answers(before: Path, after: Path) -> None:
 
 def add_importance(weights: Path) -> None:
     """Writes into `about` how often the default importance finds known sites; see `introduce_importance`."""
-    saved, sites = load_network(weights), read_sites(PACKAGE / "embedded" / "catalytic_sites.csv")
+    saved, sites = load_network(weights), read_sites("embedded")
     chains, method = read_chains(None, list(sites)), default_method(saved.network)
     recall = compare(saved, chains, sites)[method]["recall"]
     content = read_checkpoint(weights)

@@ -1,5 +1,7 @@
 """The page of a report in a real browser: views, links, the 3D structure, and no complaint of the browser."""
 
+import re
+
 import pytest
 
 from partoken.protein.page.writer import write_page
@@ -162,6 +164,7 @@ def test_a_structure_under_the_pointer_names_its_residue(page):
     page.send("Input.dispatchMouseEvent", type="mouseMoved", x=x - 1, y=y)
     page.send("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
     page.wait("!document.querySelector('.said').innerText.startsWith('Point')")
+    assert re.match(r"[A-Z]{3} -?\d+", text(page, ".said"))
 
 
 def test_a_substructure_shows_what_the_answer_would_be_without_it(page):
