@@ -23,13 +23,14 @@ def class_weights(label: LearnedLabel, balance: float) -> tuple[Tensor, Tensor]:
     return weights, (fractions / fractions.sum()).log()
 
 
-def sum_loss(logits: Tensor, label: Tensor, weights: Tensor | None) -> Tensor:
+def sum_loss(logits: Tensor, label: Tensor, weights: Tensor | None, of_chains: Tensor | None = None) -> Tensor:
     """Computes the sum of the losses of the chains that have a label, 0 without any.
 
     Arguments:
         logits: Scores of its classes, `[B, C]`.
         label: See `ChainBatch.labels`.
         weights: Weights of the classes, `[C]`; None if a chain may have several classes.
+        of_chains: Weights of the chains, `[B]`; None: they count the same.
     """
     known = is_labelled(label)
     if weights is None:
@@ -38,4 +39,6 @@ def sum_loss(logits: Tensor, label: Tensor, weights: Tensor | None) -> Tensor:
         number = label.clamp(min=0)
         # Divided by chains and not by weights, so a batch of rare classes has a larger gradient.
         losses = F.cross_entropy(logits, number, reduction="none") * weights[number]
+    if of_chains is not None:
+        losses = losses * of_chains
     return (losses * known).sum()

@@ -216,7 +216,11 @@ class ParTokenTask(ScheduledModule):
         return self.network(**batch.inputs())
 
     def loss(
-        self, output: ParTokenOutput, labels: Mapping[str, Tensor], rows: Rows | None = None
+        self,
+        output: ParTokenOutput,
+        labels: Mapping[str, Tensor],
+        rows: Rows | None = None,
+        of_chains: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Computes the loss, a scalar, and its terms before their weights.
 
@@ -228,18 +232,19 @@ class ParTokenTask(ScheduledModule):
             output: Output for a batch of B chains.
             labels: Labels by name, see `ChainBatch.labels`.
             rows: The place of the chains in the batch of all devices; None: there is one device.
+            of_chains: Weights of the chains, see `ChainBatch.weights`; None: they count the same.
         """
         counts = torch.stack([is_labelled(labels[label.name]).sum() for label in self.labels])
         counts = total(counts.to(output.logits.dtype)).clamp(min=1)
-        losses = self._label_losses(output.logits, labels, counts)
+        losses = self._label_losses(output.logits, labels, counts, of_chains)
         terms = {"task": self._mean_loss(losses), **output.losses}
         if self.loss_weights["summary"] and self.network.partitioner is not None:
             second_answer = self.network.head.answer_from_summary(output.summary, rows)
-            terms["summary"] = self._mean_loss(self._label_losses(second_answer, labels, counts))
+            terms["summary"] = self._mean_loss(self._label_losses(second_answer, labels, counts, of_chains))
         if self.loss_weights["parts"] and len(self.network.parts) > 1:
             prior = self.network.head.prior
             alone = [
-                self._mean_loss(self._label_losses(prior + scores, labels, counts))
+                self._mean_loss(self._label_losses(prior + scores, labels, counts, of_chains))
                 for scores in output.contributions.values()
             ]
             terms["parts"] = torch.stack(alone).mean()
@@ -249,23 +254,30 @@ class ParTokenTask(ScheduledModule):
             terms |= {f"{label.name}_loss": term for label, term in zip(self.labels, losses, strict=True)}
         return sum(weighted), terms
 
-    def _label_losses(self, logits: Tensor, labels: Mapping[str, Tensor], counts: Tensor) -> list[Tensor]:
+    def _label_losses(
+        self, logits: Tensor, labels: Mapping[str, Tensor], counts: Tensor, of_chains: Tensor | None
+    ) -> list[Tensor]:
         """Computes the loss of each label, whose mean over the devices is the mean over its chains on all devices.
 
         Arguments:
             logits: Scores of all classes.
             labels: Labels by name.
             counts: Chains on all devices that have each label, `[labels]`.
+            of_chains: Weights of the chains; None: they count the same.
         """
-        sums = self._sum_losses(logits, labels)
+        sums = self._sum_losses(logits, labels, of_chains)
         return [loss * num_processes() / count for loss, count in zip(sums, counts, strict=True)]
 
-    def _sum_losses(self, logits: Tensor, labels: Mapping[str, Tensor]) -> list[Tensor]:
+    def _sum_losses(
+        self, logits: Tensor, labels: Mapping[str, Tensor], of_chains: Tensor | None = None
+    ) -> list[Tensor]:
         """Computes for each label the sum of the losses of the chains that have it."""
         parts = split_logits(logits, self.labels)
         weights = split_logits(self.class_weights.to(logits.device), self.labels)
         return [
-            sum_loss(parts[label.name], labels[label.name], None if label.multi_label else weights[label.name])
+            sum_loss(
+                parts[label.name], labels[label.name], None if label.multi_label else weights[label.name], of_chains
+            )
             for label in self.labels
         ]
 
@@ -306,7 +318,7 @@ class ParTokenTask(ScheduledModule):
             noise = self.coordinate_noise * draw(batch.coords, Tensor.normal_, batch.share and batch.share.residues)
             batch = replace(batch, coords=batch.coords + noise)
         output = self(batch)
-        loss, terms = self.loss(output, batch.labels, _rows(batch))
+        loss, terms = self.loss(output, batch.labels, _rows(batch), batch.weights)
         self.log_training({"loss": loss, **terms}, _num_chains(batch))
         return loss
 

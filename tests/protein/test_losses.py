@@ -175,3 +175,23 @@ def test_the_validation_loss_does_not_depend_on_which_chains_are_in_one_batch(mi
 def test_class_balance_is_rejected_by_the_label_whose_chains_may_have_several_classes():
     with pytest.raises(UserError, match=r"must be 0 with data\.label_columns\.site\.multi_label=true"):
         several(class_balance=0.5)
+
+
+def test_a_chain_counts_in_the_loss_as_often_as_its_weight(batch):
+    model = task().eval()
+    output = model(batch)
+    weights = torch.linspace(0.5, 2, len(batch))
+    losses = torch.nn.functional.cross_entropy(output.logits, batch.labels[""], reduction="none")
+    terms = model.loss(output, batch.labels, None, weights)[1]
+    assert terms["task"].item() == pytest.approx((losses * weights).mean().item(), rel=1e-5)
+
+
+def test_the_training_uses_the_weights_of_the_chains_and_the_validation_does_not(batch, monkeypatch):
+    model = task().eval()
+    monkeypatch.setattr(model, "log_training", lambda *arguments: None)
+    weighted = replace(batch, weights=torch.linspace(0.5, 2, len(batch)))
+    assert model.training_step(weighted, 0).item() != pytest.approx(model.training_step(batch, 0).item())
+    model.validation_step(weighted, 0)
+    model.validation_step(batch, 0)
+    first, second = model._evaluated
+    assert torch.equal(first["other_terms"], second["other_terms"])

@@ -41,6 +41,8 @@ class ChainBatch:
     """int64 [B]: the row of each chain in its data set."""
     ids: tuple[str, ...]
     """B names of chains."""
+    weights: Tensor | None = None
+    """float32 [B]: weight of each chain in the loss; None: all chains count the same."""
     share: ChainShare | None = None
     """The place of these chains in the batch of all devices; None: there is one device."""
     features: Tensor | None = None

@@ -17,6 +17,7 @@ from partoken.protein.chains.collection import SPLITS, Collection
 from partoken.protein.chains.features import ResidueFeatures
 from partoken.protein.chains.label_spec import LabelSpec
 from partoken.protein.chains.store import ChainStore
+from partoken.protein.dataset.balancing import cluster_weights
 from partoken.protein.dataset.labels import (
     choose_classes,
     count_classes,
@@ -43,6 +44,7 @@ class ChainDataset(Dataset):
         rows: rows of the store that belong to the split, int64 [n].
         labels: labels of the n chains by name, in the form of `encode_labels`; {} if they do not matter.
         features: residue features of all these chains; None: there are none.
+        weights: weights of the n chains in the loss, float32 [n]; None: all chains count the same.
     """
 
     def __init__(
@@ -51,8 +53,10 @@ class ChainDataset(Dataset):
         rows: np.ndarray,
         labels: Mapping[str, np.ndarray],
         features: ResidueFeatures | None = None,
+        weights: np.ndarray | None = None,
     ) -> None:
         self.store = store
+        self.weights = None if weights is None else torch.from_numpy(weights)
         self.features = features
         self.rows = rows
         self.labels = {name: torch.from_numpy(encoded) for name, encoded in labels.items()}
@@ -81,6 +85,7 @@ class ChainDataset(Dataset):
         joined = collate(chains, labels, batch, share, None if features is None else features.read_all(ids))
         return replace(
             joined,
+            weights=None if self.weights is None else self.weights[batch],
             embedding=None if self.embeddings is None else read_rows(self.embeddings, ids),
             fold=None if self.folds is None else read_rows(self.folds, ids),
             surroundings=None if self.surroundings is None else read_rows(self.surroundings, ids),
@@ -120,6 +125,8 @@ class Selection:
     """The labels to learn by name, "" if there is only one."""
     skipped: list[Skipped]
     """Chains with a label whose class has no training chain."""
+    clusters: list[Hashable] | None = None
+    """[n]: cluster of each chain; None: `data.cluster_balance` is 0, or labels do not matter."""
 
     @property
     def only(self) -> SelectedLabel:
@@ -172,7 +179,16 @@ def select_chains(collection: Collection, options: DataOptions, seed: int) -> Se
             label.spec.name: replace(label, of_chains=[label.of_chains[kept[k]] for k in used]) for label in trained
         },
         skipped=skipped,
+        clusters=_clusters_of(collection, kept, used, options) if options.cluster_balance else None,
     )
+
+
+def _clusters_of(
+    collection: Collection, kept: Sequence[int], used: Sequence[int], options: DataOptions
+) -> list[Hashable]:
+    """Returns the clusters of the used ones of the kept chains."""
+    clusters = _clusters(collection, kept, options)
+    return [clusters[k] for k in used]
 
 
 def _select_unlabelled(collection: Collection, options: DataOptions, seed: int) -> Selection:
@@ -313,11 +329,18 @@ def build_datasets(
             for name, label in selection.labels.items()
         }
         rows = np.array([selection.rows[i] for i in members], np.int64)
-        datasets[split] = ChainDataset(store, rows, encoded, features)
+        datasets[split] = ChainDataset(store, rows, encoded, features, _weights(selection, members, split, options))
     _check_splits(datasets, options.limit)
     for label in selection.labels.values():
         _check_label(datasets, label, options.limit)
     return datasets
+
+
+def _weights(selection: Selection, members: np.ndarray, split: str, options: DataOptions) -> np.ndarray | None:
+    """Returns the weights of a split's chains in the loss; None: they count the same, as in validation and test."""
+    if selection.clusters is None or split != "train":
+        return None
+    return cluster_weights([selection.clusters[i] for i in members], options.cluster_balance)
 
 
 def _assign_splits(

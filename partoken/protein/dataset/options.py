@@ -58,6 +58,9 @@ class DataOptions:
     """Training epochs that share one pass over the chains. With the default every epoch sees every chain."""
     cluster_identity: float = 0.3
     """Sequence identity, 0 to 1, from which two chains belong to one cluster; unused if the source has clusters."""
+    cluster_balance: float = 0.0
+    """How far the loss balances the clusters of the training chains, 0 to 1: a chain has the weight 1 / size of its
+    cluster to this power, and the mean weight is 1. 0: every chain counts the same. 1: every cluster does."""
     max_skipped: float = 0.1
     """Largest fraction of inputs, 0 to 1, that may be unusable; above it the run stops."""
     baselines: bool = True
@@ -80,6 +83,7 @@ class DataOptions:
         )
         check_number("data.epochs_per_pass", self.epochs_per_pass, minimum=1, whole=True)
         check_number("data.cluster_identity", self.cluster_identity, minimum=0, maximum=1)
+        check_number("data.cluster_balance", self.cluster_balance, minimum=0, maximum=1)
         check_number("data.max_skipped", self.max_skipped, minimum=0, maximum=1)
         check_annotations(DataOptions, vars(self), "data")
 

@@ -136,3 +136,23 @@ def test_one_class_among_the_training_chains_of_a_label_is_an_error_that_names_i
     doubly.labels["fold"] = [("x",)] * 6 + [("y",)] * 5 + [()]
     with pytest.raises(UserError, match="all training chains have the class x of fold"):
         ids_by_split(doubly, dataclasses.replace(SEVERAL, limit=None, split="given"))
+
+
+def test_training_chains_count_by_the_size_of_their_cluster_among_them(collection):
+    collection.clusters = ["big"] * 4 + ["small", ""] + ["big", "v", "t", "u", "w", "x"]
+    options = DataOptions(cluster_balance=0.5)
+    datasets = build_datasets(collection.store, select_chains(collection, options, 0), options)
+    weights = datasets["train"].weights
+    assert weights.mean().item() == pytest.approx(1)
+    # Four training chains of one cluster, whose fifth chain is for validation; two chains alone.
+    np.testing.assert_allclose(weights / weights[4], [0.5] * 4 + [1, 1], rtol=1e-6)
+    assert datasets["train"][[4, 1]].weights.tolist() == weights[[4, 1]].tolist()
+    assert datasets["val"].weights is None and datasets["test"][[0]].weights is None
+
+
+def test_clusters_are_computed_where_the_source_has_none(collection, tmp_path):
+    options = DataOptions(cluster_balance=1.0, cache_dir=tmp_path)
+    datasets = build_datasets(collection.store, select_chains(collection, options, 0), options)
+    assert datasets["train"].weights.shape == (6,)
+    plain = DataOptions()
+    assert build_datasets(collection.store, select_chains(collection, plain, 0), plain)["train"].weights is None

@@ -28,6 +28,8 @@ from partoken.protein.dataset.options import DataOptions
         ({"limit": True}, "data.limit=True"),
         ({"max_residues_per_batch": 0}, "data.max_residues_per_batch=0"),
         ({"epochs_per_pass": 0}, "data.epochs_per_pass=0"),
+        ({"cluster_balance": -0.5}, "data.cluster_balance=-0.5"),
+        ({"cluster_balance": 2}, "data.cluster_balance=2"),
         ({"cluster_identity": -0.1}, "data.cluster_identity=-0.1: must be a number of 0 or more and at most 1"),
         ({"cluster_identity": float("nan")}, "data.cluster_identity=nan"),
         ({"multi_label": "yes"}, "data.multi_label='yes': must be true or false"),
