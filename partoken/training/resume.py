@@ -70,9 +70,20 @@ class ExactResume(pl.Callback):
 
     def __init__(self) -> None:
         self._restored: Mapping[str, Any] | None = None
+        self._before_validation: dict[str, Any] | None = None
         self._created = self.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns the states; within a validation those at its beginning, because a resumed run begins it again."""
+        return self._before_validation or self._current()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._before_validation = None if trainer.sanity_checking else self._current()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._before_validation = None
+
+    def _current(self) -> dict[str, Any]:
         state: Any = np.random.get_state()
         kind, keys, position, has_gauss, gauss = state
         version, internal, gauss_next = random.getstate()
@@ -237,7 +248,12 @@ class ResumableDataModule(pl.LightningDataModule):
         return loader
 
     def state_dict(self) -> dict[str, Any]:
-        return {} if self._training_loader is None else dict(self._training_loader.state_dict())
+        if self._training_loader is None:
+            return {}
+        state = self._training_loader.state_dict()
+        if self.trainer is not None and state["batches"] >= self.trainer.num_training_batches:
+            state["batches"] = 0  # the epoch is over, also one that a limit of the trainer ends
+        return dict(state)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         # Lightning also restores for a test. The next stage of the run would then begin within an epoch.
