@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any, Self
 
 from partoken.errors import UserError, check_number, check_text, did_you_mean
 
-__all__ = ["AUTO", "LATEST", "CheckpointSettings", "check_resume"]
+__all__ = ["AUTO", "LATEST", "CheckpointSettings", "check_resume", "folder_to_resume"]
 
 LATEST = "latest"
 AUTO = "auto"
+
+TIMES = ("${start:", "${now:", "${unique:")
+"""Parts of `hydra.run.dir` with which each run gets a new folder."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,3 +73,34 @@ def check_resume(groups: Mapping[str, Any]) -> None:
             f"resume={resume} and train=false: a test continues no run; name the checkpoint with "
             "train.resume_from=RUN_FOLDER/checkpoints/best.ckpt"
         )
+
+
+def folder_to_resume(resume: str | None, run_dir: str) -> Path | None:
+    """Returns the run folder in which a run goes on if the command line names none.
+
+    Arguments:
+        resume: the key.
+        run_dir: `hydra.run.dir` with its interpolations, such as `outputs/${start:%Y-%m-%d}`.
+
+    Returns:
+        With "latest" the current folder, if it is that of a run, else the folder below `outputs` whose last checkpoint
+        is the newest. None: the run has the folder `run_dir`.
+
+    Raises:
+        UserError: there is no run, or `resume` needs a folder with a name.
+    """
+    if resume not in (AUTO, LATEST) or not any(part in run_dir for part in TIMES):
+        return None
+    if resume == AUTO:
+        raise UserError("resume=auto: every run would get a new folder; give the run one with hydra.run.dir=FOLDER")
+    here = Path.cwd()
+    if (here / "checkpoints").is_dir():
+        return here
+    base = here / run_dir.partition("${")[0]
+    found = sorted(base.rglob("checkpoints/last.ckpt"), key=lambda path: path.stat().st_mtime)
+    if not found:
+        raise UserError(
+            f"resume=latest: no run with a checkpoint in {base}; name its folder with hydra.run.dir=FOLDER, or leave "
+            "resume out to start a new run"
+        )
+    return found[-1].parents[1]

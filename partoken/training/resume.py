@@ -13,25 +13,36 @@ from pytorch_lightning.plugins import TorchCheckpointIO
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from partoken.errors import UserError
-from partoken.system.files import atomic_write
+from partoken.system.files import atomic_write, sync_folder
+from partoken.system.run_folder import check_still_there
 
 __all__ = ["AtomicCheckpointIO", "BestCheckpoint", "DealtBatch", "ExactResume", "Patience", "ResumableDataModule"]
 __all__ += ["ResumableLoader", "ResumableSampler"]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes each checkpoint beside its final name, syncs it to disk, then renames it.
+    """Writes each checkpoint beside its final name, syncs it to disk, renames it, then syncs the folder.
 
     A kill at any moment leaves the old file or the new one, whole. Lightning writes to the system's temporary folder
     and then moves the file. On a cluster that folder is on another file system, so the move is a copy, and a kill
     during the copy leaves a corrupt checkpoint.
+
+    Arguments:
+        folder: of the run, which must still be there; None: any folder is created.
     """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        super().__init__()
+        self.folder = folder
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
+        if self.folder is not None:
+            check_still_there(self.folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path, "wb") as file:
             torch.save(checkpoint, file)
+        sync_folder(path.parent)
 
 
 class BestCheckpoint(ModelCheckpoint):

@@ -134,7 +134,7 @@ def build_trainer(
             **arguments,
             callbacks=callbacks,
             logger=list(loggers) or False,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(folder)],
             default_root_dir=folder,
         )
     except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:
