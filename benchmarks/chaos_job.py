@@ -14,7 +14,7 @@ from partoken.system.checkpoint import read_checkpoint
 
 __all__ = ["EVERY", "Job", "differences", "protein_job"]
 
-EVERY = 8
+EVERY = 2
 """`checkpoint.every_n_steps` of the jobs: the largest number of optimizer steps that a kill may cost."""
 
 TIMES = ("seconds", "_per_second", "run_folder", "checkpoint", "profile")
@@ -61,19 +61,16 @@ def protein_job(accumulate: int) -> Job:
     from partoken.protein.task import ParTokenTask
 
     words = [*SETTINGS, f"trainer.accumulate_grad_batches={accumulate}"]
+    words += ["resume=auto", f"checkpoint.every_n_steps={EVERY}"]
     composed = plain(compose(words))
 
     def run(folder: Path, workers: int, whole: bool) -> int:
-        cache = f"{folder}-cache"
-        last = folder / "checkpoints/last.ckpt"
         if whole:
-            own = [f"train.num_workers={workers}", f"data.cache_dir={cache}", f"hydra.run.dir={folder}"]
-            return train([*words, *own, f"train.resume_from={last}" if last.exists() else "overwrite=true"])
+            own = [f"train.num_workers={workers}", f"data.cache_dir={folder}-cache", f"hydra.run.dir={folder}"]
+            return train([*words, *own])
         folder.mkdir(exist_ok=True)
-        groups = {**composed, "data": {**composed["data"], "cache_dir": cache}}
-        source = str(last) if last.exists() else None
-        groups["train"] = {**composed["train"], "num_workers": workers, "resume_from": source}
-        groups["overwrite"] = not last.exists()
+        groups = {**composed, "data": {**composed["data"], "cache_dir": f"{folder}-cache"}}
+        groups["train"] = {**composed["train"], "num_workers": workers}
         try:
             partoken.training.engine.carry_out(groups, folder, present=partoken.report.run.present)
         except UserError as error:
