@@ -68,19 +68,19 @@ class Telling:
 
     def enter(self, name: str) -> None:
         self.visits[name] += 1
-        self.say("enter", name)
+        self.say("enter", name, os.getpid())
         self.wait(name, late=False)
 
     def leave(self, name: str) -> None:
         self.wait(name, late=True)
-        self.say("leave", name)
+        self.say("leave", name, os.getpid())
 
     def wait(self, name: str, late: bool) -> None:
         """Waits for the kill if this is the target."""
         target = self.target
         if target is None or (target.window, target.visit, target.late) != (name, self.visits[name], late):
             return
-        self.say("waits", name)
+        self.say("waits", name, os.getpid())
         end, process = time.monotonic() + target.patience, os.getppid()
         while time.monotonic() < end:
             time.sleep(0.005)

@@ -94,37 +94,45 @@ def start(job: Job, run: Path, workers: int, storm: Storm, aim: tuple[str, int, 
     child.start()
     os.close(writing)
     assert child.pid is not None
-    last, sent = [""], False
+    waiting, has_left = None, False
     for words in _lines(reading):
-        last = words
         _note(words, storm, run)
-        if words[0] == "waits" and not sent:
+        has_left |= words[0] == "leave" and words[1:] == waiting
+        if words[0] == "waits" and waiting is None:
+            waiting = words[1:]
             os.kill(child.pid, 0 if removed == "kills" else signal.SIGKILL)
-            sent = True
             if removed != "kills":
                 break
     child.join()
-    if sent:  # what the child said between its message and its end
+    if waiting is not None:  # what the child said between its message and its end
         os.set_blocking(reading, False)
         for words in _lines(reading):
-            last = words if words[0] in ("enter", "leave") else last
             _note(words, storm, run)
+            has_left |= words[0] == "leave" and words[1:] == waiting
     os.close(reading)
     storm.groups.append(child.pid)
-    return _judge(child.exitcode, last, sent, run, workers, storm, aim)
+    is_inside = None if waiting is None else not has_left
+    return _judge(child.exitcode, is_inside, run, workers, storm, aim)
 
 
-def _judge(
-    code: int | None, last: list[str], sent: bool, run: Path, workers: int, storm: Storm, aim: tuple | None
-) -> str:
-    """Decides how a start has ended, and looks at the checkpoints that are left."""
-    if not sent:
+def _judge(code: int | None, is_inside: bool | None, run: Path, workers: int, storm: Storm, aim: tuple | None) -> str:
+    """Decides how a start has ended, and looks at the checkpoints that are left.
+
+    Arguments:
+        code: exit status of the child.
+        is_inside: whether it never left the window in which the kill was sent; None: no kill was sent.
+        run: the run folder.
+        workers: that loaded its batches.
+        storm: gets what is found.
+        aim: of the kill.
+    """
+    if is_inside is None:
         storm.missed += aim is not None and code == 0
         if code:
             storm.failures.append(f"{run.name} ended with status {code}: {_last_line(run)}")
         return "failed" if code else "finished"
     _cut_power(run, storm)
-    if code != -signal.SIGKILL or last != ["waits", aim[0]]:
+    if code != -signal.SIGKILL or not is_inside:
         storm.unproved.append(f"{run.name} left the window '{aim[0]}' alive, status {code}")
         return "unproved" if code else "finished"
     storm.kills.append(Kill(run.name, aim[0], workers, steps_in(run / "lr.csv")))

@@ -31,7 +31,7 @@ data=synthetic data.num_classes=2 data.shortest=24 data.longest=24 data.baseline
 model.node_h_dim=[8,1] model.edge_h_dim=[8,1] model.num_neighbors=4
 model.partition=learned model.max_clusters=2 model.nhid=4 model.codebook_size=8 model.exchange_layers=1
 train.use_cosine_schedule=true train.schedule_interval=step train.warmup_epochs=1
-trainer.accelerator=cpu +trainer.limit_val_batches=2 +trainer.limit_test_batches=2
+trainer.accelerator=cpu trainer.limit_val_batches=2 trainer.limit_test_batches=2
 """.split()
 
 
