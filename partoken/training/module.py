@@ -325,6 +325,8 @@ class ScheduledModule(pl.LightningModule):
         if self._resumed is not None:
             saved = self._resumed.schedules.get(name, {})
             scheduled.steps, scheduled.last_rate = saved.get("step", 0), saved.get("rate", math.nan)
+            # Or torch would warn that the scheduler moves before the first step of this process.
+            scheduled.optimizer._opt_called = scheduled.steps > 0  # type: ignore[attr-defined]
         count_steps(scheduled, lambda item: self.before_optimizer_step(item))
         return scheduled
 

@@ -15,9 +15,6 @@ from partoken.training.saving import LastCheckpoint
 from tests.training.runs import settings
 from tests.training.toy import ToyData, ToyModule
 
-TIMES = ("seconds", "batches_per_second")
-"""Columns of `metrics.csv` that no two runs have in common."""
-
 
 class Drawing(ToyData):
     """Its loaders draw from the global generators when they are created, and have workers if asked for."""
@@ -83,11 +80,20 @@ def stopped(settings, folder, *stops):
 
 
 def numbers(folder):
-    """Returns everything that a run leaves and that must be equal."""
-    rows = [{key: row[key] for key in row if key not in TIMES} for row in read_table(folder / "metrics.csv")]
+    """Returns everything that a run leaves and that must be equal; its times and speeds need not be."""
+    table = read_table(folder / "metrics.csv")
+    rows = [{key: row[key] for key in row if not key.endswith(("seconds", "_per_second"))} for row in table]
     last, best = (read_checkpoint(folder / f"checkpoints/{name}.ckpt") for name in ("last", "best"))
-    states = [last["state_dict"], best["state_dict"], last["optimizer_states"][0]["state"]]
-    return (folder / "lr.csv").read_bytes(), rows, repr(states), last["callbacks"]["ExactResume"]["torch"].tolist()
+    states = [last["state_dict"], best["state_dict"], *(own["state"] for own in last["optimizer_states"])]
+    drawn = last["callbacks"]["ExactResume"]["torch"]
+    return (folder / "lr.csv").read_bytes(), rows, [_bytes(state) for state in states], drawn.tolist()
+
+
+def _bytes(state):
+    """Returns the tensors of nested mappings, and their other values, as bytes."""
+    if isinstance(state, dict):
+        return {name: _bytes(value) for name, value in state.items()}
+    return state.numpy().tobytes() if isinstance(state, torch.Tensor) else state
 
 
 @pytest.fixture(scope="module")
