@@ -29,7 +29,7 @@ BATCH = 2
 SETTINGS = """
 data=synthetic data.num_classes=2 data.shortest=24 data.longest=24 data.baselines=false
 model.node_h_dim=[8,1] model.edge_h_dim=[8,1] model.num_neighbors=4
-model.partition=learned model.max_clusters=2 model.nhid=4 model.codebook_size=8 model.exchange_layers=1
+model.codebook_size=8 model.exchange_layers=1
 train.use_cosine_schedule=true train.schedule_interval=step train.warmup_epochs=1
 trainer.accelerator=cpu trainer.limit_val_batches=2 trainer.limit_test_batches=2
 """.split()
@@ -49,17 +49,19 @@ class Sample:
     """Size of all other files in MB."""
 
 
-def measure(folder: Path, steps: int, interval: float) -> list[Sample]:
-    """Carries out the run and returns its samples from the first step on."""
+def measure(folder: Path, steps: int, interval: float, minutes: float) -> list[Sample]:
+    """Carries out the run and returns its samples from the first step on; it is asked to end after some minutes."""
     chains = round(steps / EPOCHS * BATCH / 0.7)
     command = [sys.executable, str(ROOT / "run_partoken.py"), *SETTINGS, f"data.num_chains={chains}"]
     command += [f"train.epochs={EPOCHS}", f"train.batch_size={BATCH}", f"hydra.run.dir={folder}", "overwrite=true"]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    samples = []
+    samples, began = [], time.perf_counter()
     with open(f"{folder}.log", "w") as log:
         run = subprocess.Popen(command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"})
         while run.poll() is None:
             time.sleep(interval)
+            if time.perf_counter() - began > 60 * minutes:
+                (folder / "stop").touch()
             if (sample := _look(run.pid, folder)) is not None:
                 samples.append(sample)
     if run.returncode:
@@ -135,10 +137,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=20000)
     parser.add_argument("--interval", type=float, default=6.0, help="seconds between two samples")
+    parser.add_argument("--minutes", type=float, default=60, help="after these the run ends with its current epoch")
     parser.add_argument("--out", type=Path, default=Path("outputs/long_run"))
     parser.add_argument("--figure", type=Path, default=Path(__file__).parent / "figures" / "long_run.png")
     options = parser.parse_args()
-    samples = measure(options.out.resolve(), options.steps, options.interval)
+    samples = measure(options.out.resolve(), options.steps, options.interval, options.minutes)
     report(samples, options.out)
     plot(samples, options.figure)
 
