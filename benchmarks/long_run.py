@@ -1,10 +1,11 @@
 """Trains a small model for many optimizer steps, and shows that memory stays flat, files stay small and speed constant.
 
-    python benchmarks/long_run.py --steps 20000
+    python benchmarks/long_run.py                            20,000 steps of the toy domain of the tests, in minutes
+    python benchmarks/long_run.py --protein --minutes 30     a small ParToken on synthetic chains, as far as it gets
 
-The run is one of `run_partoken.py` in a process of its own, with one thread. Its resident memory, the size of its
-folder and its steps are read from outside, ten times a minute. `lr.csv` grows by one row per step and parameter group;
-it is the only file that grows with the steps, and is listed apart.
+The run is one of `run_partoken.py`, or with the toy domain of its engine, in a process of its own, with one thread. Its
+resident memory, the size of its folder and its steps are read from outside. `lr.csv` grows by one row per step and
+parameter group; it is the only file that grows with the steps, and is listed apart.
 """
 
 import argparse
@@ -49,11 +50,13 @@ class Sample:
     """Size of all other files in MB."""
 
 
-def measure(folder: Path, steps: int, interval: float, minutes: float) -> list[Sample]:
+def measure(folder: Path, steps: int, interval: float, minutes: float, is_protein: bool) -> list[Sample]:
     """Carries out the run and returns its samples from the first step on; it is asked to end after some minutes."""
     chains = round(steps / EPOCHS * BATCH / 0.7)
     command = [sys.executable, str(ROOT / "run_partoken.py"), *SETTINGS, f"data.num_chains={chains}"]
     command += [f"train.epochs={EPOCHS}", f"train.batch_size={BATCH}", f"hydra.run.dir={folder}", "overwrite=true"]
+    if not is_protein:
+        command = [sys.executable, __file__, "--steps", str(steps), "--child", str(folder)]
     folder.parent.mkdir(parents=True, exist_ok=True)
     samples, began = [], time.perf_counter()
     with open(f"{folder}.log", "w") as log:
@@ -67,6 +70,18 @@ def measure(folder: Path, steps: int, interval: float, minutes: float) -> list[S
     if run.returncode:
         sys.exit(f"the run failed, see {folder}.log")
     return samples
+
+
+def train_toy(folder: Path, steps: int) -> None:
+    """Trains the toy domain of the tests in this process."""
+    from partoken.system.targets import trust
+    from partoken.training.engine import carry_out
+    from tests.training.runs import settings
+
+    trust(["tests"])
+    folder.mkdir(exist_ok=True)
+    data = {"size": steps // EPOCHS * BATCH, "batch_size": BATCH}
+    carry_out({**settings(epochs=EPOCHS, data=data, lr=1e-3), "overwrite": True}, folder)
 
 
 def _look(process: int, folder: Path) -> Sample | None:
@@ -140,8 +155,12 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60, help="after these the run ends with its current epoch")
     parser.add_argument("--out", type=Path, default=Path("outputs/long_run"))
     parser.add_argument("--figure", type=Path, default=Path(__file__).parent / "figures" / "long_run.png")
+    parser.add_argument("--protein", action="store_true")
+    parser.add_argument("--child", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    samples = measure(options.out.resolve(), options.steps, options.interval, options.minutes)
+    if options.child:
+        return train_toy(options.child, options.steps)
+    samples = measure(options.out.resolve(), options.steps, options.interval, options.minutes, options.protein)
     report(samples, options.out)
     plot(samples, options.figure)
 
