@@ -166,6 +166,7 @@ def _open(path: str | os.PathLike[str]) -> np.lib.npyio.NpzFile:
         raise UserError(f"{path} is not an NPZ file: {reason}") from None
     if not isinstance(arrays, np.lib.npyio.NpzFile):
         raise UserError(f"{path} is a single array; expected an NPZ file with offsets, id, seq and coords")
+    assert arrays.zip is not None, "it is open"
     try:
         check_unpacked_size(arrays.zip)
     except ValueError as error:

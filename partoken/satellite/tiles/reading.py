@@ -188,6 +188,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
 
 
 def _check_size(file: np.lib.npyio.NpzFile) -> None:
+    assert file.zip is not None, "it is open"
     try:
         check_unpacked_size(file.zip)
     except ValueError as error:
