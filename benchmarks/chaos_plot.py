@@ -38,7 +38,7 @@ def plot_kills(kills: Sequence[Kill], windows: Sequence[str], path: Path) -> Non
     bars.invert_yaxis()
     bars.set_xlabel("kills")
     points.set_xlabel("optimizer steps taken when the kill came")
-    bars.legend(frameon=False, fontsize=8, loc="lower right")
+    bars.legend(frameon=False, fontsize=8, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2)
     for axes in (bars, points):
         axes.spines[["top", "right"]].set_visible(False)
     figure.tight_layout()
