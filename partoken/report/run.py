@@ -67,6 +67,7 @@ def format_summary(summary: Mapping[str, Any]) -> list[str]:
     facts = {
         **summary.get("facts", {}),
         "schedule": summary.get("schedule", {}).get("verdict"),
+        "left out": _left_out(summary),
         "speed": _speed(summary),
         "best checkpoint": _best_checkpoint(summary),
         "run folder": summary.get("run_folder"),
@@ -83,6 +84,13 @@ def format_summary(summary: Mapping[str, Any]) -> list[str]:
         for title, rows in tables.items():
             scores += _table_of_parts(title, rows)
     return _stage_table(summary.get("stages", []), tables) + scores + lines
+
+
+def _left_out(summary: Mapping[str, Any]) -> str | None:
+    """Describes the batches that `train.on_nonfinite=skip` left out; None if no batch was."""
+    parts = summary.get("stages") or [summary]
+    number = sum(part.get("skipped_batches", 0) for part in parts)
+    return f"{number} batches whose loss was not a finite number" if number else None
 
 
 def _without_rows(scores: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

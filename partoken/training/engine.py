@@ -189,8 +189,10 @@ def _carry_out(
                 else:
                     part, of_task = stage.evaluate(data[number], loggers)
             except UserError:
-                if endings.status == "diverged":  # it has no result, so `status.json` alone says so
-                    loggers.log_end({"status": endings.status, "reason": endings.reason, **facts})
+                if endings.status == "diverged":  # it has no scores, only a status
+                    ended = {"status": endings.status, "reason": endings.reason, **facts}
+                    _write_summary(folder, ended)
+                    loggers.log_end(ended)
                 raise
             parts.append(part)
             if endings.is_stopped:

@@ -22,6 +22,7 @@ from partoken.training.optim import ScheduledOptimizer, build_optimizer, build_s
 from partoken.training.resumed_settings import choose_plan
 from partoken.training.saved_state import SCHEDULE_KEY, SavedState
 from partoken.training.settings import TrainSettings
+from partoken.training.skipping import NonFiniteSkipper
 from partoken.training.stages import ONLY_STAGE, TrainStage, is_under
 
 __all__ = ["ManualSteps", "ScheduledModule", "metric_names", "run_length", "scheduled_module", "steps_window"]
@@ -90,6 +91,7 @@ class ScheduledModule(pl.LightningModule):
         self.scheduled: dict[str, ScheduledOptimizer] = {}
         self.manual_steps = ManualSteps()
         self.before_optimizer_step: Callable[[ScheduledOptimizer], None] = lambda scheduled: None
+        self.skipper: NonFiniteSkipper | None = None
         self._resumed: SavedState | None = None
 
     @classmethod
@@ -174,6 +176,8 @@ class ScheduledModule(pl.LightningModule):
         if num_processes() > 1:
             means = total(torch.stack(list(scalars.values()))) / num_processes()
             scalars = dict(zip(scalars, means, strict=True))
+        if self.skipper is not None and not torch.isfinite(torch.stack(list(scalars.values()))).all():
+            return  # the mean of the epoch is over the batches that are not left out
         self.log_dict(scalars, on_step=False, on_epoch=True, batch_size=num_samples, sync_dist=True)
 
     def summary(self) -> Mapping[str, Any]:
@@ -253,6 +257,9 @@ class ScheduledModule(pl.LightningModule):
             return
         self._follow_plan(scheduled)
         wrapped = self._lightning_optimizer(optimizer)
+        if self.skipper is not None and not self.skipper.can_step(scheduled.optimizer):
+            wrapped.zero_grad()
+            return
         if steps.clip_value:
             precision = self.trainer.precision_plugin
             if isinstance(precision, MixedPrecision) and precision.scaler is not None:
@@ -261,8 +268,20 @@ class ScheduledModule(pl.LightningModule):
         wrapped.step()
         wrapped.zero_grad()
 
+    def backward(self, loss: Tensor, *arguments: Any, **options: Any) -> None:
+        """Computes the gradients of a loss, unless `train.on_nonfinite=skip` leaves its batch out."""
+        if self.skipper is None or self.skipper.takes(loss):
+            super().backward(loss, *arguments, **options)
+
+    def optimizer_step(self, epoch: int, batch_idx: int, optimizer: Any, optimizer_closure: Any = None) -> None:
+        """Steps the only optimizer, unless `train.on_nonfinite=skip` leaves the step out."""
+        if self.skipper is None:
+            super().optimizer_step(epoch, batch_idx, optimizer, optimizer_closure)
+        else:
+            self.skipper.step(optimizer, optimizer_closure)
+
     def lr_scheduler_step(self, scheduler: Any, metric: Any) -> None:
-        """Advances the scheduler, unless the optimizer did not step because a gradient scaler met an infinity."""
+        """Advances the scheduler, unless the optimizer did not step because of gradients that are not finite."""
         scheduled = next(item for item in self.scheduled.values() if item.scheduler is scheduler)
         if not scheduled.is_ahead:
             super().lr_scheduler_step(scheduler, metric)

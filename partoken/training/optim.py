@@ -34,7 +34,7 @@ class ScheduledOptimizer:
     last_rate: float = math.nan
     """Rate of the first parameter group in the last step; NaN before the first step."""
     steps: int = 0
-    """Steps taken since the beginning of the run; a step that a gradient scaler skipped does not count."""
+    """Steps taken since the beginning of the run; a step that was skipped does not count."""
 
     @property
     def is_ahead(self) -> bool:

@@ -179,7 +179,7 @@ class RateRecorder(pl.Callback):
             errors.append(f"{planned} optimizer steps were planned, {taken} were taken")
         verdict = f"planned = applied at {self._compared(name, taken)}, largest deviation {deviation:.1e}"
         if skipped:
-            verdict += f"; the gradient scaler skipped {skipped} more"
+            verdict += f"; {skipped} more were skipped, with gradients that are not finite"
         if ended_early:
             verdict += f"; stopped early, after {taken} of {planned} steps"
         return {

@@ -24,7 +24,7 @@ class SavedState:
     epochs: int
     """Whole epochs of the stage."""
     steps: int
-    """Steps of each optimizer in the stage, those that a gradient scaler skipped included."""
+    """Steps of each optimizer in the stage, those that were skipped included."""
     batches: int
     """Batches of the epoch within which the checkpoint was written; 0 at the end of an epoch."""
     schedules: Mapping[str, Mapping[str, Any]]

@@ -17,6 +17,7 @@ __all__ = ["OPTIMIZERS", "TrainSettings"]
 OPTIMIZERS = ("adam", "adamw", "sgd")
 MONITOR_MODES = ("max", "min")
 ON_SCHEDULE_CHANGE = ("error", "keep", "extend")
+ON_NONFINITE = ("stop", "skip")
 
 WARMUP_KEYS = ("warmup_epochs", "warmup_steps")
 CURVE_KEYS = (*WARMUP_KEYS, "min_lr", "num_cycles")
@@ -79,6 +80,8 @@ class TrainSettings(ScheduleSettings):
     on_schedule_change: str = "error"
     """If the resumed checkpoint has another plan: "error" refuses it, "keep" follows the plan of the checkpoint,
     "extend" follows the requested plan."""
+    on_nonfinite: str = "stop"
+    """If the loss of a batch is not a finite number: "stop" ends the run, "skip" leaves the batch out and counts it."""
     use_wandb: bool = False
     """Log to Weights & Biases; offline unless the environment variable WANDB_MODE decides otherwise."""
     wandb_project: str = "partoken"
@@ -245,6 +248,7 @@ class TrainSettings(ScheduleSettings):
         check_text(self.key("weights_from"), self.weights_from, optional=True)
         check_text(self.key("resume_from"), self.resume_from, optional=True)
         check_choice(self.key("on_schedule_change"), self.on_schedule_change, ON_SCHEDULE_CHANGE)
+        check_choice(self.key("on_nonfinite"), self.on_nonfinite, ON_NONFINITE)
         check_flag(self.key("use_wandb"), self.use_wandb)
         check_text(self.key("wandb_project"), self.wandb_project)
         object.__setattr__(self, "freeze", check_names(self.key("freeze"), self.freeze))

@@ -27,12 +27,14 @@ from partoken.training.domain import DataModule
 from partoken.training.epoch_state import EpochState
 from partoken.training.interrupt import gentle_signals, requeue
 from partoken.training.loggers import RunLoggers
+from partoken.training.memory import LastBatch, explain_out_of_memory
 from partoken.training.module import ScheduledModule
 from partoken.training.overfit import repeat_batches
 from partoken.training.profile import write_profile
 from partoken.training.recorders import EpochTable, RateRecorder
 from partoken.training.resume import ExactResume
 from partoken.training.settings import TrainSettings
+from partoken.training.skipping import NonFiniteSkipper
 from partoken.training.stage_callback import StageCallback
 from partoken.training.stages import Position, TrainStage, named, weights_source
 from partoken.training.summary import finite
@@ -106,17 +108,25 @@ class StageRun:
         record = StageRecord(self.stage.name, self.settings)
         stopping = stopping_callbacks(self.stage.settings)
         callbacks: list[pl.Callback] = [rates, epochs, EpochState(), acts, record, SetAside(self.folder)]
+        if self.train.on_nonfinite == "skip":
+            module.skipper = NonFiniteSkipper()
+            callbacks.append(module.skipper)
+        size = LastBatch()
+        callbacks += [size, *self.callbacks, *self._own_callbacks(), *stopping]
         # The random states are restored last, after everything else that happens when the training starts.
-        callbacks += [*self.callbacks, *self._own_callbacks(), *stopping, ExactResume(), best, last]
+        callbacks += [ExactResume(), best, last]
         own_loggers = loggers.for_stage(self.position)
         trainer = build_trainer(self.groups["trainer"], module, self.folder, callbacks, own_loggers)
         self._announce()
         batches = repeat_batches(data, self.groups["trainer"])
-        with self._ended_by_signals(last):
+        data_group = self.stage.groups(self.groups)["data"]
+        with self._ended_by_signals(last), explain_out_of_memory(size, data_group, self.train.batch_size):
             self._fit(trainer, module, batches)
             if not rates.has_trained:
                 self._check_unfinished(trainer)
             schedule = rates.summary(trainer, module)
+            # Before the test, which restores the counts of the best checkpoint.
+            skipped = {} if module.skipper is None else {"skipped_batches": module.skipper.batches}
             tested = best.best_model_path or last.best_model_path
             of_task = self._test(trainer, module, batches, tested)
         write_profile(trainer, time.perf_counter() - started, self.folder, self.stage.name)
@@ -127,6 +137,7 @@ class StageRun:
             f"{module.unit}_per_second": epochs.units_per_second,
             "seconds": time.perf_counter() - started,
             "epochs": trainer.current_epoch,
+            **skipped,
         }
         part = finite(part)
         if trainer.is_global_zero:
@@ -159,14 +170,16 @@ class StageRun:
         except UserError as error:
             raise UserError(f"train.resume_from={tested}: {error}") from error
         module.load_state_dict(checkpoint["state_dict"])
-        callbacks = [*self.callbacks, *self._own_callbacks()]
+        size = LastBatch()
+        callbacks = [size, *self.callbacks, *self._own_callbacks()]
         own_loggers = loggers.for_stage(self.position)
         trainer = build_trainer(self.groups["trainer"], module, self.folder, callbacks, own_loggers)
         batches = repeat_batches(data, self.groups["trainer"])
         try:
-            trainer.validate(module, datamodule=batches, verbose=False)
-            monitored = trainer.callback_metrics.get(self.stage.settings.monitor)
-            trainer.test(module, datamodule=batches, verbose=False)
+            with explain_out_of_memory(size, self.stage.groups(self.groups)["data"], self.train.batch_size):
+                trainer.validate(module, datamodule=batches, verbose=False)
+                monitored = trainer.callback_metrics.get(self.stage.settings.monitor)
+                trainer.test(module, datamodule=batches, verbose=False)
         except MisconfigurationException as error:
             raise UserError(f"trainer: {error}") from error
         of_task = module.summary()

@@ -11,7 +11,7 @@ from partoken.system.checkpoint import read_checkpoint
 from partoken.system.run_status import read_status, request_stop
 from partoken.training.engine import carry_out
 from tests.training.runs import settings
-from tests.training.toy import ToyModule
+from tests.training.toy import ToyData, ToyModule
 
 
 class At(pl.Callback):
@@ -47,7 +47,48 @@ def test_a_loss_that_is_not_finite_ends_the_run_at_once(tmp_path):
     status = read_status(tmp_path)
     assert status.status == "diverged"
     assert "not a finite number" in status.reason
-    assert not (tmp_path / "summary.json").exists()
+
+
+def test_a_diverged_run_says_so_in_its_summary(tmp_path):
+    with pytest.raises(UserError, match="not a finite number"):
+        carry_out(settings(lr=1e30, warmup_steps=0), tmp_path, overrides=["train.lr=1e30"])
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary["status"], summary["reason"]) == ("diverged", read_status(tmp_path).reason)
+    assert summary["overrides"] == ["train.lr=1e30"]
+    assert "test" not in summary
+
+
+class Named(tuple):
+    """A batch of the toy domain whose samples have names."""
+
+    ids = tuple(f"chain{number}" for number in range(10))
+
+
+class NamedData(ToyData):
+    def on_after_batch_transfer(self, batch, dataloader_idx):
+        return Named(batch)
+
+
+class BadBatch(ToyModule):
+    """The loss of the third batch of the second epoch is infinite."""
+
+    def training_step(self, batch, batch_idx):
+        is_bad = self.current_epoch == 1 and batch_idx == 2
+        return self._loss(batch) * (float("inf") if is_bad else 1.0)
+
+
+@pytest.mark.parametrize("is_cheap", [True, False], ids=["at each batch", "later"])
+def test_the_message_names_the_step_the_samples_and_the_last_finite_checkpoint(is_cheap, tmp_path, monkeypatch):
+    if not is_cheap:  # as on a GPU, where the losses are read only from time to time
+        monkeypatch.setattr("partoken.training.endings.is_cheap", lambda loss, trainer: False)
+    with pytest.raises(UserError) as raised:
+        kinds = {"model": "BadBatch", "data": "NamedData"}
+        targets = {group: {"_target_": f"tests.training.test_endings.{name}"} for group, name in kinds.items()}
+        carry_out(settings(**targets), tmp_path)
+    message, samples = str(raised.value), ", ".join(f"chain{number}" for number in range(8))
+    assert f"in the batch of {samples} and 2 more (epoch 2, after 10 optimizer steps)" in message
+    assert f"the last finite checkpoint is {tmp_path / 'checkpoints/last.ckpt'}" in message
+    assert "train.on_nonfinite=skip" in message
 
 
 def test_the_last_checkpoint_of_a_diverged_run_has_finite_losses(tmp_path):

@@ -33,6 +33,7 @@ from partoken.protein.chains.validation import (
     validate,
 )
 from partoken.protein.sources.label_table import read_label_table
+from partoken.system.packed import check_unpacked_size
 from partoken.system.skipped import Skipped
 from partoken.system.user_files import check_regular
 
@@ -42,7 +43,7 @@ MISSING_STEP = -32768
 STEP = 0.01
 """Angstrom per step."""
 
-DAMAGE = (OSError, ValueError, EOFError, NotImplementedError, zipfile.BadZipFile, zlib.error)
+DAMAGE = (OSError, ValueError, EOFError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 """What NumPy raises for a file that is damaged, or for an array of Python objects."""
 
 KINDS = {"U": "texts", "S": "bytes", "i": "whole numbers", "u": "counts", "f": "numbers"}
@@ -165,6 +166,12 @@ def _open(path: str | os.PathLike[str]) -> np.lib.npyio.NpzFile:
         raise UserError(f"{path} is not an NPZ file: {reason}") from None
     if not isinstance(arrays, np.lib.npyio.NpzFile):
         raise UserError(f"{path} is a single array; expected an NPZ file with offsets, id, seq and coords")
+    assert arrays.zip is not None, "it is open"
+    try:
+        check_unpacked_size(arrays.zip)
+    except ValueError as error:
+        arrays.close()
+        raise UserError(f"{path}: {error}") from None
     missing = [k for k in ("offsets", "id", "seq") if k not in arrays]
     if "coords" not in arrays and "coords_step" not in arrays:
         missing.append("coords (or coords_step)")

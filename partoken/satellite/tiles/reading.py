@@ -37,6 +37,7 @@ from partoken.satellite.tiles.tile import (
     scene_of,
 )
 from partoken.satellite.tiles.units import RADAR_UNITS, check_optical, check_subtracted, to_decibel
+from partoken.system.packed import check_unpacked_size
 from partoken.system.user_files import open_regular
 
 __all__ = ["OFFSETS", "Units", "read_tile", "split_name", "tile_of_arrays"]
@@ -56,7 +57,7 @@ SPLIT_NAMES = {
     "test": "test",
     "testing": "test",
 }
-DAMAGE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+DAMAGE = (OSError, ValueError, EOFError, KeyError, MemoryError, NotImplementedError, zipfile.BadZipFile, zlib.error)
 """What NumPy raises for a file that is damaged or of another kind."""
 
 
@@ -172,6 +173,7 @@ def _load(path: Path) -> dict[str, np.ndarray]:
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise BadTile("not an NPZ file: it holds a single array")
             with file:
+                _check_size(file)
                 names = [name for name in file.files if name in (*RADAR_BANDS, *OPTICAL_BANDS, *FACTS)]
                 others = [name for name in file.files if name not in names]
                 found = {name: file[name] for name in names}
@@ -183,6 +185,14 @@ def _load(path: Path) -> dict[str, np.ndarray]:
         raise BadTile(f"damaged, or not an NPZ file ({type(error).__name__})") from None
     found.update({name: np.empty(0) for name in others})  # for a message that suggests the right name
     return found
+
+
+def _check_size(file: np.lib.npyio.NpzFile) -> None:
+    assert file.zip is not None, "it is open"
+    try:
+        check_unpacked_size(file.zip)
+    except ValueError as error:
+        raise BadTile(str(error)) from None
 
 
 def _load_json(path: Path) -> dict[str, Any]:
