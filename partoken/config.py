@@ -60,18 +60,21 @@ def compose(
     Arguments:
         overrides: `key=value` and `group=option`.
         config_dir: a folder of the user with more YAML files.
-        with_hydra: also returns Hydra's own settings, under the key `hydra`.
+        with_hydra: also returns Hydra's own settings, under the key `hydra`, which may ask for several jobs.
 
     Raises:
-        UserError: an unknown key or option of a group, a value of another type than its default, or a `config_dir`
-            that cannot be used.
+        UserError: an unknown key or option of a group, a value of another type than its default, a `config_dir` that
+            cannot be used, or values for several jobs.
     """
     overrides = name_fit(overrides)
     check_overrides(overrides)
     check_config_dir(config_dir)
     overrides = open_stages(overrides, config_dir)
     try:
-        cfg = compose_unchecked(overrides, config_dir, with_hydra=with_hydra)
+        cfg = compose_unchecked(overrides, config_dir, with_hydra=True)
+        if not with_hydra:
+            check_single(cfg.hydra)
+            cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
         _expand_home(cfg)
         check_allowed(cfg, overrides)
         check_composed(cfg, overrides, config_dir)
