@@ -26,7 +26,7 @@ from partoken.overrides import (
     name_fit,
     parse_arguments,
 )
-from partoken.system.files import atomic_write
+from partoken.system.files import atomic_write, explain_full_disk
 from partoken.system.process import die_with_parent, discard_output, prepare_process, say_interrupted
 from partoken.system.ranks import is_further_process, started_by
 from partoken.system.run_folder import CONFIGURATION, Snapshot
@@ -181,7 +181,8 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
         hydra_config = HydraConfig.get()
         before = Snapshot.take(Path(hydra_config.runtime.output_dir), began)
         try:
-            return job(cfg)
+            with explain_full_disk(hydra_config.runtime.output_dir):
+                return job(cfg)
         except UserError as error:
             user_errors.append(error)  # Hydra would print a line of its own before the message
             if OmegaConf.is_missing(hydra_config.job, "num") and not is_further_process():

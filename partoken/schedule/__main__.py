@@ -14,16 +14,18 @@ is given. Other keys than those of the schedule are checked as in a run, which i
 import argparse
 import re
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from partoken.errors import UserError
+from partoken.errors import UserError, print_error
 from partoken.schedule.length import RunLength, accumulated_batches, num_devices
 from partoken.schedule.plan import Plan
 from partoken.schedule.plot import plot_plans, terminal_plot, write_gallery
 from partoken.schedule.stages import StagedPlan, needs_batches, plan_run
 from partoken.schedule.tables import document_keypoints, document_scenarios, key_points, markdown
+from partoken.system.files import atomic_path, explain_full_disk
 from partoken.system.process import discard_output
 from partoken.system.user_files import check_current_folder
 
@@ -54,16 +56,11 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m parto
         check_current_folder()
         _check_outputs(options)
         print("\n".join(_answer(options)), flush=True)  # a reader that has ended is noticed here, not at the exit
-    except UserError as error:
-        message = str(error)
     except BrokenPipeError:
         return discard_output()
-    except OSError as error:
-        message = f"{error.filename}: {error.strerror}"
-    else:
-        return 0
-    print(f"error: {message}", file=sys.stderr)
-    return 2
+    except (UserError, OSError) as error:
+        return print_error(error)
+    return 0
 
 
 def _check_outputs(options: argparse.Namespace) -> None:
@@ -81,8 +78,16 @@ def _answer(options: argparse.Namespace) -> Iterator[str]:
     if options.table:
         return markdown(TABLES[options.table]())
     if options.gallery:
-        return map(str, write_gallery(options.gallery))
+        return _gallery(options.gallery)
     return _preview(options)
+
+
+def _gallery(folder: Path) -> Iterator[str]:
+    """Writes the pictures of the documentation, each completely or not at all, and yields their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as hidden, explain_full_disk(folder):
+        for picture in write_gallery(Path(hidden)):
+            yield str(picture.replace(folder / picture.name))
 
 
 def _preview(options: argparse.Namespace) -> Iterator[str]:
@@ -151,7 +156,8 @@ def _show(plan: Plan | StagedPlan, optimizer: str, picture: Path | None) -> Iter
     if picture is not None:
         staged = f"learning rate by {plan.interval} over {len(plan.plans)} stages"
         title = staged if isinstance(plan, StagedPlan) else plan.headline
-        plot_plans({"": plan}, picture, f"{optimizer}{title}")
+        with atomic_path(picture) as partial:
+            plot_plans({"": plan}, partial, f"{optimizer}{title}")
         yield str(picture)
 
 
