@@ -237,6 +237,8 @@ def _lr_range(options: argparse.Namespace) -> None:
 
     from partoken.config import compose
 
+    if options.out.exists() and not options.out.is_dir():
+        raise UserError(f"--out {options.out}: is a file; name a folder for the table and the picture")
     cfg = compose(options.overrides, options.config_dir)
     from partoken.report.plots import plot_range
     from partoken.training.probes.lr_range import RangeTest, lines, range_test

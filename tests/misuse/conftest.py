@@ -1,5 +1,6 @@
-"""Fixtures of the tests of misuses: a finished run, files that cannot be used, and a process that stays as it was."""
+"""Fixtures of the tests of misuses: finished runs, files that cannot be used, and a process that stays as it was."""
 
+import contextlib
 import logging
 import os
 import signal
@@ -8,20 +9,21 @@ import sys
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
+from partoken.cli import main
 from tests.commands import ROOT
 from tests.misuse.files import write_files
-from tests.misuse.table import TINY, run_process
+from tests.misuse.table import TINY, TINY_TILES, run_here
 
 
-@pytest.fixture(autouse=True)
-def undisturbed(monkeypatch):
-    """Restores what a command changes in its process."""
+@contextlib.contextmanager
+def restored():
+    """Restores what a command changes in its process, and starts it in the clone."""
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     environment, words = dict(os.environ), list(sys.argv)
     on_sigterm = signal.getsignal(signal.SIGTERM)
-    monkeypatch.chdir(ROOT)
-    yield
+    with contextlib.chdir(ROOT):
+        yield
     signal.signal(signal.SIGTERM, on_sigterm)
     GlobalHydra.instance().clear()
     for handler in set(root.handlers) - set(handlers):
@@ -31,18 +33,27 @@ def undisturbed(monkeypatch):
     os.environ.update(environment)
 
 
+@pytest.fixture(autouse=True)
+def undisturbed():
+    """Restores what a command changes in its process."""
+    with restored():
+        yield
+
+
 @pytest.fixture(scope="package")
 def places(tmp_path_factory):
-    """A finished run, and files that cannot be used."""
+    """Two finished runs, and files that cannot be used."""
     folder = tmp_path_factory.mktemp("misuse")
-    first = folder / "first"
-    status, said = run_process(["train", *TINY, "train.epochs=1", f"hydra.run.dir={first}"])
-    assert status == 0, said
+    first, stage1 = folder / "first", folder / "stage1"
+    for tiny, run in ((TINY, first), (TINY_TILES, stage1)):
+        with restored():
+            assert run_here(main, ["train", *tiny, "train.epochs=1", f"hydra.run.dir={run}"]) == 0
     checkpoints = first / "checkpoints"
     write_files(folder / "files", checkpoints / "best.ckpt")
     return {
         "CKPT": checkpoints / "best.ckpt",
         "LAST": checkpoints / "last.ckpt",
         "FIRST": first,
+        "TILED": stage1,
         "FILES": folder / "files",
     }
