@@ -53,8 +53,8 @@ def check_single(job: Any) -> None:
     words = [] if chosen == "default" else [f"sweep={chosen}"]
     given: Any = OmegaConf.to_container(job.overrides.task)  # a word may hold an interpolation
     words += [word for word in given if FOR_JOBS.fullmatch(word)]
-    for word in words:
-        raise UserError(f"{word} is for several jobs: add -m, or leave it out for a single run")
+    if words:
+        raise UserError(f"{words[0]} is for several jobs: add -m, or leave it out for a single run")
 
 
 def check_composed(cfg: DictConfig, overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None) -> None:
