@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from partoken.errors import UserError, check_text, print_error
+from partoken.system.files import explain_full_disk
 from partoken.system.process import discard_output, prepare_process, process_age, say_interrupted
 from partoken.system.shipped import weights_names
 from partoken.system.targets import trust
@@ -68,7 +69,8 @@ def _run(options: argparse.Namespace) -> int:
             stream.reconfigure(errors="backslashreplace")  # for file names that are not UTF-8
     try:
         check_current_folder()
-        options.run(options)
+        with explain_full_disk(getattr(options, "out", None) or tempfile.gettempdir()):
+            options.run(options)
         sys.stdout.flush()  # a reader that has ended is noticed here, not at the exit
     except KeyboardInterrupt:
         return say_interrupted()
@@ -242,6 +244,8 @@ def _lr_range(options: argparse.Namespace) -> None:
 
     from partoken.config import compose
 
+    if options.out.exists() and not options.out.is_dir():
+        raise UserError(f"--out {options.out}: is a file; name a folder for the table and the picture")
     cfg = compose(options.overrides, options.config_dir)
     _check_not_resumed(cfg, "lr-range")
     from partoken.report.plots import plot_range

@@ -25,6 +25,7 @@ from partoken.system.nested import leaves
 from partoken.system.ranks import start_of_run
 
 __all__ = [
+    "PREVIEW_FOLDER",
     "PRIMARY",
     "compose_unchecked",
     "defaults_of",
@@ -38,12 +39,15 @@ __all__ = [
 
 PRIMARY = "config_partoken"
 
+PREVIEW_FOLDER = "RUN_FOLDER"
+"""The run folder in a configuration that no run has."""
+
 STAGE_OVERRIDE = re.compile(r"train\.stages\.(\w+)\.")
 
 
 def _run_folder() -> str:
     """Returns the folder of the current run; a preview has none."""
-    return str(HydraConfig.get().runtime.output_dir) if HydraConfig.initialized() else "RUN_FOLDER"
+    return str(HydraConfig.get().runtime.output_dir) if HydraConfig.initialized() else PREVIEW_FOLDER
 
 
 def _start_folder() -> str:

@@ -28,7 +28,7 @@ from partoken.overrides import (
     quote,
 )
 from partoken.resume_keys import AUTO, LATEST, folder_to_resume
-from partoken.system.files import atomic_write
+from partoken.system.files import atomic_write, explain_full_disk
 from partoken.system.process import die_with_parent, discard_output, prepare_process, say_interrupted
 from partoken.system.ranks import is_further_process, started_by
 from partoken.system.run_folder import CONFIGURATION, Snapshot
@@ -62,18 +62,21 @@ def compose(
     Arguments:
         overrides: `key=value` and `group=option`.
         config_dir: a folder of the user with more YAML files.
-        with_hydra: also returns Hydra's own settings, under the key `hydra`.
+        with_hydra: also returns Hydra's own settings, under the key `hydra`, which may ask for several jobs.
 
     Raises:
-        UserError: an unknown key or option of a group, a value of another type than its default, or a `config_dir`
-            that cannot be used.
+        UserError: an unknown key or option of a group, a value of another type than its default, a `config_dir` that
+            cannot be used, or values for several jobs.
     """
     overrides = name_fit(overrides)
     check_overrides(overrides)
     check_config_dir(config_dir)
     overrides = open_stages(overrides, config_dir)
     try:
-        cfg = compose_unchecked(overrides, config_dir, with_hydra=with_hydra)
+        cfg = compose_unchecked(overrides, config_dir, with_hydra=True)
+        if not with_hydra:
+            check_single(cfg.hydra)
+            cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
         _expand_home(cfg)
         check_allowed(cfg, overrides)
         check_composed(cfg, overrides, config_dir)
@@ -182,7 +185,8 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
         hydra_config = HydraConfig.get()
         before = Snapshot.take(Path(hydra_config.runtime.output_dir), began)
         try:
-            return job(cfg)
+            with explain_full_disk(hydra_config.runtime.output_dir):
+                return job(cfg)
         except (UserError, NothingToDo) as error:
             ended.append(error)  # Hydra would print a line of its own before the message
             if OmegaConf.is_missing(hydra_config.job, "num") and not is_further_process():

@@ -1,6 +1,7 @@
 """Checks a composed configuration: every key is known and has a value, every value has the type of its default."""
 
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -24,6 +25,9 @@ checks `trainer`."""
 COMPLETE_GROUPS = ("data", "model", "train", "trainer")
 """Groups of which no key may be taken out."""
 
+FOR_JOBS = re.compile(r"launcher=(?!serial$).*|n_jobs=(?!1$).*")
+"""Words of a command line that only the jobs of a sweep use."""
+
 OPTIONAL_GROUPS = ("callbacks", "logger")
 """Groups that may be taken out."""
 
@@ -44,9 +48,14 @@ def check_single(job: Any) -> None:
     Arguments:
         job: Hydra's own settings.
     """
+    if not OmegaConf.is_missing(job.job, "num"):
+        return
     chosen = job.runtime.choices.get("sweep", "default")  # by the primary config, an experiment or the command line
-    if chosen != "default" and OmegaConf.is_missing(job.job, "num"):
-        raise UserError(f"sweep={chosen} is for several jobs: add -m, or leave it out for a single run")
+    words = [] if chosen == "default" else [f"sweep={chosen}"]
+    given: Any = OmegaConf.to_container(job.overrides.task)  # a word may hold an interpolation
+    words += [word for word in given if FOR_JOBS.fullmatch(word)]
+    if words:
+        raise UserError(f"{words[0]} is for several jobs: add -m, or leave it out for a single run")
 
 
 def check_composed(cfg: DictConfig, overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None) -> None:

@@ -127,7 +127,7 @@ def test_a_short_run_with_every_file_of_the_configuration_starts_and_ends(name, 
     words = [f"{group}={option}", *(word.format(**places) for word in small)]
     words += [] if group == "debug" else ["debug=fast"]
     if group in FOR_SWEEPS:
-        assert compose(words)
+        assert compose(words, with_hydra=True)
         return
     assert carry_out(tmp_path, *words) == 0, capsys.readouterr().err
     summary = json.loads((tmp_path / "summary.json").read_text())

@@ -25,6 +25,7 @@ from partoken.protein.sources.proteinshake import (
     release_of,
 )
 from partoken.protein.sources.synthetic import Recipe, open_synthetic
+from partoken.system.instantiation import check_arguments
 
 __all__ = ["arrays", "embedded", "folder", "proteinshake", "synthetic"]
 
@@ -265,6 +266,7 @@ def _create(
     **options: Any,
 ) -> ProteinDataModule:
     """Creates a data module; `read` gets the labels to read, and `options` are fields of `DataOptions`."""
+    check_arguments(DataOptions, options, f"the {name} data", "data")
     data_options = DataOptions(**options)
     labels = data_options.label_specs(label_column, label_depth, first)
     family = None if data_options.unlabelled else read_family(data_options.family)

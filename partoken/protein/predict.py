@@ -348,6 +348,7 @@ def predict_files(
         check_folder(Path(out))
     else:
         check_output("--out", out, ".csv")
+    check_number("--max-file-mb", max_file_mb, above=0)
     predictor = Predictor(checkpoint, device, residue_features, max_file_mb)
     if predictor.about:
         yield from introduce(predictor.about)

@@ -10,6 +10,7 @@ from partoken.report.panels import plot_panels
 from partoken.report.plots import plot_losses, plot_matrix, plot_rates
 from partoken.schedule.plot import plot_applied
 from partoken.schedule.stages import read_fingerprint
+from partoken.system.files import atomic_path
 from partoken.system.tables import read_table
 
 __all__ = ["format_summary", "present"]
@@ -190,7 +191,8 @@ def _plot_schedule(table: Path, schedule: Mapping[str, Any], path: Path) -> None
         plot_rates(table, path)
         return
     plans = {name: read_fingerprint(fingerprint) for name, fingerprint in fingerprints.items()}
-    plot_applied(read_table(table), plans, path)
+    with atomic_path(path) as partial:
+        plot_applied(read_table(table), plans, partial)
 
 
 def _speed(summary: Mapping[str, Any]) -> str | None:

@@ -12,6 +12,7 @@ from partoken.satellite.dataset.folder import TileCollection, read_folder
 from partoken.satellite.dataset.options import TileOptions
 from partoken.satellite.dataset.packed import read_packed
 from partoken.satellite.tiles.reading import Units
+from partoken.system.instantiation import check_arguments
 
 __all__ = ["embedded", "tiles"]
 
@@ -68,6 +69,7 @@ def _create(
     **options: Any,
 ) -> TileDataModule:
     """Creates a data module; `options` are fields of `TileOptions`."""
+    check_arguments(TileOptions, options, f"the {name}", "data")
     return TileDataModule(
         read_source,
         TileOptions(**options),

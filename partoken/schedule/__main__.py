@@ -7,25 +7,36 @@
 
 `partoken preview` is the same command.
 
-With `train.schedule_interval=step` the data is opened to count its batches, unless --batches-per-epoch is given.
+With `train.schedule_interval=step`, or to resume, the data is opened to count its batches, unless --batches-per-epoch
+is given. Other keys than those of the schedule are checked as in a run, which imports torch.
 """
 
 import argparse
+import re
 import sys
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from partoken.errors import UserError
+from partoken.errors import UserError, print_error
 from partoken.schedule.length import RunLength, accumulated_batches, num_devices
 from partoken.schedule.plan import Plan
 from partoken.schedule.plot import plot_plans, terminal_plot, write_gallery
 from partoken.schedule.stages import StagedPlan, needs_batches, plan_run
 from partoken.schedule.tables import document_keypoints, document_scenarios, key_points, markdown
+from partoken.system.files import atomic_path, explain_full_disk
 from partoken.system.process import discard_output
 from partoken.system.user_files import check_current_folder
 
 __all__ = ["main"]
+
+SCHEDULE_WORDS = re.compile(
+    r"experiment=[^,]*|\+*trainer[.=].*|train\.(epochs|stage_epochs|batch_size|num_workers|seed|optimizer|weight_decay|"
+    r"scheduler|lr|use_cosine_schedule|schedule_interval|warmup_epochs|warmup_steps|min_lr|num_cycles|lr_scaling|"
+    r"lr_scaling_base_batch)=.*"
+)
+"""Overrides that change nothing but the schedule and the trainer of a configuration that ships with the package."""
 
 TABLES = {"keypoints": document_keypoints, "scenarios": document_scenarios}
 
@@ -45,16 +56,11 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m parto
         check_current_folder()
         _check_outputs(options)
         print("\n".join(_answer(options)), flush=True)  # a reader that has ended is noticed here, not at the exit
-    except UserError as error:
-        message = str(error)
     except BrokenPipeError:
         return discard_output()
-    except OSError as error:
-        message = f"{error.filename}: {error.strerror}"
-    else:
-        return 0
-    print(f"error: {message}", file=sys.stderr)
-    return 2
+    except (UserError, OSError) as error:
+        return print_error(error)
+    return 0
 
 
 def _check_outputs(options: argparse.Namespace) -> None:
@@ -72,12 +78,20 @@ def _answer(options: argparse.Namespace) -> Iterator[str]:
     if options.table:
         return markdown(TABLES[options.table]())
     if options.gallery:
-        return map(str, write_gallery(options.gallery))
+        return _gallery(options.gallery)
     return _preview(options)
 
 
+def _gallery(folder: Path) -> Iterator[str]:
+    """Writes the pictures of the documentation, each completely or not at all, and yields their names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder) as hidden, explain_full_disk(folder):
+        for picture in write_gallery(Path(hidden)):
+            yield str(picture.replace(folder / picture.name))
+
+
 def _preview(options: argparse.Namespace) -> Iterator[str]:
-    from partoken.composition import plain_group
+    from partoken.composition import plain
     from partoken.config import compose
     from partoken.system.instantiation import instantiate
 
@@ -87,30 +101,44 @@ def _preview(options: argparse.Namespace) -> Iterator[str]:
     if not cfg.fit:
         yield "no schedule: train=false trains nothing"
         return
-    trainer = plain_group(cfg, "trainer")
-    settings = instantiate(plain_group(cfg, "train"), "train")
-    settings.check_limits(trainer)
-    devices, accumulate = num_devices(trainer), accumulated_batches(trainer)
-    length = RunLength.of_trainer(trainer, options.batches_per_epoch)
+    groups = plain(cfg)
+    settings = instantiate(groups["train"], "train")
+    batches = _check(options, settings, groups)
+    trainer = groups["trainer"]
+    lengths = [RunLength.of_trainer(trainer, number) for number in batches]
     if settings.scheduler is not None:
-        if settings.schedule_interval == "step" and options.batches_per_epoch is None:
-            length = RunLength.of_trainer(trainer, _count_batches([plain_group(cfg, "data")], settings, devices)[0])
-        settings.check_scheduler(length)
+        settings.check_scheduler(lengths[0])
         yield f"schedule of {settings.scheduler['_target_']}: no plan; a run records its rates in lr.csv"
         return
-    names = settings.optimizer_names()
-    lengths = [length] * len(settings.run_stages())
-    if options.batches_per_epoch is None and any(
-        needs_batches(settings.run_stages(name), length.max_steps) for name in names
-    ):
-        groups = {name: plain_group(cfg, name) for name in ("data", "model")}
-        batches = _count_batches([stage.groups(groups)["data"] for stage in settings.run_stages()], settings, devices)
-        lengths = [RunLength.of_trainer(trainer, number) for number in batches]
-    for name in names:
-        plan = plan_run(settings.run_stages(name), lengths, effective_batch=settings.batch_size * accumulate * devices)
+    effective = settings.batch_size * accumulated_batches(trainer) * num_devices(trainer)
+    for name in settings.optimizer_names():
+        plan = plan_run(settings.run_stages(name), lengths, effective_batch=effective)
         picture = options.png.with_stem(f"{options.png.stem}_{name}") if options.png and name else options.png
         yield from _show(plan, f"optimizer {name}, " if name else "", picture)
     yield from (f"advice: {sentence}" for sentence in settings.without_effect())
+
+
+def _check(options: argparse.Namespace, settings: Any, groups: dict[str, Any]) -> list[int | None]:
+    """Rejects what a run would reject before it trains, except what its data and this machine would.
+
+    Arguments:
+        options: of the command line.
+        settings: of the training.
+        groups: of the configuration, plain.
+
+    Returns:
+        The training batches of an epoch on each device, for each stage; None: unknown, and not needed.
+    """
+    settings.check_limits(groups["trainer"])
+    if options.config_dir is None and all(map(SCHEDULE_WORDS.fullmatch, options.overrides)):
+        return _batches(options, settings, groups)  # and torch is not imported
+    from partoken.training.checks import check_resumed, check_settings
+
+    check_settings(settings, groups)
+    batches = _batches(options, settings, groups)
+    if settings.resume_from is not None:
+        check_resumed(settings, groups, batches)
+    return batches
 
 
 def _show(plan: Plan | StagedPlan, optimizer: str, picture: Path | None) -> Iterator[str]:
@@ -128,8 +156,26 @@ def _show(plan: Plan | StagedPlan, optimizer: str, picture: Path | None) -> Iter
     if picture is not None:
         staged = f"learning rate by {plan.interval} over {len(plan.plans)} stages"
         title = staged if isinstance(plan, StagedPlan) else plan.headline
-        plot_plans({"": plan}, picture, f"{optimizer}{title}")
+        with atomic_path(picture) as partial:
+            plot_plans({"": plan}, partial, f"{optimizer}{title}")
         yield str(picture)
+
+
+def _batches(options: argparse.Namespace, settings: Any, groups: dict[str, Any]) -> list[int | None]:
+    """Returns the training batches of an epoch on each device, for each stage; None: unknown, or not needed."""
+    stages, trainer = settings.run_stages(), groups["trainer"]
+    if options.batches_per_epoch is not None:
+        return [options.batches_per_epoch] * len(stages)
+    max_steps = RunLength.of_trainer(trainer, None).max_steps
+    if settings.resume_from is not None or (settings.scheduler is not None and settings.schedule_interval == "step"):
+        is_needed = True
+    else:
+        is_needed = settings.scheduler is None and any(
+            needs_batches(settings.run_stages(name), max_steps) for name in settings.optimizer_names()
+        )
+    if not is_needed:
+        return [None] * len(stages)
+    return _count_batches([stage.groups(groups)["data"] for stage in stages], settings, num_devices(trainer))
 
 
 def _count_batches(groups: Sequence[dict[str, Any]], settings: Any, devices: int) -> list[int | None]:

@@ -68,7 +68,7 @@ def plot_plans(plans: Mapping[str, AnyPlan], path: Path, title: str) -> None:
         mark_stages(axes, dict(zip((stage.stage for stage in first.plans), first.starts, strict=True)))
     elif first.curve is not None:
         _mark_key_rates(axes, first)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, format="png")
 
 
 def _draw_stages(axes: Any, plan: AnyPlan, *, label: str, **style: Any) -> None:
@@ -132,7 +132,7 @@ def plot_applied(
     axes.set(title=f"Learning rate of every optimizer step: {verdict}", ylim=(0, None))
     _add_legend(axes, len(labels))
     mark_stages(axes, _step_starts(next(iter(by_name.values()))))
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, format="png")
     return largest
 
 
@@ -219,7 +219,7 @@ def plot_families(path: Path) -> None:
         axes.text(0, 1.04, remark, transform=axes.transAxes, color=INK)
         axes.set(ylim=(-0.02, 1.08), xlim=(-0.4, 13.5), xticks=range(0, 13, 2), ylabel="rate / peak")
     figure.suptitle("Warm-up of 4 steps in a run of 10, by library (grey: partoken; shaded: past the end)")
-    figure.savefig(path, dpi=150)
+    figure.savefig(path, dpi=150, format="png")
 
 
 def write_gallery(folder: Path) -> list[Path]:

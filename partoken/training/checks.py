@@ -7,17 +7,20 @@ from typing import Any
 
 import torch
 
+from partoken.composition import PREVIEW_FOLDER
 from partoken.config_checks import check_phases
 from partoken.errors import UserError, check_flag
 from partoken.schedule import Plan, RunLength, StagedPlan, plan_run
 from partoken.schedule.length import accumulated_batches, num_devices
 from partoken.schedule.stages import needs_batches
 from partoken.system.checkpoint import read_checkpoint
+from partoken.system.instantiation import instantiate
 from partoken.system.ranks import started_by
 from partoken.system.run_folder import list_results
 from partoken.trainer_arguments import check_trainer
 from partoken.training.callbacks import build_callbacks
-from partoken.training.continuing import NEW, Start
+from partoken.training.continuing import NEW, Start, find_start, settings_of_stages
+from partoken.training.domain import DataModule
 from partoken.training.loggers import check_loggers
 from partoken.training.module import ScheduledModule, task_class
 from partoken.training.objective import check_metric
@@ -25,7 +28,17 @@ from partoken.training.resumed_settings import choose_plan
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import TrainStage, WeightsSource, named, weights_source
 
-__all__ = ["check_before_reading", "check_evaluation", "check_folder", "check_free", "check_plans", "task_metrics"]
+__all__ = [
+    "check_before_reading",
+    "check_evaluation",
+    "check_folder",
+    "check_free",
+    "check_plans",
+    "check_resumed",
+    "check_settings",
+    "create_data",
+    "task_metrics",
+]
 
 
 def check_folder(groups: Mapping[str, Any], folder: Path) -> None:
@@ -71,7 +84,7 @@ def check_free(groups: Mapping[str, Any], folder: Path) -> None:
 
 
 def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> None:
-    """Rejects settings that are wrong for any data.
+    """Rejects settings that are wrong for any data, or on this machine.
 
     Arguments:
         train: the train settings.
@@ -80,20 +93,34 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> Non
     Raises:
         UserError: naming the key, what was found, what is allowed and the fix.
     """
-    trainer = groups["trainer"]
-    check_trainer(trainer, groups["train"])
-    _check_processes(trainer)
-    _check_devices(trainer)
+    check_trainer(groups["trainer"], groups["train"])
+    _check_processes(groups["trainer"])
+    _check_devices(groups["trainer"])
+    check_settings(train, groups)
+
+
+def check_settings(train: TrainSettings, groups: Mapping[str, Any]) -> None:
+    """Rejects settings that are wrong for any data on any machine; a run and the preview call it.
+
+    Arguments:
+        train: the train settings.
+        groups: of the configuration, plain.
+
+    Raises:
+        UserError: naming the key, what was found, what is allowed and the fix.
+    """
     check_phases(groups)
     check_loggers(groups, train)
     build_callbacks(groups.get("callbacks", {}))
     if groups.get("fit", True):
-        check_plans(train, trainer, batches=None)
+        check_plans(train, groups["trainer"], batches=None)
     given = _read_given_weights(train, groups)
     stages = train.run_stages()
     outlines: dict[str, ScheduledModule | None] = {}
     for number, stage in enumerate(stages):
         of_stage = stage.groups(groups)
+        with named(stage):
+            create_data(of_stage["data"], train)
         group = of_stage["model"]
         kind = task_class(group["_target_"])
         if kind is not None:
@@ -106,6 +133,36 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> Non
             elif outline is not None and groups.get("fit", True) and train.resume_from is None:
                 with named(stage):
                     outline.begin(None)
+
+
+def check_resumed(train: TrainSettings, groups: Mapping[str, Any], batches: Sequence[int | None]) -> None:
+    """Rejects a resume that its checkpoint does not allow, before there is a run folder; the preview calls it.
+
+    Arguments:
+        train: the train settings, with `resume_from`.
+        groups: of the configuration, plain.
+        batches: training batches of an epoch on each device, for each stage.
+
+    Raises:
+        UserError: naming the setting, or the fault of the checkpoint.
+    """
+    of_stages = settings_of_stages(train, groups, Path(PREVIEW_FOLDER))
+    check_plans(train, groups["trainer"], batches, find_start(train, train.run_stages(), of_stages, groups["trainer"]))
+
+
+def create_data(group: Mapping[str, Any], train: TrainSettings) -> DataModule:
+    """Creates the data of a stage, and reads nothing.
+
+    Arguments:
+        group: the `data` group of the stage, plain.
+        train: the train settings.
+
+    Raises:
+        UserError: a setting that cannot be used.
+    """
+    loading = {"batch_size": train.batch_size, "num_workers": train.num_workers, "seed": train.seed}
+    data: DataModule = instantiate(group, "data", **loading)
+    return data
 
 
 def task_metrics(train: TrainSettings, groups: Mapping[str, Any]) -> tuple[str, ...]:

@@ -171,7 +171,7 @@ def find_start(
     """
     if train.resume_from is None:
         return NEW
-    checkpoint = read_checkpoint(train.resume_from)
+    checkpoint = _read_resumed(train.resume_from)
     try:
         state = SavedState.read(checkpoint)
     except UserError as error:
@@ -192,6 +192,14 @@ def find_start(
             f"{state.epochs} epochs and {state.steps} steps; raise {key}, or test the checkpoint with train=false"
         )
     return replace(start, state=state, changed=changed)
+
+
+def _read_resumed(path: str) -> dict[str, Any]:
+    """Reads the checkpoint `train.resume_from`."""
+    try:
+        return read_checkpoint(path)
+    except UserError as error:
+        raise UserError(f"train.resume_from: {error}") from error
 
 
 def _find_stage(
@@ -244,7 +252,7 @@ def find_evaluated(train: TrainSettings, stages: Sequence[TrainStage[TrainSettin
         UserError: the checkpoint cannot be used.
     """
     assert train.resume_from is not None, "`check_phases` asks for a checkpoint"
-    saved = read_checkpoint(train.resume_from).get(CHECKPOINT_KEY, {"stage": "", "stages": {"": {}}})
+    saved = _read_resumed(train.resume_from).get(CHECKPOINT_KEY, {"stage": "", "stages": {"": {}}})
     number = _stage_number(train.resume_from, saved, [stage.name for stage in stages])
     source = _checkpoints_folder(Path(train.resume_from), saved["stage"])
     finished = tuple(_read_summary(train.resume_from, stage_folder(source, stage.name)) for stage in stages[:number])

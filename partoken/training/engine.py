@@ -18,9 +18,15 @@ from partoken.errors import UserError
 from partoken.schedule import Plan, StagedPlan
 from partoken.schedule.length import num_devices
 from partoken.system.files import delete_all_partial, write_json
-from partoken.system.instantiation import instantiate
 from partoken.system.run_status import read_status, record_status
-from partoken.training.checks import check_before_reading, check_evaluation, check_folder, check_free, check_plans
+from partoken.training.checks import (
+    check_before_reading,
+    check_evaluation,
+    check_folder,
+    check_free,
+    check_plans,
+    create_data,
+)
 from partoken.training.continuing import (
     find_evaluated,
     find_start,
@@ -269,8 +275,7 @@ def _read_data(
 
 def _read_group(group: Mapping[str, Any], train: TrainSettings, folder: Path) -> DataModule:
     """Creates and reads data, and writes its report even if the data cannot be used."""
-    loading = {"batch_size": train.batch_size, "num_workers": train.num_workers, "seed": train.seed}
-    data: DataModule = instantiate(group, "data", **loading)
+    data = create_data(group, train)
     try:
         data.prepare_data()
         data.setup("fit")

@@ -59,7 +59,7 @@ def test_a_fast_command_prints_what_the_manual_shows(example):
 def test_every_run_of_the_manual_composes(command):
     jobs = list(_jobs(shlex.split(command)))
     assert jobs
-    assert all(compose(overrides).train.epochs >= 1 for overrides in jobs)
+    assert all(compose(overrides, with_hydra=True).train.epochs >= 1 for overrides in jobs)
 
 
 @pytest.mark.parametrize(

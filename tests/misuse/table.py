@@ -5,10 +5,11 @@ A line is `what the message must contain<TAB>command`; lines that begin with # a
 - RUN: `run_partoken.py` with a tiny job of two epochs,
 - TILES: the same with a tiny job on satellite tiles,
 - PREVIEW: `python -m partoken.schedule`,
-- PARTOKEN: the command `partoken`.
+- PARTOKEN: the command `partoken`,
+- MODULE: one of `MODULES`, `python -m` as a user starts them.
 
 Inside a command DIR is an empty folder, CKPT the best checkpoint of a finished tiny run, LAST its last one, FIRST its
-run folder, and FILES a folder with the files of `tests.misuse.files`.
+run folder, TILED that of a tiny run on satellite tiles, and FILES a folder with the files of `tests.misuse.files`.
 """
 
 import shlex
@@ -16,6 +17,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from tests.commands import ROOT, TRAIN
@@ -28,6 +30,14 @@ TINY = [
     "model.num_neighbors=8",
 ]
 TINY_TILES = ["experiment=axion_stage1", "model.channels=[6,8]", "model.depths=[1,1]", "data.limit=6", "train.epochs=2"]
+
+MODULES = {
+    "convert": "partoken.satellite.convert.__main__",
+    "embed": "partoken.protein.language_model.__main__",
+    "stage1": "partoken.satellite.train_stage1",
+    "stage2": "partoken.satellite.train_stage2",
+}
+"""Modules that are commands of their own, by the word after MODULE."""
 
 IN_PROCESSES = "processes"
 """Name of the file whose commands run in a process of their own, as a user starts them."""
@@ -73,7 +83,7 @@ def words_of(command: str, places: dict[str, Path]) -> list[str]:
     first, *words = shlex.split(command)
     if first == "PREVIEW":
         return ["preview", *words]
-    if first == "PARTOKEN" and words[0] != "train":
+    if first == "MODULE" or (first == "PARTOKEN" and words[0] != "train"):
         return words
     if not any("hydra.run.dir" in word or "hydra.sweep.dir" in word for word in words):
         words = [*words, f"hydra.run.dir={places['DIR']}/run"]
@@ -97,7 +107,9 @@ def run_process(words: list[str]) -> tuple[int, str]:
 
 
 def run_here(main: Callable[[list[str]], int], words: list[str]) -> int:
-    """Runs the words of `partoken` in this process, and returns the exit status."""
+    """Runs the words of `partoken`, or of one of `MODULES`, in this process, and returns the exit status."""
+    if words[0] in MODULES:
+        main, words = import_module(MODULES[words[0]]).main, words[1:]
     try:
         return main(words)
     except SystemExit as end:  # of argparse and of Hydra

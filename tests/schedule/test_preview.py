@@ -75,8 +75,15 @@ def test_data_that_cannot_count_or_be_read_is_named(capsys):
     step = (COSINE, "train.schedule_interval=step")
     status, _, err = run(capsys, *step, f"data._target_={__name__}.Endless")
     assert status == 2 and "trainer.max_steps" in err
-    status, _, err = run(capsys, *step, "data._target_=tests.nowhere.Data")
+    status, _, err = run(capsys, *step, "data=folder", "data.root=nowhere", "data.labels=nowhere.csv")
     assert status == 2 and "nowhere" in err and "--batches-per-epoch" in err
+
+
+def test_settings_are_checked_as_in_a_run_but_not_the_machine_and_the_data(capsys):
+    elsewhere = ("trainer=gpu", "trainer.devices=64", "data=folder", "data.root=nowhere", "data.labels=nowhere.csv")
+    assert run(capsys, "model.num_layers=2", *elsewhere)[0] == 0
+    status, out, err = run(capsys, "model.num_layers=0", *elsewhere)
+    assert (status, out) == (2, "") and err == "error: model.num_layers=0: must be a whole number of 1 or more\n"
 
 
 def test_a_scheduler_of_torch_is_accepted_as_in_a_run(capsys):

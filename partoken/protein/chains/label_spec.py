@@ -203,6 +203,8 @@ def _check_classes(key: str, classes: Any) -> None:
         return
     if not isinstance(classes, Sequence) or isinstance(classes, str):
         raise UserError(f"{key}={classes}: must be a list such as [{classes}, ...], or null")
+    if not classes:
+        raise UserError(f"{key}=[]: names no class to learn; name two or more, or set it to null for all")
 
 
 def _check_class_names(key: str, class_names: Any) -> None:

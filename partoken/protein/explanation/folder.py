@@ -14,6 +14,7 @@ from partoken.protein.explanation.file_atoms import FileAtoms, read_atoms
 from partoken.protein.explanation.file_names import FileNames
 from partoken.protein.explanation.scripts import chimerax_script, pymol_script
 from partoken.protein.explanation.structures import chain_with_values, structure_text
+from partoken.system.files import explain_full_disk
 from partoken.system.tables import TableWriter
 
 __all__ = ["PREDICTIONS", "RESIDUE_COLUMNS", "ExplainedChain", "check_folder", "write_explanations"]
@@ -62,10 +63,10 @@ def write_explanations(out: Path, header: Sequence[str], explained: Iterable[Exp
         The number of chains.
 
     Raises:
-        UserError: there is no chain, or a structure that was read would be replaced.
+        UserError: there is no chain, a structure that was read would be replaced, or no space is left on the disk.
         OSError: a file cannot be written.
     """
-    with _hidden_folder(out) as hidden:
+    with explain_full_disk(out), _hidden_folder(out) as hidden:
         (hidden / STRUCTURES).mkdir()
         files, sources = _write_chains(hidden, header, explained)
         if not files:

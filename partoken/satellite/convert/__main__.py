@@ -21,7 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         check_rasterio()
         conversion = Conversion(options.s2_offset, options.cloudy, options.keep_splits)
         summary = convert_folder(options.source, options.out, conversion, limit=options.limit, workers=options.workers)
-    except UserError as error:
+    except (UserError, OSError) as error:
         return print_error(error)
     except KeyboardInterrupt:
         print("stopped; the same command continues", file=sys.stderr)

@@ -1,6 +1,8 @@
 """Writes the prediction of an image as its strips arrive: NPZ, PNG and GeoTIFF, each completely or not at all."""
 
 import contextlib
+import errno
+import os
 import shutil
 import tempfile
 import zipfile
@@ -19,6 +21,8 @@ from partoken.system.files import atomic_path, atomic_write
 __all__ = ["NO_DATA", "to_counts", "write_prediction"]
 
 NO_DATA = 0
+PROBE = 1 << 16
+"""Bytes that are written to learn why a file could not be."""
 PREVIEW = 2048
 """Largest height and width of the PNG file; of a larger image it shows every n-th pixel."""
 
@@ -129,30 +133,64 @@ def _geotiff(path: Path, shape: tuple[int, int], place: Mapping[str, Any]) -> It
 
     if "transform" in place:
         place = {**place, "transform": rasterio.Affine(*tuple(place["transform"])[:6])}
-    with contextlib.ExitStack() as stack:
-        partial = stack.enter_context(atomic_path(path))
-        stack.enter_context(rasterio.Env(GDAL_CACHEMAX=CACHE_MB * 1_000_000))
-        file = stack.enter_context(
-            rasterio.open(
-                partial,
-                "w",
-                driver="GTiff",
-                height=shape[0],
-                width=shape[1],
-                count=len(OPTICAL_BANDS),
-                dtype="uint16",
-                nodata=NO_DATA,
-                compress="deflate",
-                predictor=2,
-                blockysize=16,
-                BIGTIFF="IF_SAFER",
-                **place,
-            )
-        )
-        file.descriptions = [band.removeprefix("s2_").upper() for band in OPTICAL_BANDS]
-        file.scales = [1 / COUNTS] * len(OPTICAL_BANDS)
+    profile = {
+        "driver": "GTiff",
+        "height": shape[0],
+        "width": shape[1],
+        "count": len(OPTICAL_BANDS),
+        "dtype": "uint16",
+        "nodata": NO_DATA,
+        "compress": "deflate",
+        "predictor": 2,
+        "blockysize": 16,
+        "BIGTIFF": "IF_SAFER",
+        **place,
+    }
+    with atomic_path(path) as partial, _explain_gdal(partial):
+        with rasterio.Env(GDAL_CACHEMAX=CACHE_MB * 1_000_000), rasterio.open(partial, "w", **profile) as file:
+            file.descriptions = [band.removeprefix("s2_").upper() for band in OPTICAL_BANDS]
+            file.scales = [1 / COUNTS] * len(OPTICAL_BANDS)
 
-        def write(start: int, counts: np.ndarray) -> None:
-            file.write(counts, window=((start, start + counts.shape[1]), (0, shape[1])))
+            def write(start: int, counts: np.ndarray) -> None:
+                file.write(counts, window=((start, start + counts.shape[1]), (0, shape[1])))
 
-        yield write
+            yield write
+        _check_blocks(partial)
+
+
+@contextlib.contextmanager
+def _explain_gdal(path: Path) -> Iterator[None]:
+    """Raises the error of the system where GDAL could not write a file; GDAL's own names no cause.
+
+    Raises:
+        OSError: naming the file.
+    """
+    from rasterio.errors import RasterioError
+
+    try:
+        yield
+    except RasterioError as error:
+        with open(path, "ab") as file:  # a disk that was full still is
+            file.write(bytes(PROBE))
+        raise OSError(errno.EIO, f"GDAL cannot write it ({error})", os.fspath(path)) from error
+
+
+def _check_blocks(path: Path) -> None:
+    """Checks that a GeoTIFF file holds all its blocks: GDAL is silent if the disk is full when it closes the file.
+
+    Raises:
+        RasterioError: a block is missing, or the file cannot be opened.
+    """
+    import rasterio
+    from rasterio.errors import RasterioIOError
+
+    size = path.stat().st_size
+    with rasterio.open(path) as file:
+        for band in file.indexes:
+            for (row, column), _ in file.block_windows(band):
+                place, length = (
+                    int(file.get_tag_item(f"BLOCK_{name}_{column}_{row}", "TIFF", bidx=band) or 0)
+                    for name in ("OFFSET", "SIZE")
+                )
+                if not length or place + length > size:
+                    raise RasterioIOError(f"the block at row {row}, column {column} of band {band} is missing")

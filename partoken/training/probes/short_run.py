@@ -7,13 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from partoken.composition import PREVIEW_FOLDER
 from partoken.errors import UserError
 from partoken.schedule.length import num_devices
 
 __all__ = ["check_one_device", "untraced"]
-
-PREVIEW_FOLDER = "RUN_FOLDER"
-"""Run folder in a configuration that no run has; see `partoken.config`."""
 
 
 @contextlib.contextmanager

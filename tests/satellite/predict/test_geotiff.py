@@ -8,6 +8,7 @@ import pytest
 from partoken.errors import UserError
 from partoken.satellite.predict import TilePredictor
 from partoken.satellite.tiles.tile import pack_radar
+from tests.disks import room_for
 from tests.satellite.made_tiles import made_bands, write_tile
 from tests.satellite.predict.saved_network import save_stage1
 
@@ -68,6 +69,18 @@ def test_the_prediction_has_the_grid_the_projection_and_the_no_data_of_the_radar
     np.testing.assert_array_equal((counts == 0).all(0), missing)
     np.testing.assert_array_equal((counts == 0).any(0), missing)
     assert not list((tmp_path / "out").glob(".*")), "no partial file is left"
+
+
+@pytest.mark.parametrize("missing", ["all", "half", "the end"])
+def test_a_full_disk_leaves_no_part_of_a_prediction(checkpoint, tmp_path, rasterio, missing):
+    write(rasterio, tmp_path / "scene.tif", radar())
+    predictor = TilePredictor(checkpoint, "cpu")
+    predictor.write([tmp_path / "scene.tif"], tmp_path / "whole")
+    size = (tmp_path / "whole/scene.tif").stat().st_size
+    room = {"all": 20, "half": size // 2, "the end": size - 5}[missing]
+    with room_for(room), pytest.raises(UserError, match=r"no space left on the disk of .*scene"):
+        predictor.write([tmp_path / "scene.tif"], tmp_path / "out")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_two_files_and_named_bands_give_the_same_as_one_file(checkpoint, tmp_path, rasterio):
