@@ -4,9 +4,7 @@ The columns are those of the PDB format 3.3 (https://www.wwpdb.org/documentation
 programs put between them: segment identifiers, residue names of four letters, chain names of two.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -21,11 +19,10 @@ WIDTH = 80
 """Columns of a line that are read."""
 END_OF_COORDINATES = 54
 """Columns that an atom line must have."""
-CHUNK = 1 << 25
-"""Bytes that are read at once."""
 
-_ATOM, _HETA = (int.from_bytes(word, "little") for word in (b"ATOM", b"HETA"))
-_TER = int.from_bytes(b"TER", "little")
+_ATOM, _HETA, _TM, _TER, _END, _MODE = (
+    int.from_bytes(word, "little") for word in (b"ATOM", b"HETA", b"TM", b"TER", b"END", b"MODE")
+)
 
 _BLANK = np.uint8(ord(" "))
 
@@ -43,7 +40,7 @@ _NAME_SLOTS = np.array([_NAMES[code] for code in sorted(_NAMES)])
 
 @dataclass(frozen=True)
 class _Lines:
-    """Some of the n lines of backbone atoms in a file."""
+    """The n lines of backbone atoms in the first model of a file."""
 
     text: np.ndarray
     """uint8 [n, WIDTH], blank after the end of a line."""
@@ -54,14 +51,16 @@ class _Lines:
     run: np.ndarray
     """int [n]: number of TER lines before the line."""
     num_ter: int
-    """Number of TER lines in this part of the file."""
+    """Number of TER lines."""
     chains: np.ndarray
     """Columns 21 and 22 of the ATOM lines of backbone atoms and phosphorus, distinct, uint16."""
+    further_models: int
+    """Number of models after the first."""
 
 
 def is_pdb(content: bytes) -> bool:
     """Says whether a text has atom lines of the PDB format."""
-    return _has_atoms(content, 0, len(content))
+    return content.startswith((b"ATOM", b"HETATM")) or b"\nATOM" in content or b"\nHETATM" in content
 
 
 def read_pdb(content: bytes) -> Atoms:
@@ -75,102 +74,71 @@ def read_pdb(content: bytes) -> Atoms:
     """
     if b"\n" not in content:
         content = content.replace(b"\r", b"\n")
-    model, further = _first_model(content)
-    parts, runs = [], 0
-    for chunk in _chunks(model):
-        part = _lines(chunk, runs)
-        runs += part.num_ter
-        parts.append(part)
-    return _atoms(
-        _Lines(
-            np.concatenate([part.text for part in parts]),
-            np.concatenate([part.slot for part in parts]),
-            np.concatenate([part.is_hetero for part in parts]),
-            np.concatenate([part.run for part in parts]),
-            runs,
-            np.unique(np.concatenate([part.chains for part in parts])),
-        ),
-        further,
-    )
+    return _atoms(_lines(content))
 
 
-def _first_model(content: bytes) -> tuple[bytes, int]:
-    """Returns the lines of the first model, and how many models follow; MODEL, ENDMDL and END separate models."""
-    limits = sorted([0, *_starts(content, b"\nEND"), *_starts(content, b"\nMODEL"), len(content)])
-    blocks = [(start, end) for start, end in pairwise(limits) if _has_atoms(content, start, end)]
-    if len(blocks) < 2:
-        return content, 0
-    return content[: blocks[0][1]], len(blocks) - 1
-
-
-def _starts(content: bytes, mark: bytes) -> Iterator[int]:
-    """Yields the starts of all lines that begin with a mark; the mark contains the end of the line before."""
-    start = content.find(mark)
-    while start >= 0:
-        yield start + 1
-        start = content.find(mark, start + 1)
-
-
-def _has_atoms(content: bytes, start: int, end: int) -> bool:
-    if content.startswith((b"ATOM", b"HETATM"), start, end):
-        return True
-    return content.find(b"\nATOM", start, end) >= 0 or content.find(b"\nHETATM", start, end) >= 0
-
-
-def _chunks(content: bytes) -> Iterator[bytes]:
-    """Divides a text into parts of about `CHUNK` bytes that end with a whole line."""
-    start = 0
-    while start < len(content):
-        end = content.find(b"\n", start + CHUNK)
-        end = len(content) if end < 0 else end + 1
-        yield content[start:end]
-        start = end
-
-
-def _lines(content: bytes, run: int) -> _Lines:
-    """Finds the lines of backbone atoms in a part of a file; `run` is the number of TER lines before it."""
+def _lines(content: bytes) -> _Lines:
+    """Finds the lines of backbone atoms in the first model."""
     padded = content + b"\n" * (WIDTH + 1)
-    text = np.frombuffer(padded, dtype=np.uint8)
-    ends = np.flatnonzero(text[: len(content) + 1] == ord("\n"))
+    halves, words, windows = (
+        np.ndarray((len(padded) - width + 1,), dtype=kind, buffer=padded, strides=(1,))
+        for kind, width in (("<u2", 2), ("<u4", 4), (f"V{WIDTH}", WIDTH))
+    )
+    ends = np.flatnonzero(np.frombuffer(padded, dtype=np.uint8)[: len(content) + 1] == ord("\n"))
     starts = np.concatenate([[0], ends[:-1] + 1])
-    words = np.ndarray((len(padded) - 3,), dtype="<u4", buffer=padded, strides=(1,))
+    end, further = _first_model(words[starts], halves[starts + 4])
+    starts, lengths = starts[:end], ends[:end] - starts[:end]
+
     record = words[starts]
     is_atom, is_hetero, is_ter = record == _ATOM, record == _HETA, (record & 0xFFFFFF) == _TER
     is_coordinate = is_atom | is_hetero
-    lengths = ends - starts
-    _check_lengths(padded, starts[is_coordinate], lengths[is_coordinate])
-
+    _check_lengths(padded, starts, lengths, is_coordinate)
     name = words[starts + 12]
     entry = np.searchsorted(_NAME_CODES, name).clip(max=len(_NAME_CODES) - 1)
     slot = np.where(_NAME_CODES[entry] == name, _NAME_SLOTS[entry], -1)
     backbone = np.flatnonzero(is_coordinate & (slot >= 0) & (slot != _PHOSPHORUS))
-    windows = np.ndarray((len(padded) - WIDTH + 1,), dtype=f"V{WIDTH}", buffer=padded, strides=(1,))
     rows = windows[starts[backbone]].view(np.uint8).reshape(-1, WIDTH)
     if len(backbone) and (lengths[backbone].min() < WIDTH or b"\r" in content):
         within = np.arange(WIDTH) < lengths[backbone, None]
         rows = np.where(within & (rows >= _BLANK), rows, _BLANK)
-    halves = np.ndarray((len(padded) - 1,), dtype="<u2", buffer=padded, strides=(1,))
-    runs = run + np.cumsum(is_ter)
     return _Lines(
         rows,
         slot[backbone],
         is_hetero[backbone],
-        runs[backbone],
+        np.cumsum(is_ter)[backbone],
         int(is_ter.sum()),
         number_runs(halves[starts[is_atom & (slot >= 0)] + 20])[1],
+        further,
     )
 
 
-def _check_lengths(content: bytes, starts: np.ndarray, lengths: np.ndarray) -> None:
+def _first_model(record: np.ndarray, rest: np.ndarray) -> tuple[int, int]:
+    """Finds the models, which MODEL, ENDMDL and END separate.
+
+    Arguments:
+        record: columns 1 to 4 of all lines, little-endian numbers.
+        rest: columns 5 and 6.
+
+    Returns:
+        The number of lines before the second model, and how many models follow the first.
+    """
+    is_limit = ((record & 0xFFFFFF) == _END) | ((record == _MODE) & ((rest & 0xFF) == ord("L")))
+    block = np.cumsum(is_limit)
+    of_atoms = block[(record == _ATOM) | ((record == _HETA) & (rest == _TM))]
+    further = int(np.count_nonzero(of_atoms[1:] != of_atoms[:-1]))
+    return (int(np.searchsorted(block, of_atoms[0], side="right")) if further else len(record)), further
+
+
+def _check_lengths(content: bytes, starts: np.ndarray, lengths: np.ndarray, is_coordinate: np.ndarray) -> None:
     """Raises `UnusableFile` if an atom line ends before its coordinates do."""
-    short = np.flatnonzero(lengths < END_OF_COORDINATES)
+    short = np.flatnonzero(is_coordinate & (lengths < END_OF_COORDINATES))
     if len(short):
         start, length = starts[short[0]], lengths[short[0]]
         line = content[start : start + length].decode("ascii", "replace").strip()
         raise UnusableFile(f"not readable as PDB: an atom line ends before its coordinates: {line}")
 
 
-def _atoms(lines: _Lines, further: int) -> Atoms:
+def _atoms(lines: _Lines) -> Atoms:
     """Converts the columns of n atom lines."""
     text = lines.text
     number, is_number = integers(text[:, 22:26].T)
@@ -200,5 +168,5 @@ def _atoms(lines: _Lines, further: int) -> Atoms:
         residue_names=names.residue_names,
         chain_names=names.chain_names,
         polymer_names=frozenset(names.chain_name(int(code)) for code in lines.chains),
-        further_models=further,
+        further_models=lines.further_models,
     )
