@@ -7,7 +7,7 @@ import numpy as np
 
 from partoken.protein.chains.backbone import ATOMS
 
-__all__ = ["SLOTS", "Atoms", "UnusableFile", "number_names", "number_runs"]
+__all__ = ["SLOTS", "Atoms", "UnusableFile", "number_names", "number_runs", "run_starts"]
 
 SLOTS = {name: slot for slot, name in enumerate(ATOMS)}
 """Place of an atom in a residue by its name: N, CA, C, O."""
@@ -88,9 +88,19 @@ def number_runs(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     >>> numbers.tolist(), distinct.tolist()
     ([1, 1, 0], [5, 7])
     """
-    is_new = np.ones(len(codes), dtype=bool)
-    is_new[1:] = codes[1:] != codes[:-1]
-    if np.count_nonzero(is_new) < 2:
+    starts = run_starts(codes)
+    if len(starts) < 2:
         return np.zeros(len(codes), dtype=np.int64), codes[:1]
-    distinct, numbers = np.unique(codes[is_new], return_inverse=True)
-    return numbers[np.cumsum(is_new) - 1], distinct
+    distinct, numbers = np.unique(codes[starts], return_inverse=True)
+    return np.repeat(numbers, np.diff(starts, append=len(codes))), distinct
+
+
+def run_starts(codes: np.ndarray) -> np.ndarray:
+    """Returns the positions at which n codes differ from the code before, and 0.
+
+    >>> run_starts(np.array([7, 7, 5])).tolist()
+    [0, 2]
+    """
+    is_new = np.ones(len(codes), dtype=bool)
+    np.not_equal(codes[1:], codes[:-1], out=is_new[1:])
+    return np.flatnonzero(is_new)

@@ -100,8 +100,8 @@ def read_file(
     if not chains:
         more = f" (the first of {len(skipped)} unusable chains)" if len(skipped) > 1 else ""
         skipped = [Skipped("", shown, skipped[0].reason + more)]
-    incomplete = [np.isnan(c.coords).any((1, 2)) for c in chains]
-    notes["residues with missing backbone atoms"] += sum(int(i.sum()) for i in incomplete)
+    incomplete = [np.isnan(c.coords[:, :, 0].T).any(0) for c in chains]
+    notes["residues with missing backbone atoms"] += sum(int(np.count_nonzero(i)) for i in incomplete)
     return FileContent(chains, skipped, +notes)
 
 
