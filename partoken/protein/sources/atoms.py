@@ -9,6 +9,9 @@ from partoken.protein.chains.backbone import ATOMS
 
 __all__ = ["SLOTS", "Atoms", "UnusableFile", "number_names", "number_runs", "run_starts"]
 
+FEW = 100
+"""Codes of which the distinct ones are sorted first; most files repeat these."""
+
 SLOTS = {name: slot for slot, name in enumerate(ATOMS)}
 """Place of an atom in a residue by its name: N, CA, C, O."""
 
@@ -91,7 +94,13 @@ def number_runs(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     starts = run_starts(codes)
     if len(starts) < 2:
         return np.zeros(len(codes), dtype=np.int64), codes[:1]
-    distinct, numbers = np.unique(codes[starts], return_inverse=True)
+    heads = codes[starts]
+    distinct = np.unique(heads[:FEW])
+    numbers = np.searchsorted(distinct, heads).clip(max=len(distinct) - 1)
+    is_other = distinct[numbers] != heads
+    if is_other.any():
+        distinct = np.union1d(distinct, heads[is_other])
+        numbers = np.searchsorted(distinct, heads)
     return np.repeat(numbers, np.diff(starts, append=len(codes))), distinct
 
 
@@ -103,4 +112,4 @@ def run_starts(codes: np.ndarray) -> np.ndarray:
     """
     is_new = np.ones(len(codes), dtype=bool)
     np.not_equal(codes[1:], codes[:-1], out=is_new[1:])
-    return np.flatnonzero(is_new)
+    return is_new.nonzero()[0]

