@@ -19,8 +19,8 @@ PREFIX = "_atom_site."
 NULL = ("", ".", "?")
 """Values that mean that there is none."""
 
-CHUNK = 1 << 24
-"""Bytes that are divided at once."""
+CHUNK = 1 << 16
+"""Bytes that are divided at once; so many stay in the caches of a processor."""
 PADDING = 16
 """Blanks in front of and behind the lines of a table, so that every value has neighbours."""
 
@@ -126,7 +126,7 @@ class _TokenTable:
         starts, lengths = (np.concatenate(part) for part in zip(*map(self._column, columns), strict=True))
         width = min(int(lengths.max(initial=1)), MAX_WIDTH)
         windows = np.ndarray((len(self._text) - width + 1,), dtype=f"V{width}", buffer=self._text, strides=(1,))
-        text = windows[starts + lengths - width].view(np.uint8).reshape(-1, width).T
+        text = np.ascontiguousarray(windows[starts + lengths - width].view(np.uint8).reshape(-1, width).T)
         is_own = np.arange(width, 0, -1)[:, None] <= np.minimum(lengths, width).astype(np.uint8)
         values = decimals(np.where(is_own, text, _BLANK))
         # No number, or one with quotes, an uncertainty, or more digits than the window.
@@ -136,9 +136,10 @@ class _TokenTable:
 
     def _column(self, column: str) -> tuple[np.ndarray, np.ndarray]:
         """Returns the first characters and the lengths of the values in a column, int [n] each."""
-        limits = self._limits[slice(None) if self._chosen is None else self._chosen, self._columns[column]]
-        starts, ends = limits.T.astype(np.int64)
-        return starts, ends - starts
+        starts, ends = self._limits[:, self._columns[column]].T
+        if self._chosen is not None:
+            starts, ends = starts[self._chosen], ends[self._chosen]
+        return starts.astype(np.int64), (ends - starts).astype(np.int64)
 
     def _texts(self, starts: np.ndarray, lengths: np.ndarray) -> Iterator[str]:
         for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):

@@ -32,22 +32,27 @@ def is_mmcif(content: bytes) -> bool:
     return b"_" in content and PREFIX.encode() in content  # a single character is found 20 times as fast
 
 
-def read_mmcif(content: bytes) -> Atoms:
+def read_mmcif(content: bytes, *, b_factors: bool = True) -> Atoms:
     """Reads the backbone atoms of the first model of an mmCIF file.
+
+    Arguments:
+        content: ASCII text.
+        b_factors: False: the B factors are not needed, and are NaN.
 
     Raises:
         UnusableFile: the text is not CIF, or lacks a column that is needed.
     """
     table, further = read_table(content, COLUMNS)
-    return atoms_of_table(table, further)
+    return atoms_of_table(table, further, b_factors=b_factors)
 
 
-def atoms_of_table(table: Table, further: int = 0) -> Atoms:
+def atoms_of_table(table: Table, further: int = 0, *, b_factors: bool = True) -> Atoms:
     """Reads the backbone atoms of the first model from `_atom_site`.
 
     Arguments:
         table: those of `COLUMNS` that the file has; a missing one has a default if there is one.
         further: number of other tables in the file.
+        b_factors: see `read_mmcif`.
 
     Raises:
         UnusableFile: a column that is needed is missing, or an atom of a polymer has no residue number.
@@ -84,7 +89,7 @@ def atoms_of_table(table: Table, further: int = 0) -> Atoms:
         icode=icode,
         altloc=altloc,
         occupancy=np.where(np.isnan(occupancy), 1.0, occupancy),
-        b_factor=_decimals(table, "B_iso_or_equiv"),
+        b_factor=_decimals(table, "B_iso_or_equiv") if b_factors else np.full(len(table), np.nan),
         is_hetero=is_hetero,
         in_polymer=is_hetero & is_placed,
         residue_names=residue_names,

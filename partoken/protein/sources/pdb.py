@@ -63,18 +63,19 @@ def is_pdb(content: bytes) -> bool:
     return content.startswith((b"ATOM", b"HETATM")) or b"\nATOM" in content or b"\nHETATM" in content
 
 
-def read_pdb(content: bytes) -> Atoms:
+def read_pdb(content: bytes, *, b_factors: bool = True) -> Atoms:
     """Reads the backbone atoms of the first model of a PDB file.
 
     Arguments:
         content: ASCII text with at least one atom line.
+        b_factors: False: the B factors are not needed, and are NaN.
 
     Raises:
         UnusableFile: an atom line is cut off, or has no residue number.
     """
     if b"\n" not in content:
         content = content.replace(b"\r", b"\n")
-    return _atoms(_lines(content))
+    return _atoms(_lines(content), b_factors)
 
 
 def _lines(content: bytes) -> _Lines:
@@ -140,7 +141,7 @@ def _check_lengths(content: bytes, starts: np.ndarray, lengths: np.ndarray, is_c
         raise UnusableFile(f"not readable as PDB: an atom line ends before its coordinates: {line}")
 
 
-def _atoms(lines: _Lines) -> Atoms:
+def _atoms(lines: _Lines, b_factors: bool) -> Atoms:
     """Converts the columns of n atom lines."""
     text = lines.text
     number, is_number = integers(text[:, 22:26].T)
@@ -163,7 +164,7 @@ def _atoms(lines: _Lines) -> Atoms:
         icode=icode,
         altloc=altloc,
         occupancy=decimals(text[:, 54:60].T, blank=1.0) if altloc.any() else np.ones(len(text)),
-        b_factor=decimals(text[:, 60:66].T),
+        b_factor=decimals(text[:, 60:66].T) if b_factors else np.full(len(text), np.nan),
         is_hetero=lines.is_hetero,
         # TER ends a polymer; but some programs write ligands before it, such as free standard amino acids.
         in_polymer=lines.is_hetero & is_closed & is_modified[names.residue],
