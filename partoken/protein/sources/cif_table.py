@@ -127,8 +127,8 @@ class _TokenTable:
         width = min(int(lengths.max(initial=1)), MAX_WIDTH)
         windows = np.ndarray((len(self._text) - width + 1,), dtype=f"V{width}", buffer=self._text, strides=(1,))
         text = np.ascontiguousarray(windows[starts + lengths - width].view(np.uint8).reshape(-1, width).T)
-        is_own = np.arange(width, 0, -1)[:, None] <= np.minimum(lengths, width).astype(np.uint8)
-        values = decimals(np.where(is_own, text, _BLANK))
+        is_own = np.arange(width, 0, -1, dtype=np.uint8)[:, None] <= np.minimum(lengths, width).astype(np.uint8)
+        values = decimals(text * is_own + ~is_own * _BLANK)
         # No number, or one with quotes, an uncertainty, or more digits than the window.
         for place in (np.isnan(values) | (lengths > width)).nonzero()[0]:
             values[place] = _decimal(self._text[starts[place] : starts[place] + lengths[place]].decode())

@@ -68,19 +68,26 @@ def _right_aligned(text: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
     digit = text - _ZERO  # wraps around for smaller codes
     is_digit, is_point, is_blank, is_minus = digit <= 9, text == _POINT, text == _BLANK, text == _MINUS
     is_lead = is_blank | is_minus
-    num_points = is_point.sum(0, dtype=np.uint8)
-    has_form = (is_digit | is_point | is_lead).all(0) & is_digit.any(0) & (num_points <= 1)
+    has_form = (is_digit | is_point | is_lead).all(0) & is_digit.any(0)
     has_form &= (is_blank[:-1] >= is_lead[1:]).all(0)  # only blanks stand before a blank or a minus
 
     value = _joined(digit * is_digit)
-    after = np.arange(len(text), dtype=np.uint8)[::-1].reshape(-1, *[1] * (text.ndim - 1))
-    places = (is_point * after).sum(0, dtype=np.uint8) * has_form
-    if places.size and (places == places.flat[0]).all():
-        places = places.flat[:1]  # division by one number is faster
-    # So far the point is a digit 0. Without it, the digits before the point move one place.
-    before = value // _POWERS[places + 1] * (num_points == 1)
-    value -= before * (9 * _POWERS[places])
+    places = np.zeros(1, dtype=np.uint8)
+    if is_point.any():
+        num_points = is_point.sum(0, dtype=np.uint8)
+        has_form &= num_points <= 1
+        places = _places(is_point, has_form)
+        # So far the point is a digit 0. Without it, the digits before the point move one place.
+        before = value // _POWERS[places + 1] * (num_points == 1)
+        value -= before * (9 * _POWERS[places])
     return np.where(is_minus.any(0), -value, value), places, has_form
+
+
+def _places(is_point: np.ndarray, has_form: np.ndarray) -> np.ndarray:
+    """Returns the number of columns after the points, uint8 [...] or [1] if it is the same everywhere."""
+    after = np.arange(len(is_point), dtype=np.uint8)[::-1].reshape(-1, *[1] * has_form.ndim)
+    places = (is_point * after).sum(0, dtype=np.uint8) * has_form
+    return places.flat[:1] if (places == places.flat[0]).all() else places  # division by one number is faster
 
 
 def _joined(digits: np.ndarray) -> np.ndarray:

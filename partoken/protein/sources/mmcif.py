@@ -60,7 +60,7 @@ def atoms_of_table(table: Table, further: int = 0, *, b_factors: bool = True) ->
     atom = _needed(table, "label_atom_id", "auth_atom_id")
     comp = _needed(table, "label_comp_id", "auth_comp_id")
     axes = [_needed(table, f"Cartn_{axis}") for axis in "xyz"]
-    _needed(table, "auth_seq_id", "label_seq_id")
+    seq = _needed(table, "auth_seq_id", "label_seq_id")
 
     code, names = table.names(atom)
     slot = np.array([_SLOTS.get(name, -1) for name in names], dtype=np.int64)[code]
@@ -75,12 +75,13 @@ def atoms_of_table(table: Table, further: int = 0, *, b_factors: bool = True) ->
         is_hetero = ~is_placed
     chain, chain_names = _either(table, "auth_asym_id", "label_asym_id")
     residue, residue_names = table.names(comp)
-    number, icode = _numbers(table, is_hetero)
+    numbers = table.decimals(*axes, seq)
+    number, icode = _numbers(table, numbers[:, 3], is_hetero)
     altloc = _letters(*_names(table, "label_alt_id"))
     occupancy = _decimals(table, "occupancy") if altloc.any() else np.ones(len(table))
     atoms = Atoms(
         slot=slot,
-        points=table.decimals(*axes),
+        points=numbers[:, :3],
         residue=residue,
         chain=chain,
         segment=_names(table, "label_asym_id")[0],
@@ -144,10 +145,15 @@ def _insertion_codes(code: np.ndarray, names: list[str]) -> np.ndarray:
     return np.array(numbers, dtype=np.int64)[code]
 
 
-def _numbers(table: Table, is_hetero: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns n residue numbers and insertion codes, int [n] each; hetero atoms without a number have negative ones."""
+def _numbers(table: Table, values: np.ndarray, is_hetero: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns n residue numbers and insertion codes, int [n] each; hetero atoms without a number have negative ones.
+
+    Arguments:
+        table: the rows of n atoms.
+        values: their residue numbers as far as they are numbers, float64 [n].
+        is_hetero: bool [n].
+    """
     icode = _insertion_codes(*_names(table, "pdbx_PDB_ins_code"))
-    values = table.decimals(_needed(table, "auth_seq_id", "label_seq_id"))[:, 0]
     if (np.abs(values) < FIRST_MISSING).all() and (values == np.floor(values)).all():
         return values.astype(np.int64), icode
     code, texts = _either(table, "auth_seq_id", "label_seq_id")

@@ -34,8 +34,9 @@ _NAMES = {
 }
 """Place of an atom by the four characters of its name; programs differ in the blanks around it.
 Phosphorus shows that a chain is a nucleic acid."""
-_NAME_CODES = np.array(sorted(_NAMES), dtype=np.uint32)
-_NAME_SLOTS = np.array([_NAMES[code] for code in sorted(_NAMES)])
+_NAME_CODES = np.array([*sorted(_NAMES), (1 << 32) - 1], dtype=np.uint32)
+"""The last one is no text, but larger than all."""
+_NAME_SLOTS = np.array([_NAMES.get(int(code), -1) for code in _NAME_CODES])
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def _lines(content: bytes) -> _Lines:
     is_atom, is_hetero, is_ter = record == _ATOM, record == _HETA, (record & 0xFFFFFF) == _TER
     _check_lengths(padded, starts, lengths, is_coordinate)
     name = words[starts + 12]
-    entry = np.searchsorted(_NAME_CODES, name).clip(max=len(_NAME_CODES) - 1)
+    entry = np.searchsorted(_NAME_CODES, name)
     slot = np.where(_NAME_CODES[entry] == name, _NAME_SLOTS[entry], -1)
     backbone = (is_coordinate & (slot >= 0) & (slot != _PHOSPHORUS)).nonzero()[0]
     rows = windows[starts[backbone]].view(np.uint8).reshape(-1, WIDTH)

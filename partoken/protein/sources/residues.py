@@ -78,8 +78,9 @@ def residues_of(atoms: Atoms, notes: Counter[str]) -> Residues:
     count = int(site.max()) + 1 if len(site) else 0
     place = site * len(ATOMS) + atoms.slot
     x, y, z = (np.abs(atoms.points) < MAX_POSITION).T
+    is_position = x & y & z
     coords = np.full((count * len(ATOMS), 3), np.nan)
-    coords[place] = np.where((x & y & z)[:, None], atoms.points, np.nan)
+    coords[place] = atoms.points if is_position.all() else np.where(is_position[:, None], atoms.points, np.nan)
     is_listed = np.zeros(count * len(ATOMS), dtype=bool)
     is_listed[place] = True
     b_factors = np.full(count * len(ATOMS), np.nan)
