@@ -101,7 +101,7 @@ def number_runs(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if is_other.any():
         distinct = np.union1d(distinct, heads[is_other])
         numbers = np.searchsorted(distinct, heads)
-    return np.repeat(numbers, np.diff(starts, append=len(codes))), distinct
+    return np.repeat(numbers, np.append(starts[1:], len(codes)) - starts), distinct
 
 
 def run_starts(codes: np.ndarray) -> np.ndarray:
@@ -110,6 +110,7 @@ def run_starts(codes: np.ndarray) -> np.ndarray:
     >>> run_starts(np.array([7, 7, 5])).tolist()
     [0, 2]
     """
-    is_new = np.ones(len(codes), dtype=bool)
+    is_new = np.empty(len(codes), dtype=bool)
+    is_new[:1] = True
     np.not_equal(codes[1:], codes[:-1], out=is_new[1:])
     return is_new.nonzero()[0]

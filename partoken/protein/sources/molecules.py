@@ -125,10 +125,12 @@ def _bonded(residues: Residues) -> np.ndarray:
     """Returns which residues have a bond to the residue before them in the same chain, bool [L]."""
     _, ca, c = (residues.coords[:-1, slot] for slot in range(3))
     next_n, next_ca = (residues.coords[1:, slot] for slot in range(2))
-    bond, between_ca = _distances(next_n, c), _distances(next_ca, ca)
+    bond = _distances(next_n, c)
+    is_near, is_known = bond < MAX_BOND, np.isfinite(bond)
+    if not is_known.all():
+        is_near = np.where(is_known, is_near, _distances(next_ca, ca) < MAX_CA_DISTANCE)
     bonded = np.zeros(len(residues), dtype=bool)
-    bonded[1:] = np.where(np.isfinite(bond), bond < MAX_BOND, between_ca < MAX_CA_DISTANCE)
-    bonded[1:] &= residues.chain[1:] == residues.chain[:-1]
+    bonded[1:] = is_near & (residues.chain[1:] == residues.chain[:-1])
     return bonded
 
 
@@ -194,9 +196,8 @@ def _in_chain(residues: Residues, part: np.ndarray, bonded: np.ndarray, is_known
     """
     is_sure = is_known & ~residues.is_hetero
     bonded_here = bonded[1:] & (part[1:] == part[:-1])
-    has_bond = np.append(False, bonded_here) | np.append(bonded_here, False)
-
-    is_sure = is_sure | has_bond
+    is_sure[1:] |= bonded_here
+    is_sure[:-1] |= bonded_here
     if is_sure.all():
         return is_sure
     place, sure = np.arange(len(part)), np.flatnonzero(is_sure)

@@ -5,6 +5,7 @@ programs put between them: segment identifiers, residue names of four letters, c
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -87,7 +88,8 @@ def _lines(content: bytes) -> _Lines:
         for kind, width in (("<u2", 2), ("<u4", 4), (f"V{WIDTH}", WIDTH))
     )
     ends = (np.frombuffer(padded, dtype=np.uint8)[: len(content) + 1] == ord("\n")).nonzero()[0]
-    starts = np.append(0, ends[:-1] + 1)
+    starts = np.zeros_like(ends)
+    np.add(ends[:-1], 1, out=starts[1:])
     record = words[starts]
     is_coordinate = (record == _ATOM) | (record == _HETA)
     limits = (((record & 0xFFFFFF) == _END) | (record == _MODE)).nonzero()[0]
@@ -127,10 +129,9 @@ def _first_model(is_coordinate: np.ndarray, limits: np.ndarray) -> tuple[int, in
     Returns:
         The number of lines before the second model, and how many models follow the first.
     """
-    num_before = np.append(0, is_coordinate.cumsum())
-    limits = np.concatenate([[0], limits, [len(is_coordinate)]])
-    models = np.diff(num_before[limits]).nonzero()[0]
-    return (limits[models[0] + 1], len(models) - 1) if len(models) > 1 else (len(is_coordinate), 0)
+    blocks = pairwise([0, *limits.tolist(), len(is_coordinate)])
+    ends = [end for start, end in blocks if is_coordinate[start:end].any()]
+    return (ends[0], len(ends) - 1) if len(ends) > 1 else (len(is_coordinate), 0)
 
 
 def _check_lengths(content: bytes, starts: np.ndarray, lengths: np.ndarray, is_coordinate: np.ndarray) -> None:
