@@ -19,8 +19,10 @@ PREFIX = "_atom_site."
 NULL = ("", ".", "?")
 """Values that mean that there is none."""
 
-CHUNK = 1 << 16
-"""Bytes that are divided at once; so many stay in the caches of a processor."""
+CHUNK = 1 << 20
+"""Bytes that are divided at once."""
+MANY = 1 << 16
+"""Rows above which columns are read one by one: it takes less memory, but more steps."""
 PADDING = 16
 """Blanks in front of and behind the lines of a table, so that every value has neighbours."""
 
@@ -123,6 +125,8 @@ class _TokenTable:
         return (lengths > 1) | ((first != ord(".")) & (first != ord("?")))
 
     def decimals(self, *columns: str) -> np.ndarray:
+        if len(self) > MANY and len(columns) > 1:
+            return np.concatenate([self.decimals(column) for column in columns], 1)
         starts, lengths = (np.concatenate(part) for part in zip(*map(self._column, columns), strict=True))
         width = min(int(lengths.max(initial=1)), MAX_WIDTH)
         windows = np.ndarray((len(self._text) - width + 1,), dtype=f"V{width}", buffer=self._text, strides=(1,))
@@ -188,10 +192,9 @@ def _lines_table(content: bytes, columns: Sequence[str]) -> _TokenTable | None:
     if "Cartn_x" not in tags or start < 0:
         return None
     end = _end_of_rows(content, start)
-    rows = _without_last_comments(content[start:end])
-    if not rows or content.find(tag, end) >= 0:
+    text = _padded(_without_last_comments(content[start:end]))
+    if text.isspace() or content.find(tag, end) >= 0:
         return None
-    text = b" " * PADDING + rows + b"\n" + b" " * PADDING
     parts = []
     for begin, end in _chunks(text):
         part = _divided(text, begin, end, len(tags))
@@ -219,6 +222,10 @@ def _without_last_comments(rows: bytes) -> bytes:
     while rows.startswith(b"#", rows.rfind(b"\n") + 1):
         rows = rows[: rows.rfind(b"\n") + 1].rstrip()
     return rows
+
+
+def _padded(rows: bytes) -> bytes:
+    return b" " * PADDING + rows + b"\n" + b" " * PADDING
 
 
 def _chunks(text: bytes) -> Iterator[tuple[int, int]]:

@@ -156,6 +156,7 @@ def test_lines_and_grammar_give_the_same_atoms(chains, monkeypatch):
     content = cif_text(*chains[:4]).encode()
     by_lines = read_mmcif(content)
     monkeypatch.setattr("partoken.protein.sources.cif_table.CHUNK", 500)
+    monkeypatch.setattr("partoken.protein.sources.cif_table.MANY", 10)
     by_parts = read_mmcif(content)
     monkeypatch.setattr("partoken.protein.sources.cif_table._lines_table", lambda *_: None)
     by_grammar = read_mmcif(content)
@@ -170,7 +171,7 @@ def test_lines_and_grammar_give_the_same_atoms(chains, monkeypatch):
 
 @pytest.mark.parametrize("error", [RuntimeError, TypeError, MemoryError, OverflowError])
 def test_an_error_of_any_kind_is_the_reason_of_one_file(read, chains, monkeypatch, error):
-    def fail(*_):
+    def fail(*_, **__):
         raise error("of the parser")
 
     monkeypatch.setattr("partoken.protein.sources.reading.read_mmcif", fail)
