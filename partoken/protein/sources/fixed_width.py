@@ -91,12 +91,12 @@ def _places(is_point: np.ndarray, has_form: np.ndarray) -> np.ndarray:
 
 
 def _joined(digits: np.ndarray) -> np.ndarray:
-    """Returns the numbers with some digits, uint8 [digits, ...], as int64 [...]: pairs become digits of a larger base."""
+    """Returns the numbers with the digits uint8 [digits, ...], int64 [...]: pairs become digits of a larger base."""
     base = 10
     for wider in (np.uint8, np.uint16, np.uint32, np.int64):
         if len(digits) % 2:
             digits = np.concatenate([np.zeros_like(digits[:1]), digits])
-        digits = digits[::2].astype(wider) * wider(base) + digits[1::2]
+        digits = np.multiply(digits[::2], base, dtype=wider) + digits[1::2]
         if len(digits) == 1:
             break
         base *= base

@@ -152,6 +152,11 @@ def test_the_way_in_which_a_table_is_written_changes_nothing(read, chains, rewri
     assert_reads(read(rewrite(text_of(names, rows))), chains[0])
 
 
+def test_underscores_in_names_do_not_end_the_table(read, chains):
+    text = replaced(cif_text(chains[0]), "label_asym_id", lambda _: "my_loop_1")
+    assert_reads(read(text + "_entry.id 1abc\nloop_\n_other.id\n1\n"), chains[0])
+
+
 def test_lines_and_grammar_give_the_same_atoms(chains, monkeypatch):
     content = cif_text(*chains[:4]).encode()
     by_lines = read_mmcif(content)
