@@ -21,8 +21,8 @@ WIDTH = 80
 END_OF_COORDINATES = 54
 """Columns that an atom line must have."""
 
-_ATOM, _HETA, _TER, _END, _MODE = (
-    int.from_bytes(word, "little") for word in (b"ATOM", b"HETA", b"TER", b"END", b"MODE")
+_ATOM, _HETA, _TM, _TER, _END, _MODE = (
+    int.from_bytes(word, "little") for word in (b"ATOM", b"HETA", b"TM", b"TER", b"END", b"MODE")
 )
 
 _BLANK = np.uint8(ord(" "))
@@ -94,7 +94,10 @@ def _lines(content: bytes) -> _Lines:
     is_coordinate = (record == _ATOM) | (record == _HETA)
     limits = (((record & 0xFFFFFF) == _END) | (record == _MODE)).nonzero()[0]
     limits = limits[(record[limits] != _MODE) | ((words[starts[limits] + 4] & 0xFF) == ord("L"))]
-    end, further = _first_model(is_coordinate, limits)
+    hetero = (record == _HETA).nonzero()[0]
+    is_of_model = is_coordinate.copy()
+    is_of_model[hetero] = halves[starts[hetero] + 4] == _TM  # HETA alone makes no model
+    end, further = _first_model(is_of_model, limits)
     starts, ends, record, is_coordinate = starts[:end], ends[:end], record[:end], is_coordinate[:end]
 
     lengths = ends - starts
