@@ -1,12 +1,15 @@
-"""Measures the reading of structure files: files per second on all cores and on one, and peak memory, by format.
+"""Measures the reading of structure files: files per second on all cores, per second of CPU time, and peak memory.
 
     python benchmarks/reading.py [--files 2000] [--formats pdb cif pdb.gz cif.gz bcif bcif.gz tar] [--workers N]
+                                 [--before FOLDER]
 
 The files are made from the chains that ship with the package, with four atoms of a side chain for each residue, and
 gemmi writes them. A tar archive holds files cif.gz, as those of AlphaFold DB do. The cache is empty. "gemmi" parses the
 same files with gemmi alone in one process, and does nothing with them.
 
-Each measurement is a process of its own. Peak memory is that of the main process and that of its largest worker.
+Each measurement is a process of its own. CPU time is that of all its processes, which other programs on the machine
+change less than the time on the clock. Peak memory is that of the main process and that of its largest worker.
+`--before` names a checkout of another commit, such as one of `git worktree add`, and measures it beside this one.
 """
 
 import argparse
@@ -40,32 +43,38 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=2000, help="files of each format")
     parser.add_argument("--formats", nargs="+", default=FORMATS, choices=FORMATS)
     parser.add_argument("--workers", type=int, help="processes; default: one for each core")
+    parser.add_argument("--before", type=Path, help="checkout of a commit to compare with")
     parser.add_argument("--measure", help=argparse.SUPPRESS)
     options = parser.parse_args()
     workers = options.workers or len(os.sched_getaffinity(0))
     if options.measure:
         print(json.dumps(measure(Path(options.measure), workers)))
         return
-    print(f"{options.files} files of each format\n{'format':>8}{'MB':>8}{f'{workers} processes':>16}", end="")
-    print(f"{'1 process':>12}{'gemmi':>10} files/s{'main':>10}{'worker':>10} MB")
+    trees = [tree for tree in (options.before, Path(__file__).parents[1]) if tree]
+    print(f"{options.files} files of each format: files/s of {workers} processes; files per second of CPU time of one")
+    print("process, and of gemmi; peak memory in MB")
+    print(f"{'format':>8}{'MB':>6}", end="")
+    print(f"{'':>16}{f'{workers} processes':>12}{'CPU':>8}{'gemmi':>8}{'main':>8}{'worker':>8}")
     for kind in options.formats:
         with tempfile.TemporaryDirectory() as folder:
             write_files(Path(folder), kind, options.files)
             size = sum(file.stat().st_size for file in Path(folder).iterdir()) / 1e6
-            print(f"{kind:>8}{size:>8.0f}", end="", flush=True)
-            parallel, single = (run(folder, number) for number in (workers, 1))
-            own = f"{gemmi_speed(Path(folder)):>10,.0f}" if kind in ("pdb", "cif", "pdb.gz", "cif.gz") else f"{'':>10}"
-            print(
-                f"{parallel['speed']:>16,.0f}{single['speed']:>12,.0f}{own}{'':>8}"
-                f"{parallel['main']:>10.0f}{parallel['worker']:>10.0f}",
-                flush=True,
-            )
+            own = f"{gemmi_speed(Path(folder)):>8,.0f}" if kind in ("pdb", "cif", "pdb.gz", "cif.gz") else f"{'':>8}"
+            for tree in trees:
+                parallel, single = (run(folder, number, tree) for number in (workers, 1))
+                print(
+                    f"{kind:>8}{size:>6.0f}{'before' if tree == options.before else 'now':>16}"
+                    f"{parallel['speed']:>12,.0f}{single['speed_of_cpu']:>8,.0f}{own}"
+                    f"{parallel['main']:>8.0f}{parallel['worker']:>8.0f}",
+                    flush=True,
+                )
 
 
-def run(folder: str, workers: int) -> dict[str, float]:
-    """Measures in a process of its own; returns files per second and megabytes."""
+def run(folder: str, workers: int, tree: Path) -> dict[str, float]:
+    """Measures the package in a checkout in a process of its own; returns files per second and megabytes."""
     command = [sys.executable, __file__, "--measure", folder, "--workers", str(workers)]
-    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    environment = {**os.environ, "PYTHONPATH": str(tree.resolve())}
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment, cwd=tree).stdout)
 
 
 def measure(folder: Path, workers: int) -> dict[str, float]:
@@ -75,13 +84,14 @@ def measure(folder: Path, workers: int) -> dict[str, float]:
     thread = threading.Thread(target=watch, args=(peaks, done))
     thread.start()
     with tempfile.TemporaryDirectory() as cache:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), sum(os.times()[:4])
         store = read_folder(folder, min_length=MIN_LENGTH, cache_dir=cache, workers=workers)
-        seconds = time.perf_counter() - start
+        seconds, cpu = time.perf_counter() - start, sum(os.times()[:4]) - cpu
     assert len(store) and not store.skipped, "a file was not read"
     done.set()
     thread.join()
-    return {"speed": len(store) / seconds, "main": peak_memory("self"), "worker": max(peaks.values(), default=0.0)}
+    speeds = {"speed": len(store) / seconds, "speed_of_cpu": len(store) / cpu}
+    return {**speeds, "main": peak_memory("self"), "worker": max(peaks.values(), default=0.0)}
 
 
 def watch(peaks: dict[str, float], done: threading.Event) -> None:
@@ -101,12 +111,12 @@ def peak_memory(pid: str) -> float:
 
 
 def gemmi_speed(folder: Path) -> float:
-    """Parses the files of a folder with gemmi; returns files per second."""
+    """Parses the files of a folder with gemmi; returns files per second of CPU time."""
     files = sorted(folder.iterdir())
-    start = time.perf_counter()
+    start = time.process_time()
     for file in files:
         gemmi.read_structure(str(file))
-    return len(files) / (time.perf_counter() - start)
+    return len(files) / (time.process_time() - start)
 
 
 def write_files(folder: Path, kind: str, number: int) -> None:

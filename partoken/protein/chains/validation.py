@@ -25,6 +25,9 @@ DISTANCES = {
 """Allowed distances within a residue in angstrom: a little wider than the range over all 488,000 residues of 2,183
 deposited chains."""
 
+_FIRST, _SECOND = ([ATOMS.index(pair[place]) for pair in DISTANCES] for place in range(2))
+_LIMITS = np.array(list(DISTANCES.values())).T[:, :, None]
+
 MIN_CA_DISTANCE = 2.0
 """Angstrom between the CA atoms of neighbouring residues; it is 2.9 across a cis peptide."""
 
@@ -54,15 +57,19 @@ def validate(
     Raises:
         UnusableChain: the chain is too short or too long, or too many residues are impossible.
     """
-    missing = (~np.isfinite(coords) | (np.abs(coords) > MAX_COORDINATE)).any(-1)
-    points = np.where(missing[..., None], np.nan, coords)
-    complete = ~missing[:, :3].any(1)
+    is_known = np.abs(coords) <= MAX_COORDINATE
+    missing = ~(is_known[..., 0] & is_known[..., 1] & is_known[..., 2])  # faster than `all` over a short axis
+    points = np.where(missing[..., None], np.nan, coords) if missing.any() else coords
+    complete = ~(missing[:, 0] | missing[:, 1] | missing[:, 2])
     _check_length(missing, complete, min_length, max_length)
     impossible = _impossible(points)
-    count = int(impossible.sum())
-    if count > MAX_IMPOSSIBLE * len(points) or (complete & ~impossible).sum() < min_length:
+    count = int(np.count_nonzero(impossible))
+    if count > MAX_IMPOSSIBLE * len(points) or np.count_nonzero(complete & ~impossible) < min_length:
         raise UnusableChain(f"impossible geometry: {count} of {len(points)} residues have atoms too near or too far")
-    return np.where(impossible[:, None, None], np.nan, points).astype(np.float32), count
+    kept = points.astype(np.float32)
+    if count:
+        kept[impossible] = np.nan
+    return kept, count
 
 
 def _check_length(missing: np.ndarray, complete: np.ndarray, min_length: int, max_length: int | None) -> None:
@@ -80,11 +87,11 @@ def _check_length(missing: np.ndarray, complete: np.ndarray, min_length: int, ma
 
 def _impossible(points: np.ndarray) -> np.ndarray:
     """Returns which residues of [L, 4, 3] have impossible distances, bool [L]."""
-    impossible = np.zeros(len(points), dtype=bool)
-    for (first, second), (shortest, longest) in DISTANCES.items():
-        difference = points[:, ATOMS.index(first)] - points[:, ATOMS.index(second)]
-        distance = np.linalg.norm(difference, axis=-1)
-        impossible |= (distance < shortest) | (distance > longest)
-    between_ca = np.linalg.norm(np.diff(points[:, 1], axis=0), axis=-1)
-    impossible[1:] |= between_ca < MIN_CA_DISTANCE
+    planes = np.ascontiguousarray(points.transpose(1, 2, 0))
+    difference = planes[_FIRST] - planes[_SECOND]
+    distance = np.sqrt((difference * difference).sum(1))
+    shortest, longest = _LIMITS.astype(points.dtype)
+    impossible = ((distance < shortest) | (distance > longest)).any(0)
+    step = planes[1, :, 1:] - planes[1, :, :-1]
+    impossible[1:] |= np.sqrt((step * step).sum(0)) < MIN_CA_DISTANCE
     return impossible

@@ -7,7 +7,10 @@ import numpy as np
 
 from partoken.protein.chains.backbone import ATOMS
 
-__all__ = ["SLOTS", "Atoms", "UnusableFile", "number_names", "number_runs"]
+__all__ = ["SLOTS", "Atoms", "UnusableFile", "number_names", "number_runs", "run_starts"]
+
+FEW = 100
+"""Codes of which the distinct ones are sorted first; most files repeat these."""
 
 SLOTS = {name: slot for slot, name in enumerate(ATOMS)}
 """Place of an atom in a residue by its name: N, CA, C, O."""
@@ -88,9 +91,26 @@ def number_runs(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     >>> numbers.tolist(), distinct.tolist()
     ([1, 1, 0], [5, 7])
     """
-    is_new = np.ones(len(codes), dtype=bool)
-    is_new[1:] = codes[1:] != codes[:-1]
-    if np.count_nonzero(is_new) < 2:
+    starts = run_starts(codes)
+    if len(starts) < 2:
         return np.zeros(len(codes), dtype=np.int64), codes[:1]
-    distinct, numbers = np.unique(codes[is_new], return_inverse=True)
-    return numbers[np.cumsum(is_new) - 1], distinct
+    heads = codes[starts]
+    distinct = np.unique(heads[:FEW])
+    numbers = np.searchsorted(distinct, heads).clip(max=len(distinct) - 1)
+    is_other = distinct[numbers] != heads
+    if is_other.any():
+        distinct = np.union1d(distinct, heads[is_other])
+        numbers = np.searchsorted(distinct, heads)
+    return np.repeat(numbers, np.append(starts[1:], len(codes)) - starts), distinct
+
+
+def run_starts(codes: np.ndarray) -> np.ndarray:
+    """Returns the positions at which n codes differ from the code before, and 0.
+
+    >>> run_starts(np.array([7, 7, 5])).tolist()
+    [0, 2]
+    """
+    is_new = np.empty(len(codes), dtype=bool)
+    is_new[:1] = True
+    np.not_equal(codes[1:], codes[:-1], out=is_new[1:])
+    return is_new.nonzero()[0]

@@ -30,11 +30,12 @@ def is_binary_cif(content: bytes) -> bool:
     return 0x80 < (content[:1] or b"\0")[0] <= 0x8F and b"dataBlocks" in content[:1000]
 
 
-def read_binary_cif(content: bytes) -> Atoms:
+def read_binary_cif(content: bytes, *, b_factors: bool = True) -> Atoms:
     """Reads the backbone atoms of the first model of a BinaryCIF file.
 
     Arguments:
         content: the file, unpacked.
+        b_factors: see `read_mmcif`.
 
     Raises:
         UnusableFile: the file is damaged, lacks a column that is needed, or the package msgpack is missing.
@@ -43,7 +44,7 @@ def read_binary_cif(content: bytes) -> Atoms:
         tables = [table for _, table in _tables(content, {ATOMS: COLUMNS})]
         if not tables:
             raise UnusableFile("no atom records in the BinaryCIF file")
-        return atoms_of_table(tables[0], len(tables) - 1)
+        return atoms_of_table(tables[0], len(tables) - 1, b_factors=b_factors)
 
 
 def experiment_text(content: bytes) -> bytes:

@@ -19,15 +19,20 @@ PREFIX = "_atom_site."
 NULL = ("", ".", "?")
 """Values that mean that there is none."""
 
-CHUNK = 1 << 24
+CHUNK = 1 << 20
 """Bytes that are divided at once."""
+MANY = 1 << 16
+"""Rows above which columns are read one by one: it takes less memory, but more steps."""
 PADDING = 16
 """Blanks in front of and behind the lines of a table, so that every value has neighbours."""
 
 _MASKS = np.array([(1 << 8 * length) - 1 for length in range(9)], dtype=np.uint64)
 """Keep the first characters of eight, by their number."""
-_BLANK = np.uint8(ord(" "))
-_ENDS = (b"\n_", b"\nloop_", b"\ndata_")
+_BLANK, _NEWLINE = np.frombuffer(b" \n", dtype=np.uint8)
+_MARKS = (b"'", b'"', b"#")
+"""Characters with a meaning in CIF."""
+_ENDS = (b"\n", b"\nloop", b"\ndata")
+"""Begins of lines that end a table, before their first underscore."""
 
 
 class Table(Protocol):
@@ -85,23 +90,26 @@ class _TokenTable:
     """A table by the places of its values in a text.
 
     Arguments:
-        text: ASCII codes, uint8.
-        starts: int [n, columns]: the first character of each value.
-        lengths: int [n, columns].
-        columns: positions of the columns by name.
+        text: ASCII text; `PADDING` characters stand before the first value and behind the last one.
+        limits: the first character of each value and the one behind its last, uint32 [rows, values, 2].
+        columns: positions of the columns among the values, by name.
+        chosen: positions of the rows of this table, int [n]; None: all.
     """
 
-    def __init__(self, text: bytes, starts: np.ndarray, lengths: np.ndarray, columns: Mapping[str, int]) -> None:
-        self._text, self._starts, self._lengths, self._columns = text, starts, lengths, columns
+    def __init__(
+        self, text: bytes, limits: np.ndarray, columns: Mapping[str, int], chosen: np.ndarray | None = None
+    ) -> None:
+        self._text, self._limits, self._columns, self._chosen = text, limits, columns, chosen
 
     def __len__(self) -> int:
-        return len(self._starts)
+        return len(self._limits if self._chosen is None else self._chosen)
 
     def __contains__(self, column: object) -> bool:
         return column in self._columns
 
     def only(self, which: np.ndarray) -> "_TokenTable":
-        return _TokenTable(self._text, self._starts[which], self._lengths[which], self._columns)
+        chosen = which.nonzero()[0] if self._chosen is None else self._chosen[which]
+        return _TokenTable(self._text, self._limits, self._columns, chosen)
 
     def names(self, column: str) -> tuple[np.ndarray, list[str]]:
         starts, lengths = self._column(column)
@@ -117,20 +125,25 @@ class _TokenTable:
         return (lengths > 1) | ((first != ord(".")) & (first != ord("?")))
 
     def decimals(self, *columns: str) -> np.ndarray:
-        starts, lengths = (np.stack(part, 1) for part in zip(*map(self._column, columns), strict=True))
+        if len(self) > MANY and len(columns) > 1:
+            return np.concatenate([self.decimals(column) for column in columns], 1)
+        starts, lengths = (np.concatenate(part) for part in zip(*map(self._column, columns), strict=True))
         width = min(int(lengths.max(initial=1)), MAX_WIDTH)
-        text = np.frombuffer(self._text, dtype=np.uint8)
-        before_end = np.arange(width, 0, -1)[:, None, None]
-        windows = text[starts + lengths - before_end]
-        values = decimals(np.where(before_end <= lengths, windows, _BLANK))
+        windows = np.ndarray((len(self._text) - width + 1,), dtype=f"V{width}", buffer=self._text, strides=(1,))
+        text = np.ascontiguousarray(windows[starts + lengths - width].view(np.uint8).reshape(-1, width).T)
+        is_own = np.arange(width, 0, -1, dtype=np.uint8)[:, None] <= np.minimum(lengths, width).astype(np.uint8)
+        values = decimals(text * is_own + ~is_own * _BLANK)
         # No number, or one with quotes, an uncertainty, or more digits than the window.
-        for place in zip(*np.nonzero(np.isnan(values) | (lengths > width)), strict=True):
+        for place in (np.isnan(values) | (lengths > width)).nonzero()[0]:
             values[place] = _decimal(self._text[starts[place] : starts[place] + lengths[place]].decode())
-        return values
+        return values.reshape(len(columns), -1).T
 
     def _column(self, column: str) -> tuple[np.ndarray, np.ndarray]:
-        position = self._columns[column]
-        return self._starts[:, position].astype(np.int64), self._lengths[:, position].astype(np.int64)
+        """Returns the first characters and the lengths of the values in a column, int [n] each."""
+        starts, ends = self._limits[:, self._columns[column]].T
+        if self._chosen is not None:
+            starts, ends = starts[self._chosen], ends[self._chosen]
+        return starts.astype(np.int64), (ends - starts).astype(np.int64)
 
     def _texts(self, starts: np.ndarray, lengths: np.ndarray) -> Iterator[str]:
         for start, length in zip(starts.tolist(), lengths.tolist(), strict=True):
@@ -176,22 +189,31 @@ def _lines_table(content: bytes, columns: Sequence[str]) -> _TokenTable | None:
         end = content.find(b"\n", start + 1)
         tags.append(content[start + len(tag) : end if end > 0 else len(content)].strip().decode())
         start = end
-    if "Cartn_x" not in tags or start < 0 or content.find(tag, start) >= 0:
+    if "Cartn_x" not in tags or start < 0:
         return None
-    stops = [stop for stop in (content.find(mark, start) for mark in _ENDS) if stop >= 0]
-    rows = _without_last_comments(content[start : min(stops, default=len(content))])
-    if not rows:
+    end = _end_of_rows(content, start)
+    text = _padded(_without_last_comments(content[start:end]))
+    if text.isspace() or content.find(tag, end) >= 0:
         return None
-    text = b" " * PADDING + rows + b"\n" + b" " * PADDING
-    used = {name: position for position, name in enumerate(tags) if name in columns}
     parts = []
     for begin, end in _chunks(text):
-        part = _divided(text, begin, end, len(tags), list(used.values()))
+        part = _divided(text, begin, end, len(tags))
         if part is None:
             return None
         parts.append(part)
-    starts, lengths = (np.concatenate(part) for part in zip(*parts, strict=True))
-    return _TokenTable(text, starts, lengths, {name: place for place, name in enumerate(used)})
+    limits = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    return _TokenTable(text, limits, {name: position for position, name in enumerate(tags) if name in columns})
+
+
+def _end_of_rows(content: bytes, start: int) -> int:
+    """Returns the end of the line before the next tag, table or data block; all of them have an underscore."""
+    place = content.find(b"_", start)
+    while place >= 0:
+        for mark in _ENDS:
+            if content.endswith(mark, start, place):
+                return place - len(mark)
+        place = content.find(b"_", place + 1)
+    return len(content)
 
 
 def _without_last_comments(rows: bytes) -> bytes:
@@ -200,6 +222,10 @@ def _without_last_comments(rows: bytes) -> bytes:
     while rows.startswith(b"#", rows.rfind(b"\n") + 1):
         rows = rows[: rows.rfind(b"\n") + 1].rstrip()
     return rows
+
+
+def _padded(rows: bytes) -> bytes:
+    return b" " * PADDING + rows + b"\n" + b" " * PADDING
 
 
 def _chunks(text: bytes) -> Iterator[tuple[int, int]]:
@@ -211,7 +237,7 @@ def _chunks(text: bytes) -> Iterator[tuple[int, int]]:
         start = end
 
 
-def _divided(text: bytes, begin: int, end: int, width: int, used: list[int]) -> tuple[np.ndarray, np.ndarray] | None:
+def _divided(text: bytes, begin: int, end: int, width: int) -> np.ndarray | None:
     """Divides lines with one row each into values.
 
     Arguments:
@@ -219,27 +245,30 @@ def _divided(text: bytes, begin: int, end: int, width: int, used: list[int]) -> 
         begin: a line end.
         end: a later line end.
         width: number of values of a row.
-        used: positions of the columns to return.
 
     Returns:
-        First character and length of each value, uint32 [rows, columns]; None if a row is not just one line, or if a
-        value is more than its characters between blanks, such as a quoted one that contains a blank.
+        The first character of each value and the one behind its last, uint32 [rows, width, 2]; None if a row is not
+        just one line, or if a value is more than its characters between blanks, such as a quoted one with a blank.
     """
     codes = np.frombuffer(text, dtype=np.uint8)[begin : end + 1]
-    limits = np.flatnonzero(np.diff(codes > _BLANK)) + 1
-    starts, ends = limits[::2], limits[1::2]
-    if len(starts) % width:
+    is_text = codes > _BLANK
+    changes = (is_text[1:] != is_text[:-1]).nonzero()[0].astype(np.uint32)
+    if len(changes) % (2 * width):
         return None
-    begins_line = (codes[starts - 1] == ord("\n")).reshape(-1, width)
-    if not begins_line[:, 0].all() or begins_line[:, 1:].any():
+    limits = changes.reshape(-1, width, 2)
+    limits += 1
+    rows = limits[:, 0, 0]
+    num_lines = np.count_nonzero((codes[:-1] == _NEWLINE) & is_text[1:])
+    if num_lines != len(rows) or (codes[rows - 1] != _NEWLINE).any() or (codes[rows] == ord(";")).any():
         return None
-    first, last = codes[starts], codes[ends - 1]
-    is_quoted = (first == ord("'")) | (first == ord('"'))
-    is_whole = (first == last) & (ends - starts > 1)
-    if (is_quoted & ~is_whole).any() or (first == ord("#")).any() or (first[::width] == ord(";")).any():
-        return None
-    starts, ends = (limit.reshape(-1, width)[:, used] for limit in (starts, ends))
-    return (starts + begin).astype(np.uint32), (ends - starts).astype(np.uint32)
+    if any(text.find(mark, begin, end) >= 0 for mark in _MARKS):
+        first, last = codes[limits[:, :, 0]], codes[limits[:, :, 1] - 1]
+        is_quoted = (first == ord("'")) | (first == ord('"'))
+        is_whole = (first == last) & (limits[:, :, 1] - limits[:, :, 0] > 1)
+        if (is_quoted & ~is_whole).any() or (first == ord("#")).any():
+            return None
+    limits += begin
+    return limits
 
 
 def _plain(numbers: np.ndarray, raw: Sequence[str]) -> tuple[np.ndarray, list[str]]:

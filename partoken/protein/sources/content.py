@@ -1,7 +1,6 @@
 """The content of structure files: opens regular files and members of archives, unpacks them, and bounds their size."""
 
 import codecs
-import io
 import itertools
 import os
 import zlib
@@ -89,13 +88,14 @@ def _unpacked(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _joined(blocks: Iterator[bytes], limit: int) -> bytes:
     """Joins the blocks of a file, and refuses it as soon as it is too large or cannot be a structure."""
-    joined = io.BytesIO()
+    parts, size = [], 0
     for block in blocks:
-        if joined.tell() == 0:
+        if size == 0:
             _check_kind(block)
-        _check_size(joined.tell() + len(block), limit)
-        joined.write(block)
-    return joined.getvalue()
+        size += len(block)
+        _check_size(size, limit)
+        parts.append(block)
+    return b"".join(parts)
 
 
 def _check_size(size: int, limit: int) -> None:

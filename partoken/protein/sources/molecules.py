@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 
 from partoken.protein.sources.amino_acids import amino_acid
-from partoken.protein.sources.atoms import Atoms, UnusableFile
+from partoken.protein.sources.atoms import Atoms, UnusableFile, run_starts
 from partoken.protein.sources.residues import MAX_REPEATED, TWICE, Residues, earlier, residues_of
 
 __all__ = ["ListedChain", "chains_of"]
@@ -62,21 +62,17 @@ def chains_of(atoms: Atoms, notes: Counter[str]) -> list[ListedChain]:
     has_backbone = _has_backbone(residues, is_known)
     if not has_backbone.all():
         residues = residues.only(has_backbone)
-    order = _order_of_chains(residues.chain)
-    if (np.diff(order) < 0).any():
-        residues = residues.only(np.argsort(order, kind="stable"))
-    residues = _without_copies(residues, notes)
+    residues = _without_copies(_by_chain(residues), notes)
     bonded = _bonded(residues)
     part = _parts(residues, bonded)
     in_chain = _in_chain(residues, part, bonded, is_known[residues.name])
-    notes["amino acids outside of chains"] += int((residues.is_listed[~in_chain, :3].all(1)).sum())
-
     if not in_chain.all():
+        notes["amino acids outside of chains"] += int((residues.is_listed[~in_chain, :3].all(1)).sum())
         residues, part = residues.only(in_chain), part[in_chain]
     notes["modified or unknown residues"] += int(is_odd[residues.name].sum())
-    unreadable = residues.is_listed & np.isnan(residues.coords).any(2)
+    unreadable = residues.is_listed & np.isnan(residues.coords[:, :, 0])
     notes["backbone atoms without readable coordinates"] += int(unreadable.sum())
-    limits = [*np.flatnonzero(np.diff(part, prepend=-1)), len(part)]
+    limits = [*run_starts(part).tolist(), len(part)]
     found = [
         ListedChain(
             atoms.chain_names[residues.chain[start]],
@@ -102,17 +98,22 @@ def _has_backbone(residues: Residues, is_known: np.ndarray) -> np.ndarray:
     return np.where(is_known[residues.name], n | ca, n & ca & c)
 
 
-def _order_of_chains(chain: np.ndarray) -> np.ndarray:
-    """Numbers chains by their first residue, int [L]."""
-    _, first, inverse = np.unique(chain, return_index=True, return_inverse=True)
-    return first[inverse]
+def _by_chain(residues: Residues) -> Residues:
+    """Puts the residues of a chain one after another, and chains in the order of their first residues."""
+    chains = residues.chain[run_starts(residues.chain)].tolist()
+    if len(set(chains)) == len(chains):
+        return residues
+    _, first, inverse = np.unique(residues.chain, return_index=True, return_inverse=True)
+    return residues.only(np.argsort(first[inverse], kind="stable"))
 
 
 def _without_copies(residues: Residues, notes: Counter[str]) -> Residues:
     """Leaves out residues that occur again at the same place."""
     before = earlier(residues.number, residues.icode, residues.chain, residues.segment, residues.run)
     again = np.flatnonzero(before >= 0)
-    distance = np.linalg.norm(residues.coords[again, 1] - residues.coords[before[again], 1], axis=-1)
+    if not len(again):
+        return residues
+    distance = _distances(residues.coords[again, 1], residues.coords[before[again], 1])
     copies = again[distance < SAME_PLACE]
     if len(copies) > MAX_REPEATED:
         raise UnusableFile(TWICE)
@@ -124,12 +125,19 @@ def _bonded(residues: Residues) -> np.ndarray:
     """Returns which residues have a bond to the residue before them in the same chain, bool [L]."""
     _, ca, c = (residues.coords[:-1, slot] for slot in range(3))
     next_n, next_ca = (residues.coords[1:, slot] for slot in range(2))
-    bond = np.linalg.norm(next_n - c, axis=-1)
-    between_ca = np.linalg.norm(next_ca - ca, axis=-1)
+    bond = _distances(next_n, c)
+    is_near, is_known = bond < MAX_BOND, np.isfinite(bond)
+    if not is_known.all():
+        is_near = np.where(is_known, is_near, _distances(next_ca, ca) < MAX_CA_DISTANCE)
     bonded = np.zeros(len(residues), dtype=bool)
-    bonded[1:] = np.where(np.isfinite(bond), bond < MAX_BOND, between_ca < MAX_CA_DISTANCE)
-    bonded[1:] &= residues.chain[1:] == residues.chain[:-1]
+    bonded[1:] = is_near & (residues.chain[1:] == residues.chain[:-1])
     return bonded
+
+
+def _distances(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Returns the distances between n pairs of points, float [n]; the points are [n, 3]."""
+    x, y, z = (first - second).T
+    return np.sqrt(x * x + y * y + z * z)
 
 
 def _parts(residues: Residues, bonded: np.ndarray) -> np.ndarray:
@@ -142,12 +150,13 @@ def _parts(residues: Residues, bonded: np.ndarray) -> np.ndarray:
         residues: L residues.
         bonded: which residues have a bond to the residue before them, bool [L].
     """
+    new_chain, new_segment, new_run, new_icode = (
+        code[1:] != code[:-1] for code in (residues.chain, residues.segment, residues.run, residues.icode)
+    )
+    step = residues.number[1:] - residues.number[:-1]
+    goes_on = (step == 1) | ((step == 0) & new_icode)
     starts = np.ones(len(residues), dtype=bool)
-    step = np.diff(residues.number)
-    goes_on = (step == 1) | ((step == 0) & (np.diff(residues.icode) != 0))
-    starts[1:] = residues.chain[1:] != residues.chain[:-1]
-    starts[1:] |= (np.diff(residues.segment) != 0) & ~(bonded[1:] & goes_on)
-    starts[1:] |= (np.diff(residues.run) != 0) & ~(bonded[1:] | goes_on)
+    starts[1:] = new_chain | (new_segment & ~(bonded[1:] & goes_on)) | (new_run & ~(bonded[1:] | goes_on))
     for place in _restarts(residues, np.cumsum(starts), bonded):
         starts[place] = True
     return np.cumsum(starts) - 1
@@ -162,11 +171,14 @@ def _restarts(residues: Residues, part: np.ndarray, bonded: np.ndarray) -> Itera
         bonded: which residues have a bond to the residue before them, bool [L].
     """
     before = earlier(residues.number, residues.icode, part)
+    again = np.flatnonzero(before >= 0)
+    if not len(again):
+        return
     goes_back = np.zeros(len(residues), dtype=np.int64)
     goes_back[1:] = np.where(np.diff(residues.number) <= 0, np.arange(1, len(residues)), 0)
     last_back = np.maximum.accumulate(goes_back)
     start = 0
-    for place in np.flatnonzero(before >= 0):
+    for place in again:
         if before[place] >= start:
             start = int(last_back[place])
             if not bonded[start]:  # if it is bonded, a long chain has used up the numbers that a file can write
@@ -184,9 +196,10 @@ def _in_chain(residues: Residues, part: np.ndarray, bonded: np.ndarray, is_known
     """
     is_sure = is_known & ~residues.is_hetero
     bonded_here = bonded[1:] & (part[1:] == part[:-1])
-    has_bond = np.append(False, bonded_here) | np.append(bonded_here, False)
-
-    is_sure = is_sure | has_bond
+    is_sure[1:] |= bonded_here
+    is_sure[:-1] |= bonded_here
+    if is_sure.all():
+        return is_sure
     place, sure = np.arange(len(part)), np.flatnonzero(is_sure)
     count = int(part[-1]) + 1 if len(part) else 0
     first, last = np.full(count, len(part)), np.full(count, -1)

@@ -1,6 +1,7 @@
 """Names in the columns of a PDB file that programs use in different ways: residue, chain and segment."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -46,13 +47,12 @@ def read_names(text: np.ndarray, number: np.ndarray) -> Names:
         text: columns 18 to 22 of n atoms, ASCII codes, uint8 [n, 5].
         number: residue numbers, int [n].
     """
-    residue = np.ascontiguousarray(text[:, :4]).view("<u4").ravel()
-    chain = np.ascontiguousarray(text[:, 3:]).view("<u2").ravel()
+    residue, chain = text[:, :4].view("<u4")[:, 0], text[:, 3:].view("<u2")[:, 0]
     long_chains = frozenset[int]()
     if (text[:, 3] != _BLANK).any():
         pairs = np.unique(chain[text[:, 3] != _BLANK])
         long_chains = frozenset(int(pair) for pair in pairs if not _is_residue_name(int(pair), residue, chain, number))
-    is_long = np.isin(chain, list(long_chains)) if long_chains else np.zeros(len(chain), dtype=bool)
+    is_long = np.isin(chain, list(long_chains)) if long_chains else False
     residue = np.where(is_long, residue & 0xFFFFFF, residue)
     chain = np.where(is_long, chain, chain & 0xFF00)
     residue, residue_codes = number_runs(residue)
@@ -112,7 +112,7 @@ def segments(text: np.ndarray) -> np.ndarray:
     Arguments:
         text: columns 73 to 76, ASCII codes, uint8 [n, 4].
     """
-    words = np.ascontiguousarray(text).view("<u4").ravel()
+    words = text.view("<u4")[:, 0]
     if len(words) == 0 or (words == words[0]).all():
         return np.zeros(len(words), dtype=np.int64)
     words, distinct = number_runs(words)
@@ -121,6 +121,7 @@ def segments(text: np.ndarray) -> np.ndarray:
     return codes if num_changes * MIN_ATOMS <= len(codes) else np.zeros(len(codes), dtype=np.int64)
 
 
+@lru_cache(maxsize=4096)
 def _decode(code: int) -> str:
     """Returns the name in a column, given as a little-endian number."""
     return code.to_bytes(4, "little").replace(b"\0", b" ").decode("latin-1").strip()

@@ -71,7 +71,7 @@ def read_file(
     try:
         notes: Counter[str] = Counter()
         content = read_content(path, max_file_mb)
-        listed = _listed_chains(content, notes)
+        listed = _listed_chains(content, notes, b_factors=min_plddt is not None)
         confidences = None
         if min_plddt is not None:
             header = experiment_text(content) if is_binary_cif(content) else content
@@ -100,15 +100,15 @@ def read_file(
     if not chains:
         more = f" (the first of {len(skipped)} unusable chains)" if len(skipped) > 1 else ""
         skipped = [Skipped("", shown, skipped[0].reason + more)]
-    incomplete = [np.isnan(c.coords).any((1, 2)) for c in chains]
-    notes["residues with missing backbone atoms"] += sum(int(i.sum()) for i in incomplete)
+    incomplete = [np.isnan(c.coords[:, :, 0].T).any(0) for c in chains]
+    notes["residues with missing backbone atoms"] += sum(int(np.count_nonzero(i)) for i in incomplete)
     return FileContent(chains, skipped, +notes)
 
 
-def _listed_chains(content: bytes, notes: Counter[str]) -> list[ListedChain]:
+def _listed_chains(content: bytes, notes: Counter[str], *, b_factors: bool = True) -> list[ListedChain]:
     """Returns the protein chains in a file; an error of any kind becomes the reason why there are none."""
     try:
-        atoms = _atoms(content)
+        atoms = _atoms(content, b_factors)
         notes["further models"] += atoms.further_models
         listed = chains_of(atoms, notes)
     except UnusableFile:
@@ -121,12 +121,12 @@ def _listed_chains(content: bytes, notes: Counter[str]) -> list[ListedChain]:
     return listed
 
 
-def _atoms(content: bytes) -> Atoms:
+def _atoms(content: bytes, b_factors: bool) -> Atoms:
     """Reads the atoms of the first model; the content decides the format."""
     if is_binary_cif(content):
-        return read_binary_cif(content)
+        return read_binary_cif(content, b_factors=b_factors)
     if is_mmcif(content):
-        return read_mmcif(content)
+        return read_mmcif(content, b_factors=b_factors)
     if is_pdb(content):
-        return read_pdb(content)
+        return read_pdb(content, b_factors=b_factors)
     raise UnusableFile("no atom records, neither of PDB nor of mmCIF")

@@ -7,7 +7,7 @@ import numpy as np
 
 from partoken.protein.chains.backbone import ATOMS
 from partoken.protein.sources.amino_acids import amino_acid
-from partoken.protein.sources.atoms import Atoms, UnusableFile
+from partoken.protein.sources.atoms import Atoms, UnusableFile, run_starts
 from partoken.protein.sources.conformers import choose_conformers
 
 __all__ = ["MAX_REPEATED", "Residues", "residues_of"]
@@ -76,18 +76,20 @@ def residues_of(atoms: Atoms, notes: Counter[str]) -> Residues:
     if len(chosen) < len(site):
         atoms, site = atoms.only(chosen), site[chosen]
     count = int(site.max()) + 1 if len(site) else 0
-    coords = np.full((count, len(ATOMS), 3), np.nan)
-    is_listed = np.zeros((count, len(ATOMS)), dtype=bool)
-    is_position = (np.abs(atoms.points) < MAX_POSITION).all(1)
-    coords[site[is_position], atoms.slot[is_position]] = atoms.points[is_position]
-    is_listed[site, atoms.slot] = True
-    b_factors = np.full((count, len(ATOMS)), np.nan)
-    b_factors[site, atoms.slot] = atoms.b_factor
+    place = site * len(ATOMS) + atoms.slot
+    x, y, z = (np.abs(atoms.points) < MAX_POSITION).T
+    is_position = x & y & z
+    coords = np.full((count * len(ATOMS), 3), np.nan)
+    coords[place] = atoms.points if is_position.all() else np.where(is_position[:, None], atoms.points, np.nan)
+    is_listed = np.zeros(count * len(ATOMS), dtype=bool)
+    is_listed[place] = True
+    b_factors = np.full(count * len(ATOMS), np.nan)
+    b_factors[place] = atoms.b_factor
     first = np.full(count, len(site))
     np.minimum.at(first, site, np.arange(len(site)))
     return Residues(
-        coords=coords,
-        is_listed=is_listed,
+        coords=coords.reshape(count, len(ATOMS), 3),
+        is_listed=is_listed.reshape(count, len(ATOMS)),
         name=atoms.residue[first],
         chain=atoms.chain[first],
         segment=atoms.segment[first],
@@ -96,7 +98,7 @@ def residues_of(atoms: Atoms, notes: Counter[str]) -> Residues:
         icode=atoms.icode[first],
         is_hetero=atoms.is_hetero[first],
         in_polymer=atoms.in_polymer[first],
-        b_factors=b_factors,
+        b_factors=b_factors.reshape(count, len(ATOMS)),
     )
 
 
@@ -142,6 +144,8 @@ def earlier(*keys: np.ndarray) -> np.ndarray:
     >>> earlier(np.array([7, 8, 7, 7])).tolist()
     [-1, -1, 0, 2]
     """
+    if (keys[0][1:] > keys[0][:-1]).all():
+        return np.full(len(keys[0]), -1)
     keys = tuple(key for key in keys if len(key) and (key != key[0]).any()) or keys[:1]
     order = np.lexsort(keys)  # stable: equal keys stay in order
     same = np.ones(max(len(order) - 1, 0), dtype=bool)
@@ -171,7 +175,7 @@ def _divided(atoms: Atoms, stretch: np.ndarray, candidates: np.ndarray) -> np.nd
 
 def _continued(atoms: Atoms, stretch: np.ndarray) -> np.ndarray:
     """Joins stretches with the names and number of an earlier one that lacks their atoms; numbers residues, int [n]."""
-    first = np.flatnonzero(np.diff(stretch, prepend=-1))
+    first = run_starts(stretch)
     keys = [code[first] for code in (atoms.number, atoms.icode, atoms.residue, atoms.chain, atoms.segment, atoms.run)]
     before = earlier(*keys)
     if (before < 0).all():
@@ -192,9 +196,10 @@ def _continued(atoms: Atoms, stretch: np.ndarray) -> np.ndarray:
 def _chosen(atoms: Atoms, site: np.ndarray, notes: Counter[str]) -> np.ndarray:
     """Returns the positions of one conformer of each residue, with each atom once."""
     repeated = _repeated(atoms, site)
-    if len(np.unique(site[repeated])) > MAX_REPEATED:
-        raise UnusableFile(TWICE)
-    notes["atoms that occur twice"] += int(repeated.sum())
-    if not repeated.any() and not atoms.altloc.any():
+    if repeated.any():
+        if len(np.unique(site[repeated])) > MAX_REPEATED:
+            raise UnusableFile(TWICE)
+        notes["atoms that occur twice"] += int(repeated.sum())
+    elif not atoms.altloc.any():
         return np.arange(len(site))
     return choose_conformers(site, atoms.slot, atoms.residue, atoms.altloc, atoms.occupancy, notes)

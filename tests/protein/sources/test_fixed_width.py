@@ -1,5 +1,7 @@
 """Numbers in columns of fixed width, against Python's own reading of each."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -15,6 +17,20 @@ def test_decimals_are_those_that_python_reads():
     numbers = chance.normal(size=2000) * 10.0 ** chance.integers(-2, 4, 2000)
     texts = [f"{number:8.{places}f}"[:8] for number, places in zip(numbers, chance.integers(1, 5, 2000), strict=True)]
     assert decimals(columns(texts)).tolist() == [float(text) for text in texts]
+
+
+@pytest.mark.parametrize("width", [1, 3, 8, 13, 16])
+def test_numbers_of_all_forms_beside_each_other_are_those_that_python_reads(width):
+    chance = np.random.default_rng(width)
+    texts = ["".join(chance.choice(list("0123456789" * 2 + " .-"), width)) for _ in range(2000)]
+    texts += [text.lstrip(" -.").rjust(width) for text in texts]
+    is_number = [re.fullmatch(r" *-?(\d+\.?\d*|\.\d+)", text) is not None for text in texts]
+    assert 0 < sum(is_number) < len(texts)
+    values = decimals(columns(texts))
+    assert values[is_number].tolist() == [float(text) for text, one in zip(texts, is_number, strict=True) if one]
+    for text in np.array(texts)[np.isnan(values)]:
+        with pytest.raises(ValueError):
+            float(text)
 
 
 @pytest.mark.parametrize(

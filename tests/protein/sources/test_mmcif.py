@@ -152,10 +152,16 @@ def test_the_way_in_which_a_table_is_written_changes_nothing(read, chains, rewri
     assert_reads(read(rewrite(text_of(names, rows))), chains[0])
 
 
+def test_underscores_in_names_do_not_end_the_table(read, chains):
+    text = replaced(cif_text(chains[0]), "label_asym_id", lambda _: "my_loop_1")
+    assert_reads(read(text + "_entry.id 1abc\nloop_\n_other.id\n1\n"), chains[0])
+
+
 def test_lines_and_grammar_give_the_same_atoms(chains, monkeypatch):
     content = cif_text(*chains[:4]).encode()
     by_lines = read_mmcif(content)
     monkeypatch.setattr("partoken.protein.sources.cif_table.CHUNK", 500)
+    monkeypatch.setattr("partoken.protein.sources.cif_table.MANY", 10)
     by_parts = read_mmcif(content)
     monkeypatch.setattr("partoken.protein.sources.cif_table._lines_table", lambda *_: None)
     by_grammar = read_mmcif(content)
@@ -170,7 +176,7 @@ def test_lines_and_grammar_give_the_same_atoms(chains, monkeypatch):
 
 @pytest.mark.parametrize("error", [RuntimeError, TypeError, MemoryError, OverflowError])
 def test_an_error_of_any_kind_is_the_reason_of_one_file(read, chains, monkeypatch, error):
-    def fail(*_):
+    def fail(*_, **__):
         raise error("of the parser")
 
     monkeypatch.setattr("partoken.protein.sources.reading.read_mmcif", fail)

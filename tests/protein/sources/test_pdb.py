@@ -159,12 +159,3 @@ def test_numbers_beyond_9999_are_read_in_hybrid_36_and_where_they_start_again(re
         lambda place: f"{(first + place) % 10000:4d}",
     ):
         assert [c.letters for c in read(lines(number_of)).chains] == [one.letters]
-
-
-def test_large_files_are_read_in_parts(read, chains, monkeypatch):
-    text = pdb_chain(chains[0]) + pdb_chain(chains[1], "B")
-    whole = read(text)
-    monkeypatch.setattr("partoken.protein.sources.pdb.CHUNK", 300)
-    for one, other in zip(whole.chains, read(text).chains, strict=True):
-        np.testing.assert_array_equal(one.coords, other.coords)
-        assert one.letters == other.letters and one.id == other.id
