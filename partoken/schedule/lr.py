@@ -77,8 +77,7 @@ class PlanLR(LambdaLR):
         self._step_count = step_count
 
     def _factor(self, base: Any) -> Callable[[int], float]:
-        if self.plan.min_lr > base:
-            raise ScheduleError(f"the minimum {self.plan.min_lr:g} is above a parameter group's rate, {float(base):g}")
+        self.plan.check(float(base))
         return partial(self.plan.factor, base=float(base))  # not a closure: a scheduler can be pickled
 
     def _adopt_new_groups(self) -> None:

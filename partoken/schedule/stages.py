@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Generic, Self, TypeVar
 
-from partoken.schedule.curve import ScheduleError
+from partoken.schedule.curve import ScheduleError, Segments
 from partoken.schedule.length import RunLength
 from partoken.schedule.plan import Plan, make_plan
 from partoken.schedule.settings import ScheduleSettings
@@ -95,7 +95,7 @@ def needs_batches(stages: Sequence[Stage[Any]], max_steps: int | None) -> bool:
     ends_by_step = max_steps is not None or any(stage.steps is not None for stage in stages)
     if len(stages) > 1:
         return by_step or ends_by_step
-    return stages[0].settings.use_cosine_schedule and (by_step or ends_by_step)
+    return stages[0].settings.moves and (by_step or ends_by_step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +184,18 @@ class StagedPlan:
     def factor(self, time: float, base: float) -> float:
         """Returns the rate at `time` of a group whose peak in the first stage is `base`, as a factor of `base`."""
         return self.rate(time, base) / base
+
+    def check(self, base: float) -> None:
+        """Rejects a parameter group whose peak in the first stage is `base` if it cannot follow a stage.
+
+        Raises:
+            ScheduleError: naming the minimum or the segment.
+        """
+        if self.min_lr > base:
+            raise ScheduleError(f"the minimum {self.min_lr:g} is above a parameter group's rate, {base:g}")
+        for plan in self.plans:
+            if isinstance(plan.curve, Segments):
+                plan.check(plan.lr * base / self.lr)
 
     def rate(self, time: float, base: float | None = None) -> float:
         """Returns the rate at `time`, counted from the beginning of the run, of a group.

@@ -11,7 +11,7 @@ from typing import Any
 from partoken.config import PATH_KEYS
 from partoken.errors import UserError
 from partoken.schedule import Plan, RunLength, ScheduleSettings, explain_change
-from partoken.schedule.plan import count
+from partoken.schedule.extending import begun_decay, count
 from partoken.system.nested import changes
 from partoken.training.saved_state import SavedState
 from partoken.training.settings import TrainSettings
@@ -85,7 +85,7 @@ def check_resumed_settings(
             if is_fixed or (name == "optimizers" and key == "optimizer"):
                 refused.append(phrase)
             else:
-                (of_plan if key in OF_THE_PLAN else applied).append(phrase)
+                (of_plan if {key, name} & set(OF_THE_PLAN) else applied).append(phrase)
     if not refused:
         if applied:
             log.info("other settings from here: %s", "; ".join(applied))
@@ -164,7 +164,8 @@ def choose_plan(
     change = explain_change(plan, requested, step=saved["step"], epoch=epochs)
     if not change:
         return requested, ""
-    obstacles = {"keep": _obstacle_to_keep(plan, requested), "extend": _obstacle_to_extend(plan, requested)}
+    time = plan.time(saved["step"], epochs)
+    obstacles = {"keep": _obstacle_to_keep(plan, requested), "extend": _obstacle_to_extend(plan, requested, time)}
     allowed = [EFFECTS[name] for name, obstacle in obstacles.items() if not obstacle]
     decide = f", or decide with train.on_schedule_change={' or ='.join(allowed)}" if allowed else ""
     length = "" if not obstacles["keep"] else f" ({LENGTH_KEYS} decide its length)"
@@ -190,10 +191,10 @@ def _obstacle_to_keep(saved: Plan, requested: Plan) -> str:
     return f"{ends}, this run after {'an unknown number' if taken is None else count(taken, unit)}"
 
 
-def _obstacle_to_extend(saved: Plan, requested: Plan) -> str:
-    """Returns why a run cannot change to the requested plan; "" if it can."""
+def _obstacle_to_extend(saved: Plan, requested: Plan, time: float) -> str:
+    """Returns why a run cannot change to the requested plan at a time of the saved one; "" if it can."""
     if saved.interval == requested.interval:
-        return ""
+        return begun_decay(saved, requested, time)
     return (
         f"train.schedule_interval was {saved.interval} and is {requested.interval}, which a resumed run cannot change"
     )

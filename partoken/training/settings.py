@@ -21,7 +21,7 @@ ON_SCHEDULE_CHANGE = ("error", "keep", "extend")
 WARMUP_KEYS = ("warmup_epochs", "warmup_steps")
 CURVE_KEYS = (*WARMUP_KEYS, "min_lr", "num_cycles")
 """Keys of warm-up and cosine, which `train.scheduler` replaces."""
-RATE_KEYS = ("lr", "use_cosine_schedule", "warmup_epochs", "warmup_steps", "min_lr", "num_cycles")
+RATE_KEYS = ("lr", "use_cosine_schedule", "warmup_epochs", "warmup_steps", "min_lr", "num_cycles", "schedule")
 OPTIMIZER_KEYS = ("optimizer", "weight_decay", *RATE_KEYS)
 STAGE_KEYS = (*OPTIMIZER_KEYS, "optimizers", "monitor", "monitor_mode", "early_stopping_patience")
 """Keys of `train` that a stage may set for itself, beside the fields of its kind (`TrainStage.keys`)."""
@@ -258,6 +258,11 @@ class TrainSettings(ScheduleSettings):
         if self.optimizers is not None:
             raise UserError("train.scheduler: train.optimizers needs the schedule of train; set one of them to null")
         self._try_scheduler(scheduler)
+        if self.segments is not None:
+            raise UserError(
+                f"train.scheduler replaces the schedule, but {self.segments_key} asks for a curve; set schedule=none "
+                "or train.scheduler=null"
+            )
         if self.use_cosine_schedule:
             raise UserError(
                 "train.scheduler replaces warm-up and cosine, but train.use_cosine_schedule=true asks for them; set "

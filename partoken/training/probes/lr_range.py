@@ -30,7 +30,7 @@ _TRAINER: dict[str, Any] = {
     "val_check_interval": 1.0,
     "num_sanity_val_steps": 0,
 }
-_CONSTANT: dict[str, Any] = {"use_cosine_schedule": False, "early_stopping_patience": None}
+_CONSTANT: dict[str, Any] = {"use_cosine_schedule": False, "schedule": None, "early_stopping_patience": None}
 _TRAIN: dict[str, Any] = {**_CONSTANT, "resume_from": None, "scheduler": None}
 _STAGE: dict[str, Any] = {**_CONSTANT, "epochs": None, "weights_from": "initial"}
 _STAGE |= {"ramp_epochs": 0, "freeze_last": [], "freeze_last_epochs": 0}
