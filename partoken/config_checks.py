@@ -120,7 +120,7 @@ def _check_presets(schedule: DictConfig) -> None:
     for key in map(str, schedule):
         if key != "segments" and f"${{schedule.{key}}}" not in written:
             read = sorted(set(re.findall(r"\$\{schedule\.(\w+)\}", written)))
-            known = f"it reads {', '.join(read)}" if read else "it reads no key"
+            known = f"it reads {', '.join(read)}" if read else "schedule=none takes a list of your own"
             raise UserError(f"schedule.{key}: no segment of the curve reads it, {known}.{did_you_mean(key, read)}")
 
 

@@ -2,6 +2,8 @@
 
     python -m partoken.schedule train.use_cosine_schedule=true train.epochs=50     the overrides of a run
     python -m partoken.schedule OVERRIDES --png plan.png                           as a picture as well
+    python -m partoken.schedule OVERRIDES --csv rates.csv                          the rate of every step, as a table
+    python -m partoken.schedule OVERRIDES --compare wsd,cosine                     several presets over each other
     python -m partoken.schedule --gallery reports                                  the pictures of the documentation
     python -m partoken.schedule --table keypoints                                  its tables, as Markdown
 
@@ -17,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from partoken.errors import UserError
+from partoken.schedule.comparing import area_table, areas, csv_lines
 from partoken.schedule.length import RunLength, accumulated_batches, num_devices
 from partoken.schedule.plan import Plan
 from partoken.schedule.plot import plot_plans, terminal_plot, write_gallery
@@ -37,6 +40,8 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m parto
     parser.add_argument("overrides", nargs="*", help="as for partoken train: key=value, group=option")
     parser.add_argument("--config-dir", "-cd", type=Path, metavar="DIR", help="a folder with more YAML files")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw the plan")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write the rate of every step or epoch")
+    parser.add_argument("--compare", metavar="NAMES", help="options of schedule, with the area under each curve")
     parser.add_argument("--gallery", type=Path, metavar="DIR", help="write the pictures of the documentation")
     parser.add_argument("--table", choices=TABLES, help="print a table of the documentation")
     parser.add_argument("--batches-per-epoch", type=int, metavar="N", help="training batches on each device")
@@ -59,11 +64,12 @@ def main(arguments: Sequence[str] | None = None, program: str = "python -m parto
 
 def _check_outputs(options: argparse.Namespace) -> None:
     """Rejects a picture that could not be written, or that would replace a file of another kind."""
-    png, gallery = options.png, options.gallery
-    if png is not None and (png.suffix.lower() != ".png" or png.is_dir()):
-        raise UserError(f"--png={png}: must be a file whose name ends in .png, as in --png plan.png")
-    if png is not None and not png.parent.is_dir():
-        raise UserError(f"--png={png}: there is no folder {png.parent}; create it, or choose another one")
+    gallery = options.gallery
+    for name, path in (("png", options.png), ("csv", options.csv)):
+        if path is not None and (path.suffix.lower() != f".{name}" or path.is_dir()):
+            raise UserError(f"--{name}={path}: must be a file whose name ends in .{name}, as in --{name} plan.{name}")
+        if path is not None and not path.parent.is_dir():
+            raise UserError(f"--{name}={path}: there is no folder {path.parent}; create it, or choose another one")
     if gallery is not None and gallery.exists() and not gallery.is_dir():
         raise UserError(f"--gallery={gallery}: is a file; name a folder for the pictures")
 
@@ -73,44 +79,100 @@ def _answer(options: argparse.Namespace) -> Iterator[str]:
         return markdown(TABLES[options.table]())
     if options.gallery:
         return map(str, write_gallery(options.gallery))
-    return _preview(options)
+    if options.batches_per_epoch is not None and options.batches_per_epoch < 1:
+        raise UserError(f"--batches-per-epoch={options.batches_per_epoch}: must be 1 or more")
+    return _preview(options) if options.compare is None else _compare(options)
 
 
 def _preview(options: argparse.Namespace) -> Iterator[str]:
-    from partoken.composition import plain_group
     from partoken.config import compose
-    from partoken.system.instantiation import instantiate
 
-    if options.batches_per_epoch is not None and options.batches_per_epoch < 1:
-        raise UserError(f"--batches-per-epoch={options.batches_per_epoch}: must be 1 or more")
     cfg = compose(tuple(options.overrides), options.config_dir)
     if not cfg.fit:
         yield "no schedule: train=false trains nothing"
         return
-    trainer = plain_group(cfg, "trainer")
-    settings = instantiate(plain_group(cfg, "train"), "train")
-    settings.check_limits(trainer)
-    devices, accumulate = num_devices(trainer), accumulated_batches(trainer)
-    length = RunLength.of_trainer(trainer, options.batches_per_epoch)
+    settings = _settings(cfg)
     if settings.scheduler is not None:
-        if settings.schedule_interval == "step" and options.batches_per_epoch is None:
-            length = RunLength.of_trainer(trainer, _count_batches([plain_group(cfg, "data")], settings, devices)[0])
-        settings.check_scheduler(length)
+        _check_scheduler(cfg, settings, options.batches_per_epoch)
         yield f"schedule of {settings.scheduler['_target_']}: no plan; a run records its rates in lr.csv"
         return
+    plans = _plans(cfg, settings, options.batches_per_epoch)
+    for name, plan in plans.items():
+        picture = options.png.with_stem(f"{options.png.stem}_{name}") if options.png and name else options.png
+        yield from _show(plan, f"optimizer {name}, " if name else "", picture)
+    yield from _write_csv(plans, options.csv)
+    yield from (f"advice: {sentence}" for sentence in settings.without_effect())
+
+
+def _compare(options: argparse.Namespace) -> Iterator[str]:
+    """Yields the area under the curve of each preset, and draws them over each other."""
+    from partoken.config import compose
+
+    names = [name.strip() for name in options.compare.split(",")]
+    if not all(names) or len(set(names)) < len(names):
+        raise UserError(f"--compare={options.compare}: name options of schedule, each once, as in --compare wsd,cosine")
+    plans: dict[str, Plan | StagedPlan] = {}
+    for name in names:
+        cfg = compose((*options.overrides, f"schedule={name}"), options.config_dir)
+        settings = _settings(cfg)
+        if settings.scheduler is not None:
+            raise UserError(f"--compare={options.compare}: train.scheduler has no plan; set train.scheduler=null")
+        for optimizer, plan in _plans(cfg, settings, options.batches_per_epoch).items():
+            plans[f"{name}, {optimizer}" if optimizer else name] = plan
+    yield from markdown(area_table(plans))
+    for name, plan in plans.items():
+        yield f"\n{name}: {plan.headline}\n{terminal_plot(plan, height=4)}"
+    if options.png is not None:
+        labels = {f"{name}: {area:.2e}": plans[name] for name, area in areas(plans).items()}
+        plot_plans(labels, options.png, "Learning rate of each schedule, with the sum of its rates")
+        yield str(options.png)
+    yield from _write_csv(plans, options.csv)
+
+
+def _write_csv(plans: dict[str, Plan | StagedPlan], path: Path | None) -> Iterator[str]:
+    from partoken.system.files import atomic_write
+
+    if path is not None:
+        with atomic_write(path) as file:
+            file.writelines(f"{line}\n" for line in csv_lines(plans))
+        yield str(path)
+
+
+def _settings(cfg: Any) -> Any:
+    """Returns the settings of the training, checked against the trainer."""
+    from partoken.composition import plain_group
+    from partoken.system.instantiation import instantiate
+
+    settings = instantiate(plain_group(cfg, "train"), "train")
+    settings.check_limits(plain_group(cfg, "trainer"))
+    return settings
+
+
+def _check_scheduler(cfg: Any, settings: Any, batches: int | None) -> None:
+    """Rejects a scheduler of torch that would fail in the run."""
+    from partoken.composition import plain_group
+
+    trainer = plain_group(cfg, "trainer")
+    if settings.schedule_interval == "step" and batches is None:
+        batches = _count_batches([plain_group(cfg, "data")], settings, num_devices(trainer))[0]
+    settings.check_scheduler(RunLength.of_trainer(trainer, batches))
+
+
+def _plans(cfg: Any, settings: Any, batches_per_epoch: int | None) -> dict[str, Plan | StagedPlan]:
+    """Returns the plan of each optimizer, by its name; "" is the name of the only one."""
+    from partoken.composition import plain_group
+
+    trainer = plain_group(cfg, "trainer")
+    devices, accumulate = num_devices(trainer), accumulated_batches(trainer)
+    length = RunLength.of_trainer(trainer, batches_per_epoch)
     names = settings.optimizer_names()
     lengths = [length] * len(settings.run_stages())
-    if options.batches_per_epoch is None and any(
-        needs_batches(settings.run_stages(name), length.max_steps) for name in names
-    ):
+    if batches_per_epoch is None and any(needs_batches(settings.run_stages(name), length.max_steps) for name in names):
         groups = {name: plain_group(cfg, name) for name in ("data", "model")}
         batches = _count_batches([stage.groups(groups)["data"] for stage in settings.run_stages()], settings, devices)
         lengths = [RunLength.of_trainer(trainer, number) for number in batches]
-    for name in names:
-        plan = plan_run(settings.run_stages(name), lengths, effective_batch=settings.batch_size * accumulate * devices)
-        picture = options.png.with_stem(f"{options.png.stem}_{name}") if options.png and name else options.png
-        yield from _show(plan, f"optimizer {name}, " if name else "", picture)
-    yield from (f"advice: {sentence}" for sentence in settings.without_effect())
+    effective = settings.batch_size * accumulate * devices
+    return {name: plan_run(settings.run_stages(name), lengths, effective_batch=effective) for name in names}
 
 
 def _show(plan: Plan | StagedPlan, optimizer: str, picture: Path | None) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Plots of plans, as PNG and in the terminal. matplotlib is imported when the first PNG is drawn."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, cycle
@@ -15,7 +16,7 @@ __all__ = ["FAMILIES", "mark_stages", "plot_applied", "plot_families", "plot_pla
 AnyPlan = Plan | StagedPlan
 
 BLUE, ORANGE, GREY, INK = "#1f5f8b", "#d1603d", "#b9bec4", "#333333"
-COLORS = (BLUE, ORANGE, "#8a9199", "#8fc1de", "#e0a458")
+COLORS = (BLUE, ORANGE, "#8a9199", "#8fc1de", "#e0a458", "#4f8f6f", "#8a5a8f")
 
 # For each library: its difference from this project, and the rate of step t as a factor of the peak, written with this
 # project's curve c. Checked by running transformers 5.23.0 and timm 1.0.31, and by reading torchtitan 0.3.0
@@ -62,7 +63,7 @@ def plot_plans(plans: Mapping[str, AnyPlan], path: Path, title: str) -> None:
     axes.set(xlim=(0, first.length * 1.02), ylim=(0, max(map(_highest, plans.values())) * 1.12))
     axes.set_title(title.replace("; ", "\n"), fontsize=10)
     if len(plans) > 1:
-        axes.legend(frameon=False, loc="upper right")
+        _add_legend(axes, len(plans))
     elif isinstance(first, StagedPlan):
         _shade_warmups(axes, first)
         mark_stages(axes, dict(zip((stage.stage for stage in first.plans), first.starts, strict=True)))
@@ -75,7 +76,8 @@ def _draw_stages(axes: Any, plan: AnyPlan, *, label: str, **style: Any) -> None:
     """Draws each stage as a line of its own, so that a jump between two stages is a gap."""
     starts = plan.starts if isinstance(plan, StagedPlan) else [0]
     for stage, start in zip(plan.plans, starts, strict=True):
-        times = sorted({*_times(stage, 500), stage.curve.warmup if stage.curve else 0})
+        begins = stage.curve.starts if stage.curve else ()
+        times = sorted({*_times(stage, 500), *begins, *(math.nextafter(time, 0) for time in begins)})
         rates = [stage.rate(time) for time in times]
         axes.plot([start + time for time in times], rates, label=label, clip_on=False, **style)
         label = "_nolegend_"

@@ -213,3 +213,59 @@ def test_a_preview_by_epoch_imports_neither_torch_nor_matplotlib():
         "assert not {'torch', 'matplotlib', 'pytorch_lightning'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+BY_STEP = ("train.schedule_interval=step", "train.epochs=10", "--batches-per-epoch", "10")
+PRESETS = {
+    "cosine": ["linear", "cosine"],
+    "infinite": ["linear", "cosine", "constant", "exponential"],
+    "inverse_sqrt": ["linear", "inverse_sqrt"],
+    "linear_to_zero": ["linear", "linear"],
+    "one_cycle": ["cosine", "cosine"],
+    "restarts": ["linear", "cosine", "cosine", "cosine"],
+    "wsd": ["linear", "constant", "1-sqrt"],
+}
+
+
+def test_every_preset_is_shown_with_its_segments_and_compared_by_its_area(capsys, tmp_path):
+    picture, table = tmp_path / "all.png", tmp_path / "all.csv"
+    outputs = ("--png", str(picture), "--csv", str(table))
+    status, out, err = run(capsys, *BY_STEP, "--compare", ",".join(["none", *PRESETS]), *outputs)
+    assert (status, err) == (0, "")
+    for name, shapes in PRESETS.items():
+        [headline] = [line for line in out.splitlines() if line.startswith(f"{name}: ")]
+        assert [part.split()[0] for part in headline.split(": ", 1)[1].split("; ")[0].split(", ")] == shapes
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows[2:]] == ["none", *PRESETS] and rows[2][1:4] == ["100", "1.000e-01", "100.0 %"]
+    header, *lines = table.read_text().splitlines()
+    assert header.split(",") == ["step", "none", *PRESETS] and len(lines) == 100
+    for place, row in enumerate(rows[2:], 1):
+        total = sum(float(line.split(",")[place]) for line in lines)
+        assert float(row[2]) == pytest.approx(total, rel=1e-3)
+    assert picture.stat().st_size > 10_000
+
+
+def test_the_keys_of_a_preset_change_its_curve(capsys, tmp_path):
+    keys = ("schedule=wsd", "schedule.decay=50%", "schedule.warmup=0", "schedule.shape=linear", "schedule.end=0.5")
+    status, out, _ = run(capsys, *BY_STEP, *keys, "--csv", str(tmp_path / "rates.csv"))
+    assert status == 0
+    assert "constant 50 steps at 1.00e-03, linear 50 steps to 5.00e-04 at step 100; not used" in out
+    rates = [float(line.split(",")[1]) for line in (tmp_path / "rates.csv").read_text().splitlines()[1:]]
+    assert rates == [pytest.approx(1e-3 * min(1, 1 - 0.5 * (step - 50) / 50)) for step in range(100)]
+
+
+def test_the_preset_cosine_is_warm_up_and_cosine_to_every_digit(capsys, tmp_path):
+    paths = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    own = (COSINE, "train.warmup_epochs=null", "train.min_lr=1e-5")
+    run(capsys, *BY_STEP, *own, "--csv", str(paths[0]))
+    run(capsys, *BY_STEP, *own, "schedule=cosine", "schedule.warmup=10%", "--csv", str(paths[1]))
+    assert paths[0].read_text() == paths[1].read_text() != ""
+
+
+def test_each_stage_follows_the_preset_over_its_own_length_or_a_list_of_its_own(capsys):
+    own = "schedule: {segments: [{length: rest, shape: linear, to: 0}]}"
+    stages = f"train.stages=[{{epochs: 10}}, {{epochs: 5, {own}}}]"
+    status, out, err = run(capsys, "schedule=wsd", stages)
+    assert (status, err) == (0, "")
+    assert "  1: linear 1 epoch to 1.00e-03, constant 7 epochs" in out
+    assert "  2: linear 5 epochs to 0.00e+00 at epoch 5" in out
