@@ -100,7 +100,7 @@ def _change(before: Timed, after: Timed, time: float, unit: str) -> str:
     if old.shape != new.shape:
         return f"becomes {new.shape}, {count(new.length, unit)}"
     phrases = []
-    if begins != now_begins:
+    if begins != now_begins and max(begins, now_begins) > time:
         phrases.append(f"begins at {unit} {now_begins:,.10g} in place of {begins:,.10g}")
     if old.length != new.length:
         verb = "grows" if new.length > old.length else "shrinks"
