@@ -18,14 +18,16 @@ from omegaconf.errors import OmegaConfBaseException
 
 from partoken.composition import PRIMARY, compose_unchecked, explain, open_stages, plain
 from partoken.config_checks import check_allowed, check_composed, check_single
-from partoken.errors import UserError, check_text
+from partoken.errors import NothingToDo, UserError, check_text
 from partoken.overrides import (
     CONF,
     check_config_dir,
     check_overrides,
     name_fit,
     parse_arguments,
+    quote,
 )
+from partoken.resume_keys import AUTO, LATEST, folder_to_resume
 from partoken.system.files import atomic_write
 from partoken.system.process import die_with_parent, discard_output, prepare_process, say_interrupted
 from partoken.system.ranks import is_further_process, started_by
@@ -108,6 +110,8 @@ def absolute_paths(groups: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     {'data': {'root': '/home/chains', 'limit': 8}, 'fit': True}
     """
     absolute = dict(groups)
+    if isinstance(groups.get("resume"), str) and groups["resume"] not in (AUTO, LATEST):
+        absolute["resume"] = str(folder / Path(groups["resume"]).expanduser())
     for group, keys in PATH_KEYS.items():
         values = absolute.get(group)
         if isinstance(values, Mapping):
@@ -170,7 +174,7 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
     prepare_process()
     command_line, began, raises = list(sys.argv), time.time(), logging.raiseExceptions
     handlers = list(logging.getLogger().handlers)
-    user_errors: list[UserError] = []
+    ended: list[UserError | NothingToDo] = []
 
     @functools.wraps(job)
     def run_job(cfg: DictConfig) -> Any:
@@ -179,8 +183,8 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
         before = Snapshot.take(Path(hydra_config.runtime.output_dir), began)
         try:
             return job(cfg)
-        except UserError as error:
-            user_errors.append(error)  # Hydra would print a line of its own before the message
+        except (UserError, NothingToDo) as error:
+            ended.append(error)  # Hydra would print a line of its own before the message
             if OmegaConf.is_missing(hydra_config.job, "num") and not is_further_process():
                 before.undo()  # a sweep reads in the folder why its job was refused
 
@@ -196,7 +200,7 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
         check_config_dir(given.config_dir)
         sys.argv[1:] = open_stages(arguments, given.config_dir)  # Hydra takes its arguments from there
         if not modes or given.run:
-            _check_beforehand(given, open_stages(given.overrides, given.config_dir))
+            sys.argv += _check_beforehand(given, open_stages(given.overrides, given.config_dir))
         if given.config_path is not None and "://" not in given.config_path:
             # Hydra would look beside this package; the last value wins
             sys.argv.append(f"--config-path={Path(given.config_path).resolve()}")
@@ -208,8 +212,11 @@ def launch(job: Callable[[DictConfig], Any], arguments: Sequence[str]) -> int:
         finally:
             logging.raiseExceptions = raises
             sys.stdout.flush()  # a reader that has ended is noticed here, not at the exit
-        if user_errors:
-            raise user_errors[0]
+        if ended:
+            raise ended[0]
+    except NothingToDo as note:
+        print(note)
+        return 0
     except UserError as error:
         message = str(error)
     except (HydraException, OmegaConfBaseException) as error:
@@ -246,12 +253,15 @@ def _close_logs(before: Sequence[logging.Handler]) -> None:
             handler.close()
 
 
-def _check_beforehand(given: argparse.Namespace, words: Sequence[str]) -> None:
+def _check_beforehand(given: argparse.Namespace, words: Sequence[str]) -> list[str]:
     """Checks a configuration before Hydra creates anything that it names, or the folder of the run.
 
     Arguments:
         given: the command line, parsed.
         words: its overrides.
+
+    Returns:
+        Further overrides: the run folder, if `resume` decides it.
     """
     cfg = compose_unchecked(words, given.config_dir, given.config_path or str(CONF), given.config_name, with_hydra=True)
     own = OmegaConf.to_container(cfg.hydra)
@@ -266,10 +276,15 @@ def _check_beforehand(given: argparse.Namespace, words: Sequence[str]) -> None:
     if given.config_path is None and given.config_name is None:
         check_single(cfg.hydra)
         check_composed(cfg, words, given.config_dir)
+    unresolved: Any = OmegaConf.to_container(cfg.hydra.run)
+    folder = folder_to_resume(cfg.get("resume"), str(unresolved["dir"]))
+    return [] if folder is None else [f"hydra.run.dir={quote(str(folder))}"]
 
 
 def _expand_home(cfg: DictConfig) -> None:
     """Replaces `~` at the beginning of paths; the shell leaves it alone inside `KEY=~/x`."""
+    if isinstance(cfg.get("resume"), str):
+        cfg.resume = os.path.expanduser(cfg.resume)
     for group, keys in PATH_KEYS.items():
         values = cfg.get(group)
         for key in keys if OmegaConf.is_dict(values) else ():

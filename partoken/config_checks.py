@@ -10,6 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from partoken.composition import defaults_of, group_leaves, plain, plain_group
 from partoken.errors import UserError, check_flag, did_you_mean
 from partoken.overrides import CONF, options
+from partoken.resume_keys import CheckpointSettings, check_resume
 from partoken.system.instantiation import instantiate
 from partoken.system.targets import check_targets, trust
 from partoken.trainer_arguments import check_trainer
@@ -81,6 +82,9 @@ def check_composed(cfg: DictConfig, overrides: Sequence[str], config_dir: str | 
     trainer = cfg.get("trainer")
     check_trainer(plain_group(cfg, "trainer") if isinstance(trainer, DictConfig) else trainer, train)
     check_phases(cfg)
+    within_epochs = cfg["checkpoint"]
+    CheckpointSettings.read(plain(within_epochs) if OmegaConf.is_dict(within_epochs) else within_epochs)
+    check_resume(cfg)
     for name in ("print_config", "cost"):
         check_flag(name, cfg[name])
 

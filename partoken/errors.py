@@ -6,7 +6,16 @@ import sys
 from collections.abc import Iterable, Sequence
 from numbers import Integral, Real
 
-__all__ = ["UserError", "check_choice", "check_flag", "check_number", "check_text", "did_you_mean", "print_error"]
+__all__ = [
+    "NothingToDo",
+    "UserError",
+    "check_choice",
+    "check_flag",
+    "check_number",
+    "check_text",
+    "did_you_mean",
+    "print_error",
+]
 
 
 LARGEST = 2**31 - 1
@@ -19,6 +28,10 @@ class UserError(ValueError):
     The message names the key or file, what was found, what is allowed, and the fix. The commands print it without a
     traceback and exit with status 2.
     """
+
+
+class NothingToDo(Exception):
+    """What the user asked for is done already: a command prints the message and exits with status 0."""
 
 
 def print_error(error: UserError | OSError) -> int:

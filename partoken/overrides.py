@@ -24,6 +24,7 @@ __all__ = [
     "options",
     "parse_arguments",
     "parse_overrides",
+    "quote",
 ]
 
 
@@ -105,6 +106,16 @@ def _ungrammatical(word: str) -> str:
     text = value.strip("'\"").replace('"', '\\"')
     quoted = shlex.quote(f'{key}="{text}"')
     return f"{word}: a value with such characters needs quotes inside those of the shell: {quoted}"
+
+
+def quote(text: str) -> str:
+    """Returns a text as a value in Hydra's grammar.
+
+    >>> print(quote("it's here/a=b"))
+    'it\\'s here/a=b'
+    """
+    escaped = text.replace("'", "\\'")
+    return f"'{escaped}'"
 
 
 def check_config_dir(config_dir: str | os.PathLike[str] | None) -> None:

@@ -33,6 +33,8 @@ log = logging.getLogger(__name__)
 
 CALIBRATION_CHAINS = 64
 """Latest training chains, on all devices, on which the running averages for evaluation are measured."""
+LATEST_KEY = "partoken_latest_rows"
+"""Where a checkpoint within an epoch has the rows of the latest training batches."""
 _TERMS = ("loss", "task", "summary", "parts", "vq", "entropy", "coverage")
 
 
@@ -102,6 +104,7 @@ class ParTokenTask(ScheduledModule):
         self._set_class_prior(loss.class_balance)
         self._evaluated: list[dict[str, Tensor]] = []
         self._latest: deque[ChainBatch] = deque()
+        self._resumed_rows: list[list[int]] = []
         self.test_results: dict[str, Any] = {}
 
     @classmethod
@@ -296,6 +299,22 @@ class ParTokenTask(ScheduledModule):
 
     def on_test_start(self) -> None:
         self._embed_data()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        if num_processes() == 1:  # another device would need the batches that it had itself
+            checkpoint[LATEST_KEY] = [batch.index.tolist() for batch in self._latest]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        self._resumed_rows = checkpoint.get(LATEST_KEY, [])
+
+    def on_train_start(self) -> None:
+        read = getattr(self._datamodule, "read_training", None)
+        rows, self._resumed_rows = self._resumed_rows, []
+        if read is not None:
+            own = (self.trainer.precision_plugin.convert_input(read(batch)) for batch in rows)
+            self._latest.extend(self.trainer.strategy.batch_to_device(batch) for batch in own)
 
     def on_train_epoch_start(self) -> None:
         self.network.set_epoch(self.run_epoch)

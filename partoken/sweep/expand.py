@@ -22,7 +22,7 @@ __all__ = ["Job", "Sweep", "expand", "is_sweep"]
 SHOWS = ("cfg", "help", "hydra_help", "info", "shell_completion")
 """Options of Hydra that show something and run nothing."""
 
-NOT_PART = ("cost", "hydra", "launcher", "logger", "n_jobs", "print_config", "run", "sweep")
+NOT_PART = ("checkpoint", "cost", "hydra", "launcher", "logger", "n_jobs", "print_config", "resume", "run", "sweep")
 """Groups and keys of the configuration that change no number of a job."""
 NO_EFFECT = ["train.resume_from", "train.on_schedule_change", "train.num_workers", "train.use_wandb"]
 NO_EFFECT += ["train.wandb_project", "trainer.enable_progress_bar"]
@@ -249,6 +249,8 @@ def _job(overrides: list[str], config_dir: str | None) -> Job:
     own = [word for word in overrides if not word.lstrip("+~").startswith(OF_THE_SWEEP)]
     try:
         cfg = compose(overrides, config_dir, with_hydra=True)
+        if cfg.resume is not None:
+            raise UserError(f"resume={cfg.resume}: a sweep goes on by itself; give the same command without it")
         if cfg.trainer.get("num_nodes") not in (None, 1):
             raise UserError(
                 f"trainer.num_nodes={cfg.trainer.num_nodes}: a job of a sweep runs on one machine; leave it out, or "

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from partoken.overrides import quote
 from partoken.system.run_status import read_status
 
-__all__ = ["GOOD", "Command", "Handle", "Launcher", "Task", "quote", "resume_override"]
+__all__ = ["GOOD", "Command", "Handle", "Launcher", "Task", "resume_override"]
 
 GOOD = ("finished", "pruned")
 """Statuses of a job that is never run again."""
@@ -86,13 +87,3 @@ def resume_override(folder: Path) -> list[str]:
     with contextlib.suppress(FileNotFoundError):
         (folder / "summary.json").replace(folder / "previous_summary.json")
     return [f"train.resume_from={quote(str(checkpoint))}"]
-
-
-def quote(text: str) -> str:
-    """Returns a text as a value in Hydra's grammar.
-
-    >>> print(quote("it's here/a=b"))
-    'it\\'s here/a=b'
-    """
-    escaped = text.replace("'", "\\'")
-    return f"'{escaped}'"

@@ -12,10 +12,11 @@ from types import FrameType
 from typing import Protocol
 
 from partoken.errors import UserError, print_error
+from partoken.overrides import quote
 from partoken.sweep.checking import check_jobs
 from partoken.sweep.claims import Claims
 from partoken.sweep.expand import Sweep, expand
-from partoken.sweep.launcher import GOOD, Command, Handle, Launcher, Task, quote, resume_override
+from partoken.sweep.launcher import GOOD, Command, Handle, Launcher, Task, resume_override
 from partoken.sweep.local import use_threads
 from partoken.sweep.record import Numbered, Record, job_threads, read_jobs, reconcile
 from partoken.sweep.search import Search

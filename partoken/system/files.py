@@ -13,7 +13,8 @@ from typing import IO, Any
 
 from partoken.errors import UserError
 
-__all__ = ["atomic_path", "atomic_write", "delete_partial", "explain_full_disk", "link_or_copy", "write_json"]
+__all__ = ["atomic_path", "atomic_write", "delete_all_partial", "delete_partial", "explain_full_disk", "link_or_copy"]
+__all__ += ["sync_folder", "write_json"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk without space, of a quota, and of a limit on the size of files."""
@@ -103,6 +104,26 @@ def delete_partial(path: Path) -> None:
     """
     for partial in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
         partial.unlink(missing_ok=True)
+
+
+def delete_all_partial(folder: Path) -> None:
+    """Deletes the temporary files that killed writers left in a folder, which only this process writes to.
+
+    Arguments:
+        folder: it and its folder `checkpoints` are searched.
+    """
+    for place in (folder, folder / "checkpoints"):
+        for partial in [*place.glob(".*.partial"), *place.glob("*/.*.partial")]:
+            partial.unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Writes the names in a folder to the disk, so that a file renamed before is still there after a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def write_json(path: str | os.PathLike[str], content: Any) -> None:

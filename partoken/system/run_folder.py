@@ -5,9 +5,10 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from partoken.errors import UserError
 from partoken.system.locks import is_locked
 
-__all__ = ["CONFIGURATION", "LOCK", "STATUS", "Snapshot", "list_results"]
+__all__ = ["CONFIGURATION", "LOCK", "STATUS", "Snapshot", "check_still_there", "list_results"]
 
 LOCK = ".lock"
 STATUS = "status.json"
@@ -26,6 +27,22 @@ def list_results(folder: Path) -> list[str]:
         folder: the run folder.
     """
     return [name for name in RESULTS if (folder / name).is_file() or _names_in(folder / name)]
+
+
+def check_still_there(folder: Path) -> None:
+    """Ends a run whose folder was deleted, because a new one would hold a part of its results only.
+
+    Arguments:
+        folder: the run folder.
+
+    Raises:
+        UserError: it does not exist any more.
+    """
+    if not folder.is_dir():
+        raise UserError(
+            f"{folder}: the run folder was deleted or moved while the run trained, so its results have no place; "
+            "start the run again, or move the folder back and go on with resume=latest"
+        )
 
 
 @dataclass(frozen=True)
@@ -58,6 +75,8 @@ class Snapshot:
 
     def undo(self) -> None:
         """Takes back what a run wrote that was refused; not if it had read its data, which leaves a report."""
+        if not self.folder.is_dir():
+            return
         added = _names_in(self.folder) - self.names
         if not added <= BEGINNING or _changes(self.folder) != self.results or is_locked(self.folder / LOCK):
             return  # the last: another run has begun here

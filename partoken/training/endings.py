@@ -12,6 +12,7 @@ from torch import Tensor
 
 from partoken.errors import UserError
 from partoken.system.checkpoint import non_finite_weight
+from partoken.system.run_folder import check_still_there
 from partoken.system.run_status import STOP_FILE
 from partoken.training.module import ScheduledModule, scheduled_module
 
@@ -24,7 +25,7 @@ READ_EVERY = 50
 
 
 class Endings(pl.Callback):
-    """Stops a run whose loss or weights are not finite, and a run that is asked to stop.
+    """Stops a run whose loss or weights are not finite, whose folder was deleted, and a run that is asked to stop.
 
     They are checked before a checkpoint is written, so every checkpoint is of an epoch with finite losses and weights.
 
@@ -48,6 +49,8 @@ class Endings(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
+        if trainer.is_global_zero:
+            check_still_there(self.path.parent)
         loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
         if not isinstance(loss, Tensor):
             return

@@ -17,7 +17,7 @@ from partoken.config import job_groups, record_config
 from partoken.errors import UserError
 from partoken.schedule import Plan, StagedPlan
 from partoken.schedule.length import num_devices
-from partoken.system.files import write_json
+from partoken.system.files import delete_all_partial, write_json
 from partoken.system.instantiation import instantiate
 from partoken.system.run_status import read_status, record_status
 from partoken.training.checks import check_before_reading, check_evaluation, check_folder, check_free, check_plans
@@ -32,6 +32,7 @@ from partoken.training.continuing import (
 from partoken.training.domain import DataModule
 from partoken.training.endings import Endings
 from partoken.training.loggers import open_loggers
+from partoken.training.newest import choose_start
 from partoken.training.objective import objective
 from partoken.training.recorders import whole_run
 from partoken.training.settings import TrainSettings
@@ -93,7 +94,7 @@ def carry_out(
     Arguments:
         settings: the groups of the config, plain: `data` and `model` with their `_target_`, `train`, `trainer`, and
             optionally `logger`, `run`, `callbacks`, `fit` (false: only tests `train.resume_from`), `test` (false: no
-            test) and `overwrite` (true: replaces another run in the folder).
+            test), `resume`, `checkpoint` and `overwrite` (true: replaces another run in the folder).
         folder: the run folder, which exists.
         overrides: of the command line, for `status.json` and `summary.json`.
         present: called with the folder when `summary.json` is written, before the loggers close, so that they can
@@ -107,14 +108,20 @@ def carry_out(
     Raises:
         UserError: the config, the data or the checkpoint cannot be used, another process trains in the folder, the
             folder holds another run, or the loss is no longer a finite number.
+        NothingToDo: `resume` is "auto", and the same command has finished the run in the folder.
     """
     check_folder(settings, folder)
     if not is_main_process():
-        return _carry_out(settings, folder, overrides, None, callbacks, Endings(folder))
+        return _carry_out(
+            choose_start(settings, folder, overrides), folder, overrides, None, callbacks, Endings(folder)
+        )
     before = read_status(folder)
 
     def begin_run() -> None:
+        nonlocal settings
+        settings = choose_start(settings, folder, overrides)
         check_free(settings, folder)
+        delete_all_partial(folder)
         if begin is not None:
             begin()
 

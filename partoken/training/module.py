@@ -24,7 +24,8 @@ from partoken.training.saved_state import SCHEDULE_KEY, SavedState
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import ONLY_STAGE, TrainStage, is_under
 
-__all__ = ["ManualSteps", "ScheduledModule", "metric_names", "run_length", "scheduled_module", "task_class"]
+__all__ = ["ManualSteps", "ScheduledModule", "metric_names", "run_length", "scheduled_module", "steps_window"]
+__all__ += ["task_class"]
 
 log = logging.getLogger(__name__)
 
@@ -303,7 +304,10 @@ class ScheduledModule(pl.LightningModule):
                 log.info("%s", scaling)
         scheduled = build_scheduler(name, settings, build_optimizer(modules, settings, lr), plan)
         if self._resumed is not None:
-            scheduled.steps = self._resumed.schedules.get(name, {}).get("step", 0)
+            saved = self._resumed.schedules.get(name, {})
+            scheduled.steps, scheduled.last_rate = saved.get("step", 0), saved.get("rate", math.nan)
+            # Or torch would warn that the scheduler moves before the first step of this process.
+            scheduled.optimizer._opt_called = scheduled.steps > 0  # type: ignore[attr-defined]
         count_steps(scheduled, lambda item: self.before_optimizer_step(item))
         return scheduled
 
@@ -331,8 +335,7 @@ class ScheduledModule(pl.LightningModule):
 
     def _effective_batch(self) -> int:
         """Returns the samples of one optimizer step, over all devices."""
-        accumulate = self.trainer.accumulate_grad_batches * self.manual_steps.accumulate
-        return self.train_settings.batch_size * accumulate * self.trainer.world_size
+        return self.train_settings.batch_size * steps_window(self) * self.trainer.world_size
 
     def _log_plan(self, name: str, plan: Plan | StagedPlan) -> None:
         title = f"schedule of {name}" if name else "schedule"
@@ -414,10 +417,15 @@ def scheduled_module(module: pl.LightningModule) -> ScheduledModule:
     return module
 
 
+def steps_window(module: ScheduledModule) -> int:
+    """Returns the batches whose gradients make one optimizer step."""
+    return module.trainer.accumulate_grad_batches * module.manual_steps.accumulate
+
+
 def run_length(module: ScheduledModule) -> RunLength:
     """Returns the length that the trainer of a module will take; it may not have loaded its data yet."""
     trainer = module.trainer
-    accumulate = trainer.accumulate_grad_batches * module.manual_steps.accumulate
+    accumulate = steps_window(module)
     if trainer.train_dataloader is None:
         trainer.fit_loop.setup_data()
     batches = trainer.num_training_batches
@@ -446,7 +454,7 @@ def task_class(target: object) -> type[ScheduledModule] | None:
 
 def _state(scheduled: ScheduledOptimizer) -> dict[str, Any]:
     plan = None if scheduled.plan is None else scheduled.plan.fingerprint()
-    return {"step": scheduled.steps, "plan": plan}
+    return {"step": scheduled.steps, "plan": plan, "rate": scheduled.last_rate}
 
 
 def _warn_of_old_checkpoint(saved: Mapping[str, Any]) -> None:

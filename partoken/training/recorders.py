@@ -75,6 +75,11 @@ class RateRecorder(pl.Callback):
         names = ("steps_recorded", "deviations", "first_deviation")
         return {name: dict(getattr(self, name)) for name in names}
 
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._log_rates(trainer)  # a run that continues from here logs those of later steps only
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on with the comparison of a resumed run; a checkpoint of an older version has none."""
         for name, value in state_dict.items():
@@ -280,7 +285,21 @@ class EpochTable(pl.Callback):
         """Units trained per second, over the whole stage."""
         return self.units / self.seconds if self.seconds else 0.0
 
+    def state_dict(self) -> dict[str, Any]:
+        """Returns what was measured of the epoch so far, for the checkpoint."""
+        if self._since is not None:
+            self._stop_clock()
+            self._resume_clock()
+        units, seconds = self.units - self._epoch_start[0], self.seconds - self._epoch_start[1]
+        return {"units": units, "seconds": seconds, "validated": self._validated}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on with the measurement of an epoch; one that begins starts its own."""
+        self.units, self.seconds = state_dict["units"], state_dict["seconds"]
+        self._validated = state_dict["validated"]
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._resume_clock()
         if self.path.exists():
             epoch = self.position.first_epoch + trainer.current_epoch
             self.rows = [row for row in read_table(self.path) if int(row["epoch"]) < epoch]

@@ -13,25 +13,36 @@ from pytorch_lightning.plugins import TorchCheckpointIO
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from partoken.errors import UserError
-from partoken.system.files import atomic_write
+from partoken.system.files import atomic_write, sync_folder
+from partoken.system.run_folder import check_still_there
 
 __all__ = ["AtomicCheckpointIO", "BestCheckpoint", "DealtBatch", "ExactResume", "Patience", "ResumableDataModule"]
 __all__ += ["ResumableLoader", "ResumableSampler"]
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes each checkpoint beside its final name, syncs it to disk, then renames it.
+    """Writes each checkpoint beside its final name, syncs it to disk, renames it, then syncs the folder.
 
     A kill at any moment leaves the old file or the new one, whole. Lightning writes to the system's temporary folder
     and then moves the file. On a cluster that folder is on another file system, so the move is a copy, and a kill
     during the copy leaves a corrupt checkpoint.
+
+    Arguments:
+        folder: of the run, which must still be there; None: any folder is created.
     """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        super().__init__()
+        self.folder = folder
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
+        if self.folder is not None:
+            check_still_there(self.folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path, "wb") as file:
             torch.save(checkpoint, file)
+        sync_folder(path.parent)
 
 
 class BestCheckpoint(ModelCheckpoint):
@@ -70,9 +81,20 @@ class ExactResume(pl.Callback):
 
     def __init__(self) -> None:
         self._restored: Mapping[str, Any] | None = None
+        self._before_validation: dict[str, Any] | None = None
         self._created = self.state_dict()
 
     def state_dict(self) -> dict[str, Any]:
+        """Returns the states; within a validation those at its beginning, because a resumed run begins it again."""
+        return self._before_validation or self._current()
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._before_validation = None if trainer.sanity_checking else self._current()
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._before_validation = None
+
+    def _current(self) -> dict[str, Any]:
         state: Any = np.random.get_state()
         kind, keys, position, has_gauss, gauss = state
         version, internal, gauss_next = random.getstate()
@@ -237,7 +259,12 @@ class ResumableDataModule(pl.LightningDataModule):
         return loader
 
     def state_dict(self) -> dict[str, Any]:
-        return {} if self._training_loader is None else dict(self._training_loader.state_dict())
+        if self._training_loader is None:
+            return {}
+        state = self._training_loader.state_dict()
+        if self.trainer is not None and state["batches"] >= self.trainer.num_training_batches:
+            state["batches"] = 0  # the epoch is over, also one that a limit of the trainer ends
+        return dict(state)
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         # Lightning also restores for a test. The next stage of the run would then begin within an epoch.

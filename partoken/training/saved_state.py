@@ -1,5 +1,6 @@
 """How far the training is that a checkpoint continues, read from what Lightning and the task have saved."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
@@ -27,7 +28,7 @@ class SavedState:
     batches: int
     """Batches of the epoch within which the checkpoint was written; 0 at the end of an epoch."""
     schedules: Mapping[str, Mapping[str, Any]]
-    """`step` and `plan` of each optimizer, by its name; the only optimizer has the name ""."""
+    """`step`, `plan` and last `rate` of each optimizer, by its name; the only optimizer has the name ""."""
 
     @classmethod
     def read(cls, checkpoint: Mapping[str, Any]) -> Self:
@@ -67,7 +68,11 @@ class SavedState:
 
 def _schedules(saved: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     schedules = saved.get("optimizers") or {"": saved}
-    return {name: {"step": own["step"], "plan": own["plan"]} for name, own in schedules.items()}
+    # A checkpoint of an older version has no rate.
+    return {
+        name: {"step": own["step"], "plan": own["plan"], "rate": own.get("rate", math.nan)}
+        for name, own in schedules.items()
+    }
 
 
 def _incomplete(found: str) -> UserError:

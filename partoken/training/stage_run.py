@@ -1,10 +1,12 @@
 """Carries out one stage of a run: model, trainer, fit, test, and its part of the summary."""
 
+import contextlib
 import logging
+import os
 import signal
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from pytorch_lightning.callbacks import ModelCheckpoint
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 
 from partoken.errors import UserError
+from partoken.resume_keys import AUTO, CheckpointSettings
 from partoken.schedule import ScheduleError
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.instantiation import instantiate
@@ -21,7 +24,8 @@ from partoken.system.run_status import is_interrupt
 from partoken.training.callbacks import build_callbacks
 from partoken.training.continuing import SetAside, StageRecord, Start, begin_stage, finish_stage, stage_folder
 from partoken.training.domain import DataModule
-from partoken.training.interrupt import gentle_interrupt
+from partoken.training.epoch_state import EpochState
+from partoken.training.interrupt import gentle_signals, requeue
 from partoken.training.loggers import RunLoggers
 from partoken.training.module import ScheduledModule
 from partoken.training.overfit import repeat_batches
@@ -32,7 +36,7 @@ from partoken.training.settings import TrainSettings
 from partoken.training.stage_callback import StageCallback
 from partoken.training.stages import Position, TrainStage, named, weights_source
 from partoken.training.summary import finite
-from partoken.training.trainer import build_trainer, checkpoint_callbacks, stopping_callbacks
+from partoken.training.trainer import build_trainer, checkpoint_callbacks, is_main_process, stopping_callbacks
 
 __all__ = ["StageRun"]
 
@@ -96,22 +100,25 @@ class StageRun:
         module = self._build_module(data)
         rates = RateRecorder(self.folder / "lr.csv", self.position)
         epochs = EpochTable(self.folder / "metrics.csv", self.stage.name, self.position)
-        best, last = checkpoint_callbacks(self.folder, self.stage.settings)
+        within_epochs = CheckpointSettings.read(self.groups.get("checkpoint", {}))
+        best, last = checkpoint_callbacks(self.folder, self.stage.settings, within_epochs)
         acts = StageCallback(self.stage, self.num_epochs, before["loss_weights"] if before else None)
         record = StageRecord(self.stage.name, self.settings)
         stopping = stopping_callbacks(self.stage.settings)
-        callbacks: list[pl.Callback] = [rates, epochs, ExactResume(), acts, record, SetAside(self.folder)]
-        callbacks += [*self.callbacks, *self._own_callbacks(), *stopping, best, last]
+        callbacks: list[pl.Callback] = [rates, epochs, EpochState(), acts, record, SetAside(self.folder)]
+        # The random states are restored last, after everything else that happens when the training starts.
+        callbacks += [*self.callbacks, *self._own_callbacks(), *stopping, ExactResume(), best, last]
         own_loggers = loggers.for_stage(self.position)
         trainer = build_trainer(self.groups["trainer"], module, self.folder, callbacks, own_loggers)
         self._announce()
         batches = repeat_batches(data, self.groups["trainer"])
-        self._fit(trainer, module, batches, last)
-        if not rates.has_trained:
-            self._check_unfinished(trainer)
-        schedule = rates.summary(trainer, module)
-        tested = best.best_model_path or last.best_model_path
-        of_task = self._test(trainer, module, batches, tested)
+        with self._ended_by_signals(last):
+            self._fit(trainer, module, batches)
+            if not rates.has_trained:
+                self._check_unfinished(trainer)
+            schedule = rates.summary(trainer, module)
+            tested = best.best_model_path or last.best_model_path
+            of_task = self._test(trainer, module, batches, tested)
         write_profile(trainer, time.perf_counter() - started, self.folder, self.stage.name)
         part = {
             **self._facts(module, of_task, tested),
@@ -235,23 +242,42 @@ class StageRun:
             notes.append(f"in the last {last} also frozen: {', '.join(stage.freeze_last)}")
         log.info("%s", "; ".join(notes))
 
-    def _fit(
-        self, trainer: pl.Trainer, module: ScheduledModule, data: pl.LightningDataModule, last: ModelCheckpoint
-    ) -> None:
+    @contextlib.contextmanager
+    def _ended_by_signals(self, last: ModelCheckpoint) -> Iterator[None]:
+        """Exits with the status of a shell if a signal ends the block, and says how to go on."""
+        with gentle_signals() as received:
+            try:
+                yield
+            except BaseException as error:
+                if not (received or is_interrupt(error) or isinstance(error, SIGTERMException)):
+                    raise
+                number = received[-1] if received else signal.SIGTERM
+                if isinstance(error, KeyboardInterrupt) or is_interrupt(error):
+                    number = signal.SIGINT
+                log.warning("stopped by %s; %s", number.name, self._how_to_go_on(last.best_model_path))
+                if number == signal.SIGUSR1 and is_main_process():
+                    self._requeue()
+                # The shell's convention for signals; with Lightning's 0 a job scheduler believes that it is done.
+                sys.exit(128 + (number if number == signal.SIGINT else signal.SIGTERM))
+
+    def _how_to_go_on(self, checkpoint: str) -> str:
+        if self.groups.get("resume") == AUTO:
+            return "the same command goes on from here" if checkpoint else "the same command starts it again"
+        if not checkpoint:
+            return "no checkpoint was written yet"
+        return f"go on with the same keys and resume=latest hydra.run.dir={self.folder}"
+
+    def _requeue(self) -> None:
+        """Lets SLURM start the run again, if it would go on by itself."""
+        if self.groups.get("resume") == AUTO:
+            requeue(os.environ)
+        elif "SLURM_JOB_ID" in os.environ:
+            log.warning("the job is not put back into SLURM's queue: it goes on by itself only with resume=auto")
+
+    def _fit(self, trainer: pl.Trainer, module: ScheduledModule, data: pl.LightningDataModule) -> None:
         if self.resume_from is None and trainer.is_global_zero:
             begin_stage(self.checkpoints, self.stage.name, is_first=self.position.number == 0)
-        with gentle_interrupt() as interrupts:
-            try:
-                self._fit_explained(trainer, module, data)
-            except BaseException as error:
-                if not (interrupts or is_interrupt(error) or isinstance(error, SIGTERMException)):
-                    raise
-                number = signal.SIGTERM if isinstance(error, SIGTERMException) and not interrupts else signal.SIGINT
-                saved = last.best_model_path
-                hint = f"continue with train.resume_from={saved}" if saved else "no checkpoint was written yet"
-                log.warning("stopped by %s; %s", number.name, hint)
-                # The shell's convention for signals; with Lightning's 0 a job scheduler believes that it is done.
-                sys.exit(128 + number)
+        self._fit_explained(trainer, module, data)
 
     def _fit_explained(self, trainer: pl.Trainer, module: ScheduledModule, data: pl.LightningDataModule) -> None:
         """Trains, and turns errors of Lightning and torch that have a cause in the settings into those of the user."""

@@ -14,12 +14,14 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from partoken.errors import UserError
+from partoken.resume_keys import CheckpointSettings
 from partoken.schedule.length import num_devices
 from partoken.training.module import ManualSteps, ScheduledModule, scheduled_module
 from partoken.training.overfit import WHOLE
 from partoken.training.profile import build_profiler
 from partoken.training.recorders import total_epochs
 from partoken.training.resume import AtomicCheckpointIO, BestCheckpoint, Patience
+from partoken.training.saving import LastCheckpoint
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import TrainStage
 
@@ -64,17 +66,23 @@ def quiet_lightning() -> None:
         warnings.filterwarnings("ignore", message)
 
 
-def checkpoint_callbacks(folder: Path, settings: TrainSettings) -> tuple[ModelCheckpoint, ModelCheckpoint]:
+def checkpoint_callbacks(
+    folder: Path, settings: TrainSettings, within_epochs: CheckpointSettings
+) -> tuple[ModelCheckpoint, ModelCheckpoint]:
     """Creates the callbacks that write `best.ckpt` and `last.ckpt`.
 
     There are two, because Lightning's `save_last` writes only when the monitor has improved.
+
+    Arguments:
+        folder: the run folder.
+        settings: `monitor` and `monitor_mode` are read.
+        within_epochs: how often `last.ckpt` is written.
     """
     common: dict[str, Any] = dict(
         dirpath=folder / "checkpoints", enable_version_counter=False, auto_insert_metric_name=False
     )
     best = BestCheckpoint(filename="best", monitor=settings.monitor, mode=settings.monitor_mode, **common)
-    last = ModelCheckpoint(filename="last", save_on_train_epoch_end=True, **common)
-    return best, last
+    return best, LastCheckpoint(within_epochs, **common)
 
 
 def stopping_callbacks(settings: TrainSettings) -> list[Callback]:
@@ -126,7 +134,7 @@ def build_trainer(
             **arguments,
             callbacks=callbacks,
             logger=list(loggers) or False,
-            plugins=[AtomicCheckpointIO()],
+            plugins=[AtomicCheckpointIO(folder)],
             default_root_dir=folder,
         )
     except (MisconfigurationException, RuntimeError, TypeError, ValueError) as error:

@@ -14,6 +14,7 @@ from partoken.system.checkpoint import read_checkpoint
 from partoken.training.engine import carry_out, check_outcome
 from tests.satellite.made import data_settings, make_batch
 from tests.training.runs import settings
+from tests.training.test_epoch_state import Stop, numbers, stopped
 
 DATA = {"_target_": "tests.satellite.made.MadeData"}
 FIRST = {
@@ -238,3 +239,16 @@ def test_both_stages_leave_pictures_of_test_tiles_and_name_their_prediction(stag
         assert read_checkpoint(part.folder / "checkpoints" / "best.ckpt")["partoken_predict"] == (
             "partoken.satellite.predict"
         )
+
+
+@pytest.mark.parametrize("batch", [1, 3, 7], ids=["within a step", "after a step", "in the second epoch"])
+def test_two_optimizers_go_on_exactly_within_an_epoch(batch, stage1, tmp_path):
+    model = {**SECOND, "stage1_checkpoint": str(stage1.folder), "drop_rate": 0.1}
+    train = {**TRAIN, "warmup_steps": 1, "optimizers": {"discriminator": {"lr": 1e-3}}}
+    group = {**settings(data=DATA, trainer={"accumulate_grad_batches": 4}, **train), "model": model}
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    for folder in (whole, parts):
+        folder.mkdir()
+    carry_out(group, whole)
+    stopped(group, parts, Stop(batch))
+    assert numbers(parts) == numbers(whole)

@@ -1,7 +1,7 @@
 """The data module of protein chains: reads a source, reports on it, and loads batches."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -256,6 +256,14 @@ class ProteinDataModule(ResumableDataModule):
         """Loads the training chains, in a different order each epoch."""
         loader = self._loader("train", shuffle=True, epochs_per_pass=self.options.epochs_per_pass)
         return self.resumable(loader)
+
+    def read_training(self, rows: Sequence[int]) -> ChainBatch:
+        """Returns a batch of training chains.
+
+        Arguments:
+            rows: as `ChainBatch.index` counts them.
+        """
+        return self._datasets["train"][rows]
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Loads the validation chains."""
