@@ -12,7 +12,7 @@ With `train.schedule_interval=step` the data is opened to count its batches, unl
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from partoken.errors import UserError
 from partoken.schedule.length import RunLength, accumulated_batches, num_devices
 from partoken.schedule.plan import Plan
 from partoken.schedule.plot import plot_plans, terminal_plot, write_gallery
-from partoken.schedule.stages import StagedPlan, needs_batches, plan_run
+from partoken.schedule.stages import StagedPlan, needs_batches, plan_groups, plan_run
 from partoken.schedule.tables import document_keypoints, document_scenarios, key_points, markdown
 from partoken.system.process import discard_output
 from partoken.system.user_files import check_current_folder
@@ -97,6 +97,8 @@ def _preview(options: argparse.Namespace) -> Iterator[str]:
             length = RunLength.of_trainer(trainer, _count_batches([plain_group(cfg, "data")], settings, devices)[0])
         settings.check_scheduler(length)
         yield f"schedule of {settings.scheduler['_target_']}: no plan; a run records its rates in lr.csv"
+        for group in settings.parameter_groups():
+            yield f"group {group.name}: {group.settings.lr:.2e} in place of {settings.lr:.2e}"
         return
     names = settings.optimizer_names()
     lengths = [length] * len(settings.run_stages())
@@ -106,15 +108,33 @@ def _preview(options: argparse.Namespace) -> Iterator[str]:
         groups = {name: plain_group(cfg, name) for name in ("data", "model")}
         batches = _count_batches([stage.groups(groups)["data"] for stage in settings.run_stages()], settings, devices)
         lengths = [RunLength.of_trainer(trainer, number) for number in batches]
+    batch = settings.batch_size * accumulate * devices
     for name in names:
-        plan = plan_run(settings.run_stages(name), lengths, effective_batch=settings.batch_size * accumulate * devices)
-        picture = options.png.with_stem(f"{options.png.stem}_{name}") if options.png and name else options.png
-        yield from _show(plan, f"optimizer {name}, " if name else "", picture)
+        stages, optimizer = settings.run_stages(name), f"optimizer {name}, " if name else ""
+        plan = plan_run(stages, lengths, effective_batch=batch)
+        of_groups = plan_groups(stages, lengths, effective_batch=batch)
+        yield from _show(plan, optimizer)
+        for group, own in of_groups.items():
+            yield ""
+            yield from _show(own, f"{optimizer}group {group}, ")
+        yield from _notes_on_layers(stages)
+        if options.png:
+            picture = options.png.with_stem(f"{options.png.stem}_{name}") if name else options.png
+            yield _draw(plan, of_groups, optimizer, picture)
     yield from (f"advice: {sentence}" for sentence in settings.without_effect())
 
 
-def _show(plan: Plan | StagedPlan, optimizer: str, picture: Path | None) -> Iterator[str]:
-    """Yields the lines about a plan, and draws it."""
+def _notes_on_layers(stages: Sequence[Any]) -> Iterator[str]:
+    """Yields a line for each group whose layers only the network tells."""
+    groups = {group.path: group for stage in stages for group in stage.settings.parameter_groups()}
+    for path, group in groups.items():
+        if group.layer_decay is not None:
+            rates = f"the rates above are those of the highest layer of group {group.name}"
+            yield f"{path}.layer_decay={group.layer_decay:g}: {rates}; a run, which has the network, logs every layer's"
+
+
+def _show(plan: Plan | StagedPlan, optimizer: str) -> Iterator[str]:
+    """Yields the lines about a plan."""
     if isinstance(plan, StagedPlan):
         yield f"{optimizer}schedule by {plan.interval}, {len(plan.plans)} stages:"
         yield from (f"  {stage.stage}: {stage.headline}" for stage in plan.plans)
@@ -125,11 +145,14 @@ def _show(plan: Plan | StagedPlan, optimizer: str, picture: Path | None) -> Iter
     if any(stage.curve is not None for stage in plan.plans):
         yield f"\n{terminal_plot(plan)}"
     yield from (f"advice: {sentence}" for sentence in plan.advice())
-    if picture is not None:
-        staged = f"learning rate by {plan.interval} over {len(plan.plans)} stages"
-        title = staged if isinstance(plan, StagedPlan) else plan.headline
-        plot_plans({"": plan}, picture, f"{optimizer}{title}")
-        yield str(picture)
+
+
+def _draw(plan: Plan | StagedPlan, groups: Mapping[str, Plan | StagedPlan], optimizer: str, picture: Path) -> str:
+    """Draws the plan of an optimizer and those of its groups, and returns the path of the picture."""
+    staged = f"learning rate by {plan.interval} over {len(plan.plans)} stages"
+    title = staged if isinstance(plan, StagedPlan) else plan.headline
+    plot_plans({"default": plan, **groups}, picture, f"{optimizer}{title}")
+    return str(picture)
 
 
 def _count_batches(groups: Sequence[dict[str, Any]], settings: Any, devices: int) -> list[int | None]:

@@ -27,7 +27,8 @@ class SavedState:
     batches: int
     """Batches of the epoch within which the checkpoint was written; 0 at the end of an epoch."""
     schedules: Mapping[str, Mapping[str, Any]]
-    """`step` and `plan` of each optimizer, by its name; the only optimizer has the name ""."""
+    """`step` and `plan` of each optimizer, by its name; the only optimizer has the name "". With `train.groups` also
+    `groups`, the plan of each."""
 
     @classmethod
     def read(cls, checkpoint: Mapping[str, Any]) -> Self:
@@ -67,7 +68,11 @@ class SavedState:
 
 def _schedules(saved: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     schedules = saved.get("optimizers") or {"": saved}
-    return {name: {"step": own["step"], "plan": own["plan"]} for name, own in schedules.items()}
+    return {name: {key: own[key] for key in _kept(own)} for name, own in schedules.items()}
+
+
+def _kept(schedule: Mapping[str, Any]) -> tuple[str, ...]:
+    return ("step", "plan", "groups") if "groups" in schedule else ("step", "plan")
 
 
 def _incomplete(found: str) -> UserError:
