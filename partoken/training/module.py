@@ -328,11 +328,15 @@ class ScheduledModule(pl.LightningModule):
             if scaling:
                 log.info("%s", scaling)
         scheduled = build_scheduler(name, settings, parameter_groups(parts, settings, rates, plans), plans)
-        log_groups(scheduled)
+        log_groups(scheduled, self._frozen(stage.freeze))
         if self._resumed is not None:
             scheduled.steps = self._resumed.schedules.get(name, {}).get("step", 0)
         count_steps(scheduled, lambda item: self.before_optimizer_step(item))
         return scheduled
+
+    def _frozen(self, parts: Sequence[str]) -> set[nn.Parameter]:
+        """Returns the parameters of the named parts, and those that the task itself does not train."""
+        return {p for name, p in self.named_parameters() if is_under(name, parts) or not p.requires_grad}
 
     def _lightning_optimizer(self, name: str) -> LightningOptimizer:
         """Returns Lightning's wrapper of an optimizer, which steps it in the precision of the run."""
@@ -382,7 +386,8 @@ class ScheduledModule(pl.LightningModule):
         saved = saved_plan(self._resumed.schedules.get(name), group)
         plan, change = choose_plan(saved, requested, self._resumed.epochs, self.train_settings)
         if change:
-            log.warning("train.on_schedule_change=%s:\n%s", self.train_settings.on_schedule_change, change)
+            of_group = f", group {group}" if group else ""
+            log.warning("train.on_schedule_change=%s%s:\n%s", self.train_settings.on_schedule_change, of_group, change)
         return plan
 
     def _check_names(self, names: list[str]) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -165,16 +165,23 @@ def build_scheduler(
     return ScheduledOptimizer(name, optimizer, scheduler, None, interval, groups)
 
 
-def log_groups(scheduled: ScheduledOptimizer) -> None:
-    """Logs the plan of each of `train.groups`, and a table of the optimizer's parameter groups, if there are any."""
+def log_groups(scheduled: ScheduledOptimizer, frozen: Collection[nn.Parameter]) -> None:
+    """Logs the plan of each of `train.groups`, and a table of the optimizer's parameter groups, if there are any.
+
+    Arguments:
+        scheduled: the optimizer.
+        frozen: parameters that are not trained when the stage begins.
+    """
     if not scheduled.has_named_groups:
         return
     title = f"schedule of {scheduled.name}" if scheduled.name else "schedule"
     for name, plan in scheduled.group_plans.items():
         log.info("%s, group %s: %s", title, name, plan.headline)
-    rows = [("group", "tensors", "parameters", "peak rate", "weight decay")]
+    rows = [("group", "tensors", "parameters", "frozen", "peak rate", "weight decay")]
     for group in scheduled.groups:
-        sizes = f"{len(group.parameters)}", f"{sum(parameter.numel() for parameter in group.parameters):,}"
+        num = sum(parameter.numel() for parameter in group.parameters)
+        num_frozen = sum(parameter.numel() for parameter in group.parameters if parameter in frozen)
+        sizes = f"{len(group.parameters)}", f"{num:,}", f"{num_frozen:,}"
         rows.append((group.name, *sizes, f"{group.lr:.2e}", f"{group.weight_decay:g}"))
     for line in markdown(rows):
         log.info("%s", line)

@@ -1,4 +1,4 @@
-"""`train.groups`: which parameters a group has, its rate, its warm-up, its weight decay, and the rates of its layers."""
+"""`train.groups`: which parameters a group has, and their rate, warm-up and weight decay."""
 
 import pytest
 import torch
