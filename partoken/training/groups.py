@@ -21,7 +21,7 @@ Settings = TypeVar("Settings", bound=ScheduleSettings)
 DEFAULT = "default"
 """Name of the parameters that no group matches."""
 BASE = "base"
-"""Name of the deepest layer of a group: its parameters without the number of a layer in their names."""
+"""Name of the deepest layer of a group: its parameters outside the list of layers."""
 
 OWN_WARMUP = ("warmup_epochs", "warmup_steps", "min_lr")
 """Keys of a group that need a plan of its own."""
@@ -52,21 +52,24 @@ class Group(Generic[Settings]):
         """Returns the parameters that one of its patterns matches."""
         return [name for name in names if fnmatchcase(name, pattern) or is_under(name, [pattern])]
 
-    def layer(self, parameter: str) -> int | None:
-        """Returns the number of the layer of a parameter; None: it has none.
+    def layer(self, parameter: str) -> tuple[str, int] | None:
+        """Returns the list of layers in which a parameter is, and the number of its layer; None: it is in none.
 
-        It is the first whole number between dots in the name, after the part of the name that the pattern spells out.
+        The number is the first word of digits between the dots of the name, after what the pattern spells out.
 
         >>> group = Group("encoder", "train.groups.encoder", ("net2.0.*",), settings=None, has_own_rate=False)
         >>> group.layer("net2.0.layers.11.weight"), group.layer("net2.0.embedding.weight")
-        (11, None)
+        (('net2.0.layers', 11), None)
         """
         pattern = next(pattern for pattern in self.match if self.matched(pattern, [parameter]))
         literal = pattern
         for wildcard in "*?[":
             literal = literal.partition(wildcard)[0]
-        words = parameter[literal.rfind(".") + 1 if literal != pattern else len(literal) :].split(".")
-        return next((int(word) for word in words if word.isdecimal()), None)
+        words = parameter.split(".")
+        first = literal.count(".") + (literal == pattern)
+        return next(
+            ((".".join(words[:n]), int(words[n])) for n in range(first, len(words)) if words[n].isdecimal()), None
+        )
 
 
 @dataclass(frozen=True)
@@ -172,26 +175,30 @@ def divide(parameters: Mapping[str, nn.Parameter], groups: Sequence[Group[Any]])
 def _layers(group: Group[Any], parameters: Mapping[str, nn.Parameter]) -> list[Part]:
     """Returns the layers of a group from the deepest to the highest, which has the group's rate.
 
-    The rate of layer i of n is `layer_decay ** (n - i)` of the group's; parameters without a layer are layer 0
-    (https://arxiv.org/abs/2106.08254, the layer-wise decay of BEiT).
+    The rate of layer i of n is `layer_decay ** (n - i)` of the group's, as in BEiT (https://arxiv.org/abs/2106.08254).
+    The layers are the list of modules that has most of the parameters; all parameters outside it are layer 0.
     """
-    found: dict[int, dict[str, nn.Parameter]] = {}
-    for name, parameter in parameters.items():
-        number = group.layer(name)
-        found.setdefault(-1 if number is None else number, {})[name] = parameter
-    numbers = sorted(number for number in found if number >= 0)
-    if not numbers:
+    places = {name: place for name in parameters if (place := group.layer(name)) is not None}
+    if not places:
         raise UserError(
             f"{group.path}.layer_decay={group.layer_decay:g}: no parameter that {', '.join(group.match)} matches has "
             f"the number of a layer in its name, such as in {group.name}.layers.0.weight; leave layer_decay out"
         )
     assert group.layer_decay is not None
-    parts = []
-    for number in sorted(found):
-        depth = len(numbers) - (numbers.index(number) + 1 if number >= 0 else 0)
-        name = f"{group.name}.{number if number >= 0 else BASE}"
-        parts.append(Part(name, group, found[number], group.layer_decay**depth))
-    return parts
+    sizes: dict[str, int] = {}
+    for name, (stem, _) in places.items():
+        sizes[stem] = sizes.get(stem, 0) + parameters[name].numel()
+    largest = max(sizes, key=lambda stem: sizes[stem])
+    numbers = sorted({number for stem, number in places.values() if stem == largest})
+    found: dict[int, dict[str, nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        stem, number = places.get(name, ("", 0))
+        found.setdefault(1 + numbers.index(number) if stem == largest else 0, {})[name] = parameter
+    names = [BASE, *map(str, numbers)]
+    return [
+        Part(f"{group.name}.{names[layer]}", group, found[layer], group.layer_decay ** (len(numbers) - layer))
+        for layer in sorted(found)
+    ]
 
 
 def _hint(pattern: str, names: Sequence[str]) -> str:

@@ -83,6 +83,16 @@ def test_the_rate_falls_from_the_highest_layer_to_what_has_no_layer():
     }
 
 
+def test_layers_are_the_list_of_modules_with_most_of_the_parameters():
+    layers = [f"e.layers.{n}.feed.{m}.weight" for n in (0, 1, 10) for m in range(5)]
+    names = [*(f"e.inputs.{n}.weight" for n in range(4)), *layers, "e.out.1.bias"]
+    groups = settings(groups={"own": {"match": "e", "layer_decay": 0.1}}).parameter_groups()
+    found = divide(dict.fromkeys(names, nn.Parameter(torch.zeros(1))), groups)
+    assert [part.name for part in found] == ["own.base", "own.0", "own.1", "own.10"]
+    assert [part.share for part in found] == pytest.approx([0.001, 0.01, 0.1, 1])
+    assert list(found[0].parameters) == [name for name in names if name not in layers]
+
+
 def test_a_group_without_layers_has_no_layer_decay():
     with pytest.raises(
         UserError, match=r"groups\.own\.layer_decay=0\.5: no parameter that head matches has the number"
