@@ -116,7 +116,7 @@ def _preview(options: argparse.Namespace) -> Iterator[str]:
         yield from _show(plan, optimizer)
         for group, own in of_groups.items():
             yield ""
-            yield from _show(own, f"{optimizer}group {group}, ")
+            yield from _show(own, f"{optimizer}group {group}, ", said=plan.advice())
         yield from _notes_on_layers(stages)
         if options.png:
             picture = options.png.with_stem(f"{options.png.stem}_{name}") if name else options.png
@@ -133,8 +133,8 @@ def _notes_on_layers(stages: Sequence[Any]) -> Iterator[str]:
             yield f"{path}.layer_decay={group.layer_decay:g}: {rates}; a run, which has the network, logs every layer's"
 
 
-def _show(plan: Plan | StagedPlan, optimizer: str) -> Iterator[str]:
-    """Yields the lines about a plan."""
+def _show(plan: Plan | StagedPlan, optimizer: str, said: Sequence[str] = ()) -> Iterator[str]:
+    """Yields the lines about a plan, with its advice that is not said yet."""
     if isinstance(plan, StagedPlan):
         yield f"{optimizer}schedule by {plan.interval}, {len(plan.plans)} stages:"
         yield from (f"  {stage.stage}: {stage.headline}" for stage in plan.plans)
@@ -144,7 +144,7 @@ def _show(plan: Plan | StagedPlan, optimizer: str) -> Iterator[str]:
     yield from markdown(key_points(plan))
     if any(stage.curve is not None for stage in plan.plans):
         yield f"\n{terminal_plot(plan)}"
-    yield from (f"advice: {sentence}" for sentence in plan.advice())
+    yield from (f"advice: {sentence}" for sentence in plan.advice() if sentence not in said)
 
 
 def _draw(plan: Plan | StagedPlan, groups: Mapping[str, Plan | StagedPlan], optimizer: str, picture: Path) -> str:
