@@ -182,7 +182,12 @@ def _plot_schedule(table: Path, schedule: Mapping[str, Any], path: Path) -> None
         plot_rates(table, path)
         return
     plans = {name: read_fingerprint(fingerprint) for name, fingerprint in fingerprints.items()}
-    plot_applied(read_table(table), plans, path)
+    groups = {
+        (name, group): read_fingerprint(fingerprint)
+        for name, part in optimizers.items()
+        for group, fingerprint in part.get("groups", {}).items()
+    }
+    plot_applied(read_table(table), plans, path, groups=groups)
 
 
 def _speed(summary: Mapping[str, Any]) -> str | None:

@@ -14,7 +14,7 @@ With `train.schedule_interval=step` the data is opened to count its batches, unl
 
 import argparse
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +23,15 @@ from partoken.schedule.comparing import area_table, areas, csv_lines
 from partoken.schedule.length import RunLength, accumulated_batches, num_devices
 from partoken.schedule.plan import Plan
 from partoken.schedule.plot import plot_plans, terminal_plot, write_gallery
-from partoken.schedule.stages import StagedPlan, needs_batches, plan_run
+from partoken.schedule.stages import StagedPlan, needs_batches, plan_groups, plan_run
 from partoken.schedule.tables import document_keypoints, document_scenarios, key_points, markdown
 from partoken.system.process import discard_output
 from partoken.system.user_files import check_current_folder
 
 __all__ = ["main"]
+
+_Plans = dict[str, dict[str, Plan | StagedPlan]]
+"""Of each optimizer, by its name: its plan under "", and those of its groups by their names."""
 
 TABLES = {"keypoints": document_keypoints, "scenarios": document_scenarios}
 
@@ -95,12 +98,21 @@ def _preview(options: argparse.Namespace) -> Iterator[str]:
     if settings.scheduler is not None:
         _check_scheduler(cfg, settings, options.batches_per_epoch)
         yield f"schedule of {settings.scheduler['_target_']}: no plan; a run records its rates in lr.csv"
+        for group in settings.parameter_groups():
+            yield f"group {group.name}: {group.settings.lr:.2e} in place of {settings.lr:.2e}"
         return
     plans = _plans(cfg, settings, options.batches_per_epoch)
-    for name, plan in plans.items():
-        picture = options.png.with_stem(f"{options.png.stem}_{name}") if options.png and name else options.png
-        yield from _show(plan, f"optimizer {name}, " if name else "", picture)
-    yield from _write_csv(plans, options.csv)
+    for name, own in plans.items():
+        optimizer, plan = f"optimizer {name}, " if name else "", own[""]
+        yield from _show(plan, optimizer)
+        for group in filter(None, own):
+            yield ""
+            yield from _show(own[group], f"{optimizer}group {group}, ", said=plan.advice())
+        yield from _notes_on_layers(settings.run_stages(name))
+        if options.png:
+            picture = options.png.with_stem(f"{options.png.stem}_{name}") if name else options.png
+            yield _draw(own, optimizer, picture)
+    yield from _write_csv(_named(plans), options.csv)
     yield from (f"advice: {sentence}" for sentence in settings.without_effect())
 
 
@@ -117,8 +129,8 @@ def _compare(options: argparse.Namespace) -> Iterator[str]:
         settings = _settings(cfg)
         if settings.scheduler is not None:
             raise UserError(f"--compare={options.compare}: train.scheduler has no plan; set train.scheduler=null")
-        for optimizer, plan in _plans(cfg, settings, options.batches_per_epoch).items():
-            plans[f"{name}, {optimizer}" if optimizer else name] = plan
+        for part, plan in _named(_plans(cfg, settings, options.batches_per_epoch)).items():
+            plans[f"{name}, {part}" if part else name] = plan
     yield from markdown(area_table(plans))
     for name, plan in plans.items():
         yield f"\n{name}: {plan.headline}\n{terminal_plot(plan, height=4)}"
@@ -127,6 +139,11 @@ def _compare(options: argparse.Namespace) -> Iterator[str]:
         plot_plans(labels, options.png, "Learning rate of each schedule, with the sum of its rates")
         yield str(options.png)
     yield from _write_csv(plans, options.csv)
+
+
+def _named(plans: _Plans) -> dict[str, Plan | StagedPlan]:
+    """Returns all plans by the names of their optimizer and their group."""
+    return {", ".join(filter(None, (name, group))): plan for name, own in plans.items() for group, plan in own.items()}
 
 
 def _write_csv(plans: dict[str, Plan | StagedPlan], path: Path | None) -> Iterator[str]:
@@ -158,8 +175,8 @@ def _check_scheduler(cfg: Any, settings: Any, batches: int | None) -> None:
     settings.check_scheduler(RunLength.of_trainer(trainer, batches))
 
 
-def _plans(cfg: Any, settings: Any, batches_per_epoch: int | None) -> dict[str, Plan | StagedPlan]:
-    """Returns the plan of each optimizer, by its name; "" is the name of the only one."""
+def _plans(cfg: Any, settings: Any, batches_per_epoch: int | None) -> _Plans:
+    """Returns the plans of each optimizer, by its name; "" is the name of the only one."""
     from partoken.composition import plain_group
 
     trainer = plain_group(cfg, "trainer")
@@ -171,12 +188,26 @@ def _plans(cfg: Any, settings: Any, batches_per_epoch: int | None) -> dict[str, 
         groups = {name: plain_group(cfg, name) for name in ("data", "model")}
         batches = _count_batches([stage.groups(groups)["data"] for stage in settings.run_stages()], settings, devices)
         lengths = [RunLength.of_trainer(trainer, number) for number in batches]
-    effective = settings.batch_size * accumulate * devices
-    return {name: plan_run(settings.run_stages(name), lengths, effective_batch=effective) for name in names}
+    batch = settings.batch_size * accumulate * devices
+    plans: _Plans = {}
+    for name in names:
+        stages = settings.run_stages(name)
+        plans[name] = {"": plan_run(stages, lengths, effective_batch=batch)}
+        plans[name] |= plan_groups(stages, lengths, effective_batch=batch)
+    return plans
 
 
-def _show(plan: Plan | StagedPlan, optimizer: str, picture: Path | None) -> Iterator[str]:
-    """Yields the lines about a plan, and draws it."""
+def _notes_on_layers(stages: Sequence[Any]) -> Iterator[str]:
+    """Yields a line for each group whose layers only the network tells."""
+    groups = {group.path: group for stage in stages for group in stage.settings.parameter_groups()}
+    for path, group in groups.items():
+        if group.layer_decay is not None:
+            rates = f"the rates above are those of the highest layer of group {group.name}"
+            yield f"{path}.layer_decay={group.layer_decay:g}: {rates}; a run, which has the network, logs every layer's"
+
+
+def _show(plan: Plan | StagedPlan, optimizer: str, said: Sequence[str] = ()) -> Iterator[str]:
+    """Yields the lines about a plan, with its advice that is not said yet."""
     if isinstance(plan, StagedPlan):
         yield f"{optimizer}schedule by {plan.interval}, {len(plan.plans)} stages:"
         yield from (f"  {stage.stage}: {stage.headline}" for stage in plan.plans)
@@ -186,12 +217,16 @@ def _show(plan: Plan | StagedPlan, optimizer: str, picture: Path | None) -> Iter
     yield from markdown(key_points(plan))
     if any(stage.curve is not None for stage in plan.plans):
         yield f"\n{terminal_plot(plan)}"
-    yield from (f"advice: {sentence}" for sentence in plan.advice())
-    if picture is not None:
-        staged = f"learning rate by {plan.interval} over {len(plan.plans)} stages"
-        title = staged if isinstance(plan, StagedPlan) else plan.headline
-        plot_plans({"": plan}, picture, f"{optimizer}{title}")
-        yield str(picture)
+    yield from (f"advice: {sentence}" for sentence in plan.advice() if sentence not in said)
+
+
+def _draw(plans: Mapping[str, Plan | StagedPlan], optimizer: str, picture: Path) -> str:
+    """Draws the plan of an optimizer and those of its groups, and returns the path of the picture."""
+    plan = plans[""]
+    staged = f"learning rate by {plan.interval} over {len(plan.plans)} stages"
+    title = staged if isinstance(plan, StagedPlan) else plan.headline
+    plot_plans({name or "default": own for name, own in plans.items()}, picture, f"{optimizer}{title}")
+    return str(picture)
 
 
 def _count_batches(groups: Sequence[dict[str, Any]], settings: Any, devices: int) -> list[int | None]:

@@ -105,6 +105,7 @@ def plot_applied(
     plans: AnyPlan | Mapping[str, AnyPlan],
     path: Path,
     bases: Mapping[int, float] | None = None,
+    groups: Mapping[tuple[str, str], AnyPlan] | None = None,
 ) -> float:
     """Draws the applied rates over the planned rates, and returns the largest deviation.
 
@@ -112,18 +113,23 @@ def plot_applied(
 
     Arguments:
         rows: `step, epoch, group, lr` of every optimizer step and parameter group, as in a run's `lr.csv`; with
-            several optimizers also `optimizer`.
+            several optimizers also `optimizer`, with named groups also `name`.
         plans: the plan of the run, or the plan of each optimizer by its name.
         path: the PNG file.
         bases: peak of each group; by default the peak of the plan.
+        groups: the plan of each named group, by its optimizer and its name; a group that is not here has the
+            optimizer's.
     """
     by_name = plans if isinstance(plans, Mapping) else {"": plans}
     figure, axes = _figure("step")
-    curves: dict[_Curve, list[tuple[str, int]]] = {}
-    for name, group in sorted({(row.get("optimizer", ""), int(row["group"])) for row in rows}):
-        own = [row for row in rows if (row.get("optimizer", ""), int(row["group"])) == (name, group)]
-        curve = _curve(own, by_name[name], (bases or {}).get(group))
-        curves.setdefault(curve, []).append((name, group))
+    curves: dict[_Curve, list[tuple[str, str]]] = {}
+    of_group: dict[tuple[str, int, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        of_group.setdefault((row.get("optimizer", ""), int(row["group"]), row.get("name", "")), []).append(row)
+    for (name, number, group), own in sorted(of_group.items(), key=lambda item: item[0]):
+        plan = (groups or {}).get((name, group), by_name[name])
+        curve = _curve(own, plan, (bases or {}).get(number))
+        curves.setdefault(curve, []).append((name, group or f"group {number}"))
     labels = _curve_labels(curves)
     for color, (curve, label) in zip(cycle(COLORS), labels.items(), strict=False):
         options = {"where": "post", "color": color}
@@ -138,7 +144,7 @@ def plot_applied(
     return largest
 
 
-def _curve_labels(curves: Mapping["_Curve", Sequence[tuple[str, int]]]) -> dict["_Curve", str]:
+def _curve_labels(curves: Mapping["_Curve", Sequence[tuple[str, str]]]) -> dict["_Curve", str]:
     """Returns a label for each curve: nothing for the only one; otherwise its optimizer, with groups if they differ."""
     if len(curves) == 1:
         return dict.fromkeys(curves, "")
@@ -147,7 +153,7 @@ def _curve_labels(curves: Mapping["_Curve", Sequence[tuple[str, int]]]) -> dict[
         parts = []
         for name in dict.fromkeys(name for name, _ in members):
             is_divided = sum(any(other == name for other, _ in groups) for groups in curves.values()) > 1
-            groups = [f"group {group}" for other, group in members if other == name] if is_divided else []
+            groups = list(dict.fromkeys(group for other, group in members if other == name)) if is_divided else []
             parts.append(" ".join(word for word in (name or "optimizer" * (not groups), ", ".join(groups)) if word))
         labels[curve] = f", {', '.join(parts)}"
     return labels

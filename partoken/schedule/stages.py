@@ -13,7 +13,7 @@ from partoken.schedule.length import RunLength
 from partoken.schedule.plan import Plan, make_plan
 from partoken.schedule.settings import ScheduleSettings
 
-__all__ = ["Stage", "StagedPlan", "needs_batches", "plan_run", "read_fingerprint"]
+__all__ = ["Stage", "StagedPlan", "needs_batches", "plan_groups", "plan_run", "read_fingerprint"]
 
 
 JUMP = 2
@@ -87,6 +87,33 @@ def plan_run(
             raise ScheduleError(f"stage {stage.name}: {error}" if stage.name else str(error)) from None
         plans.append(replace(plan, stage=stage.name))
     return plans[0] if len(plans) == 1 else StagedPlan(tuple(plans))
+
+
+def plan_groups(
+    stages: Sequence[Stage[Any]], length: RunLength | Sequence[RunLength], *, effective_batch: float = 1
+) -> "dict[str, Plan | StagedPlan]":
+    """Makes the plan of each group of parameters, by its name: `plan_run` with the settings of the group.
+
+    In a stage without the group, its parameters follow the plan of the stage.
+
+    Arguments:
+        stages: as for `plan_run`; `parameter_groups` of their settings returns the groups with their `name` and
+            `settings`.
+        length: as for `plan_run`.
+        effective_batch: as for `plan_run`.
+
+    Raises:
+        ScheduleError: as `plan_run`.
+    """
+    of_stages = [{group.name: group.settings for group in stage.settings.parameter_groups()} for stage in stages]
+    plans = {}
+    for name in dict.fromkeys(name for groups in of_stages for name in groups):
+        own = [
+            replace(stage, settings=groups.get(name, stage.settings))
+            for stage, groups in zip(stages, of_stages, strict=True)
+        ]
+        plans[name] = plan_run(own, length, effective_batch=effective_batch)
+    return plans
 
 
 def needs_batches(stages: Sequence[Stage[Any]], max_steps: int | None) -> bool:

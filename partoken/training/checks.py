@@ -9,7 +9,7 @@ import torch
 
 from partoken.config_checks import check_phases
 from partoken.errors import UserError, check_flag
-from partoken.schedule import Plan, RunLength, StagedPlan, plan_run
+from partoken.schedule import Plan, RunLength, StagedPlan, plan_groups, plan_run
 from partoken.schedule.length import accumulated_batches, num_devices
 from partoken.schedule.stages import needs_batches
 from partoken.system.checkpoint import read_checkpoint
@@ -21,7 +21,7 @@ from partoken.training.continuing import NEW, Start
 from partoken.training.loggers import check_loggers
 from partoken.training.module import ScheduledModule, task_class
 from partoken.training.objective import check_metric
-from partoken.training.resumed_settings import choose_plan
+from partoken.training.resumed_settings import choose_plan, saved_plan
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import TrainStage, WeightsSource, named, weights_source
 
@@ -152,7 +152,7 @@ def check_plans(
     train.check_limits(trainer)
     accumulate = accumulated_batches(trainer)
     batch = train.batch_size * accumulate * num_devices(trainer)
-    plans = {}
+    plans, of_groups = {}, {}
     saved = {} if start.state is None else start.state.schedules
     for name in dict.fromkeys([*train.optimizer_names(), *saved]):
         stages = train.run_stages(name)
@@ -162,6 +162,7 @@ def check_plans(
         ]
         if train.scheduler is None and (batches or not needs_batches(stages, lengths[0].max_steps)):
             plans[name] = plan_run(stages, lengths, effective_batch=batch)
+            of_groups[name] = plan_groups(stages, lengths, effective_batch=batch)
     train.check_scheduler(RunLength.of_trainer(trainer, batches[0] if batches else None, start.done(0, accumulate)))
     for number in batches or ():
         _check_val_interval(trainer, number)
@@ -173,7 +174,9 @@ def check_plans(
             stage.check_epochs(plan.total_epochs)
     if start.state is not None:
         for name, schedule in saved.items():
-            choose_plan(schedule, plans[name].plans[start.number], start.state.epochs, train, start.changed)
+            for group, planned in {"": plans[name], **of_groups[name]}.items():
+                own = saved_plan(schedule, group)
+                choose_plan(own, planned.plans[start.number], start.state.epochs, train, start.changed)
     return first
 
 
@@ -301,4 +304,6 @@ def _check_model(
         outline = kind.outline(train=train.plain(), **keys)
     if outline is not None:
         stage.check_model(outline)
+        with named(stage):
+            outline.parameter_parts(stage.settings)
     return outline

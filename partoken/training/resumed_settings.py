@@ -17,12 +17,21 @@ from partoken.training.saved_state import SavedState
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import TrainStage
 
-__all__ = ["check_resumed_settings", "choose_plan", "reached_limit"]
+__all__ = ["check_resumed_settings", "choose_plan", "reached_limit", "saved_plan"]
 
 log = logging.getLogger(__name__)
 
-FIXED = ("kind", "optimizer", "seed", "scheduler", "weights_from", "monitor", "monitor_mode", "model._target_")
+FIXED = (
+    *("kind", "optimizer", "no_weight_decay", "seed", "scheduler", "weights_from"),
+    *("monitor", "monitor_mode", "model._target_"),
+)
 """Settings that cannot change within a stage: its saved states belong to them, or only its beginning reads them."""
+
+OF_THE_GROUPS = ("match", "layer_decay", "no_weight_decay")
+"""Settings of `train.groups` that cannot change within a stage, because they decide which parameters a group has."""
+
+WITHOUT_GROUPS = {"groups": None, "no_weight_decay": "biases_and_norms"}
+"""Settings of a checkpoint of a version that had no groups."""
 
 OF_A_SCHEDULER = ("lr", "schedule_interval", "lr_scaling")
 """Settings that cannot change with `train.scheduler`, whose saved state holds their effect."""
@@ -33,7 +42,7 @@ OF_SCALED_RATES = ("lr_scaling_base_batch", "batch_size", "trainer.accumulate_gr
 WITHIN_AN_EPOCH = ("trainer.accumulate_grad_batches", "trainer.limit_train_batches", "trainer.overfit_batches")
 """Settings that cannot change within an epoch, because they decide its steps."""
 
-OF_THE_PLAN = (*(item.name for item in fields(ScheduleSettings)), "epochs", "steps")
+OF_THE_PLAN = (*(item.name for item in fields(ScheduleSettings)), "factor", "epochs", "steps")
 """Settings that decide the plan, without those that decide the steps of an epoch."""
 
 LOADING = (
@@ -77,12 +86,12 @@ def check_resumed_settings(
         UserError: naming each key, its saved and its requested value.
     """
     applied, refused, of_plan = list[str](), list[str](), list[str]()
-    for name, theirs in saved.items():
+    for name, theirs in {**(WITHOUT_GROUPS if saved else {}), **saved}.items():
         found = changes({_key(stage, name): theirs}, {_key(stage, name): requested.get(name)})
         is_fixed = _is_fixed(name, stage, saved, requested, state, at_start)
         for phrase in found:
             key = phrase.split()[0].rpartition(".")[2]
-            if is_fixed or (name == "optimizers" and key == "optimizer"):
+            if is_fixed or _is_fixed_inside(name, key, saved, requested):
                 refused.append(phrase)
             else:
                 (of_plan if {key, name} & set(OF_THE_PLAN) else applied).append(phrase)
@@ -198,6 +207,28 @@ def _obstacle_to_extend(saved: Plan, requested: Plan, time: float) -> str:
     return (
         f"train.schedule_interval was {saved.interval} and is {requested.interval}, which a resumed run cannot change"
     )
+
+
+def saved_plan(schedule: Mapping[str, Any] | None, group: str) -> Mapping[str, Any] | None:
+    """Returns `step` and `plan` of one of `train.groups` in a checkpoint.
+
+    Arguments:
+        schedule: of an optimizer in the checkpoint; None: it has none.
+        group: name of the group; "" for the parameters without a group.
+    """
+    if schedule is None or not group:
+        return schedule
+    return {"step": schedule["step"], "plan": schedule.get("groups", {}).get(group)}
+
+
+def _is_fixed_inside(name: str, key: str, saved: Mapping[str, Any], requested: Mapping[str, Any]) -> bool:
+    """Returns whether a key of one of the optimizers or groups cannot change within a stage."""
+    if name == "optimizers":
+        return key in ("optimizer", "no_weight_decay")
+    if name == "groups":
+        has_scheduler = saved.get("scheduler") is not None and requested.get("scheduler") is not None
+        return key in OF_THE_GROUPS or (has_scheduler and key in ("lr", "factor"))
+    return False
 
 
 def _is_fixed(

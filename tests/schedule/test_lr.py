@@ -276,3 +276,29 @@ def test_an_impossible_schedule_is_rejected(arguments, named):
 def test_a_constant_plan_is_a_scheduler_too():
     scheduler = PlanLR(optimizer(0.1, 0.3), Plan(interval="epoch", curve=None, lr=0.1))
     assert advance(scheduler, 5) == [[0.1, 0.3]] * 5
+
+
+def test_each_group_may_follow_a_plan_of_its_own():
+    def made():
+        groups = [{"params": [torch.nn.Parameter(torch.ones(1))], "lr": lr} for lr in (1.0, 0.1)]
+        plans = [
+            Plan(interval="step", curve=WarmupCosine(0, 4), lr=1.0),
+            Plan(interval="step", curve=WarmupCosine(2, 4), lr=0.1),
+        ]
+        return PlanLR(torch.optim.SGD(groups), plans[0], group_plans=plans)
+
+    scheduler, rates = made(), []
+    for _ in range(5):
+        rates.append(scheduler.get_last_lr())
+        scheduler.optimizer.step()
+        scheduler.step()
+    first = [1.0, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5, 0.0]
+    assert [rate for rate, _ in rates] == pytest.approx(first)
+    assert [rate for _, rate in rates] == pytest.approx([0.0, 0.05, 0.1, 0.05, 0.0])
+
+    resumed = made()
+    resumed.load_state_dict(scheduler.state_dict())
+    assert resumed.get_last_lr() == scheduler.get_last_lr()
+    resumed.group_plans = (resumed.plan, resumed.plan)
+    with pytest.raises(ScheduleError, match="saved under another plan"):
+        resumed.load_state_dict(scheduler.state_dict())

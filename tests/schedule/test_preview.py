@@ -269,3 +269,45 @@ def test_each_stage_follows_the_preset_over_its_own_length_or_a_list_of_its_own(
     assert (status, err) == (0, "")
     assert "  1: linear 1 epoch to 1.00e-03, constant 7 epochs" in out
     assert "  2: linear 5 epochs to 0.00e+00 at epoch 5" in out
+
+
+GROUPS = "train.groups={encoder: {match: network.encoder.*, factor: 0.1, warmup_epochs: 2, layer_decay: 0.8}}"
+
+
+def test_the_preview_shows_the_curve_of_each_group(capsys, tmp_path):
+    picture = tmp_path / "plan.png"
+    status, out, err = run(capsys, COSINE, "train.warmup_epochs=1", GROUPS, "--png", str(picture))
+    assert (status, err) == (0, "")
+    title = "group encoder, schedule by epoch: warm-up 2 epochs (train.groups.encoder.warmup_epochs=2) to 1.00e-04"
+    plan, own = out.split(title)
+    assert "| 1     | peak           | 1.00e-03 | 100 %       |" in plan
+    assert "| 2     | peak           | 1.00e-04 | 100 %       |" in own
+    assert "train.groups.encoder.layer_decay=0.8: the rates above are those of the highest layer" in own
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_preview_of_stages_shows_a_group_over_the_whole_run(capsys):
+    stages = "train.stages={first: {epochs: 2, lr: 0.2}, second: {epochs: 3, groups: {a: {match: x, lr: 0.01}}}}"
+    status, out, _ = run(capsys, stages)
+    assert status == 0
+    lines = out.split("group a, schedule by epoch, 2 stages:\n")[1].splitlines()
+    assert lines[0].startswith("  first: constant 2.00e-01") and lines[1].startswith("  second: constant 1.00e-02")
+
+
+def test_a_scheduler_of_torch_has_the_peak_of_each_group(capsys):
+    scheduler = "train.scheduler={_target_: torch.optim.lr_scheduler.StepLR, step_size: 1}"
+    status, out, _ = run(capsys, scheduler, "train.groups={a: {match: x, factor: 0.5}}")
+    assert (status, out.splitlines()[-1]) == (0, "group a: 5.00e-04 in place of 1.00e-03")
+
+
+def test_a_warm_up_of_a_group_that_is_longer_than_the_run_is_refused(capsys):
+    status, _, err = run(capsys, COSINE, "train.warmup_epochs=1", "train.groups={a: {match: x, warmup_epochs: 12}}")
+    assert status == 2
+    assert "(train.groups.a.warmup_epochs=12) of a run of 10 epochs" in err
+    assert "set train.groups.a.warmup_epochs below 10, or train longer (train.epochs)" in err
+
+
+def test_a_minimum_above_the_peak_of_a_group_is_refused(capsys):
+    status, _, err = run(capsys, COSINE, "train.min_lr=5e-4", "train.groups={a: {match: x, factor: 0.1}}")
+    assert status == 2
+    assert "train.min_lr=0.0005 is above train.lr x train.groups.a.factor=0.0001: the rate would rise" in err

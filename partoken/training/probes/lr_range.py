@@ -169,6 +169,8 @@ def suggested_overrides(
         if key == "train.lr" and stage.name:
             key = f"{stage.path}.lr"  # other stages may need another rate
         values[key] = stage.settings.lr * factor
+        groups = stage.settings.parameter_groups()
+        values |= {f"{group.path}.lr": group.settings.lr * factor for group in groups if group.has_own_rate}
     return values
 
 
