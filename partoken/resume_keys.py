@@ -1,6 +1,6 @@
 """The keys `resume` and `checkpoint`: where a run goes on, and how often it can be gone on with. Imports no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -63,6 +63,11 @@ def check_resume(groups: Mapping[str, Any]) -> None:
     resume, source = groups.get("resume"), groups["train"].get("resume_from")
     check_text("resume", resume, optional=True)
     if resume is None:
+        if source is None and groups.get("fit", True) and _forks(groups["train"].get("schedule")):
+            raise UserError(
+                "schedule.segments[0].length=done: a fork, as with schedule=cooldown, goes on from a checkpoint and "
+                "none is given; name it with resume=CHECKPOINT"
+            )
         return
     if source is not None:
         raise UserError(
@@ -73,6 +78,13 @@ def check_resume(groups: Mapping[str, Any]) -> None:
             f"resume={resume} and train=false: a test continues no run; name the checkpoint with "
             "train.resume_from=RUN_FOLDER/checkpoints/best.ckpt"
         )
+
+
+def _forks(schedule: Any) -> bool:
+    """Returns whether the group `schedule` forks off a checkpoint."""
+    listed = schedule.get("segments") if isinstance(schedule, Mapping) else None
+    first = listed[0] if isinstance(listed, Sequence) and listed else None
+    return isinstance(first, Mapping) and first.get("length") == "done"
 
 
 def folder_to_resume(resume: str | None, run_dir: str) -> Path | None:

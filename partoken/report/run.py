@@ -67,6 +67,7 @@ def format_summary(summary: Mapping[str, Any]) -> list[str]:
     facts = {
         **summary.get("facts", {}),
         "schedule": summary.get("schedule", {}).get("verdict"),
+        "fork": _fork(summary.get("fork")),
         "speed": _speed(summary),
         "best checkpoint": _best_checkpoint(summary),
         "run folder": summary.get("run_folder"),
@@ -83,6 +84,17 @@ def format_summary(summary: Mapping[str, Any]) -> list[str]:
         for title, rows in tables.items():
             scores += _table_of_parts(title, rows)
     return _stage_table(summary.get("stages", []), tables) + scores + lines
+
+
+def _fork(fork: Mapping[str, Any] | None) -> str | None:
+    """Returns the trunk of a fork, and what the fork cost and gained."""
+    if fork is None:
+        return None
+    line = f"{fork['steps']:,} steps beyond step {fork['step']:,} of {fork['trunk']}"
+    if fork["gained"] is None:
+        return line
+    monitor = fork["monitor"]
+    return f"{line}, {monitor['name']} {fork['gained']:+.4f} better than its best of {monitor['best']:.4f}"
 
 
 def _without_rows(scores: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ The schedulers import torch on first use; a plan is made and shown without it.
 from typing import Any
 
 from partoken.schedule.curve import Curve, ScheduleError, Segment, Segments, WarmupCosine
+from partoken.schedule.fork import fork_plan
 from partoken.schedule.grammar import segments
 from partoken.schedule.length import RunLength, optimizer_steps
 from partoken.schedule.plan import Plan, explain_change, make_plan, peak_rate, plan_from_config
@@ -19,6 +20,7 @@ __all__ += ["Plan", "RunLength", "ScheduleError", "ScheduleSettings", "Stage", "
 __all__ += ["Curve", "Segment", "Segments", "segments"]
 __all__ += [
     "explain_change",
+    "fork_plan",
     "make_plan",
     "optimizer_steps",
     "peak_rate",

@@ -3,7 +3,7 @@
 import math
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
 from numbers import Real
@@ -81,7 +81,7 @@ class Curve:
 
     def _value(self, place: int, time: Any, ends: Sequence[tuple[float, float]], m: Any) -> Any:
         segment = self.segments[place]
-        part = (time - self.starts[place]) / segment.length
+        part = (time - self.starts[place]) / (segment.whole or segment.length)
         part = min(max(part, 0.0), 1.0) if m is math else part.clip(0.0, 1.0)
         value = segment.value(*ends[place], part, m)
         return max(segment.floor, value) if m is math else m.maximum(segment.floor, value)
@@ -95,10 +95,22 @@ class Curve:
             if start is None:
                 start = 0.0 if end == 1 and segment.shape != "constant" else 1.0
             if end is None:
-                fallbacks = {"constant": start, "inverse_sqrt": start * math.sqrt(begins / (begins + segment.length))}
+                finishes = begins + (segment.whole or segment.length)
+                fallbacks = {"constant": start, "inverse_sqrt": start * math.sqrt(begins / finishes)}
                 end = fallbacks.get(segment.shape, minimum)
             yield (end, end) if segment.shape == "constant" else (start, end)
-            level = segment.value(start, end, 1.0, math)
+            part = 1.0 if segment.whole is None else segment.length / segment.whole
+            level = max(segment.floor, segment.value(start, end, part, math))
+
+    def until(self, time: float) -> tuple[Segment, ...]:
+        """Returns the segments up to a time above 0; the last one has its shape, and ends there."""
+        kept = []
+        for segment, begins in zip(self.segments, self.starts, strict=True):
+            if begins + segment.length <= time:
+                kept.append(segment)
+            elif begins < time:
+                kept.append(replace(segment, length=time - begins, whole=segment.whole or segment.length))
+        return tuple(kept)
 
 
 @dataclass(frozen=True)
@@ -115,6 +127,8 @@ class Segments(Curve):
     """
 
     segments: tuple[Segment, ...]
+    inherited: int = 0
+    """Number of segments at the beginning that are those of the trunk; 0: the run is no fork."""
 
     def __post_init__(self) -> None:
         if not self.segments:
@@ -130,6 +144,11 @@ class Segments(Curve):
         """Length of the first segment if it rises, otherwise 0."""
         start, end = next(self.ends())
         return self.segments[0].length if start < end else 0
+
+    @property
+    def forked_at(self) -> float:
+        """Time at which a fork has left its trunk; 0: the run is no fork."""
+        return self.starts[self.inherited]
 
     def check(self, minimum: float = 0.0, base: float = 1.0, keys: Sequence[str] = ()) -> None:
         """Rejects segments that cannot be, or rise where they should fall.

@@ -4,6 +4,9 @@ A segment is a mapping. Its `length` is a number in the unit of the schedule, `"
 the run, or `"rest"`, for at most one segment; a length of 0 leaves the segment out. Its `shape` is one of `SHAPES`. It
 ends at `to`, a share of the peak, or at the rate `to_lr`. `from` lets it begin with a jump. `repeat` runs it several
 times, each `growth` times as long as the one before.
+
+A list whose first segment is `{length: done}` forks off a checkpoint: that segment is what the checkpoint has done, and
+per cent of the others are per cent of it.
 """
 
 import math
@@ -16,7 +19,10 @@ from partoken.errors import UserError, check_choice, check_number, did_you_mean
 from partoken.schedule.curve import Segments
 from partoken.schedule.segment import SHAPES, ScheduleError, Segment
 
-__all__ = ["check_segments", "read_segments", "segments"]
+__all__ = ["check_segments", "is_fork", "read_fork", "read_segments", "segments"]
+
+DONE = "done"
+"""Length of the segment that a checkpoint has done."""
 
 FIELDS = {"to": "end", "to_lr": "end_lr", "from": "start", "power": "power", "cycles": "cycles"}
 """Keys of a segment that are fields of `Segment`."""
@@ -63,6 +69,9 @@ def check_segments(listed: Any, key: str) -> None:
     """
     if not isinstance(listed, Sequence) or isinstance(listed, str) or not listed:
         raise ScheduleError(f"{key}={listed!r}: must be a list of segments, such as {EXAMPLE}")
+    if is_fork(listed):
+        _check_fork(listed, key)
+        return
     read = [_Read.of(node, f"{key}[{place}]") for place, node in enumerate(listed)]
     if len(rests := [one.key for one in read if one.unit == "rest"]) > 1:
         raise ScheduleError(
@@ -84,6 +93,54 @@ def read_segments(
     check_segments(listed, key)
     read = [_Read.of(node, f"{key}[{place}]") for place, node in enumerate(listed)]
     exact = _exact_lengths(read, total, unit, steps_per_epoch, key)
+    curve, keys = _in_whole(read, exact, total, unit)
+    if not curve:
+        raise ScheduleError(f"{key}: all lengths are 0; give one of them the rest")
+    return Segments(curve), keys
+
+
+def is_fork(listed: Any) -> bool:
+    """Returns whether a list of segments, as a configuration has it, forks off a checkpoint."""
+    first = listed[0] if isinstance(listed, Sequence) and listed else None
+    return isinstance(first, Mapping) and first.get("length") == DONE
+
+
+def read_fork(
+    listed: Any, done: int, unit: str, steps_per_epoch: int | None, key: str
+) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
+    """Returns the segments of a fork after those of its trunk, and the configuration key of each.
+
+    Arguments:
+        listed, unit, steps_per_epoch: see `segments`; the first of the list is what the checkpoint has done.
+        done: length of that, in `unit`.
+        key: configuration key of the list, for messages.
+    """
+    read = _check_fork(listed, key)
+    own, keys = _in_whole(read, [_in_unit(one, done, unit, steps_per_epoch) for one in read], done, unit)
+    if not own:
+        raise ScheduleError(f"{key}: all lengths are 0, so the fork has nothing to train; give one of them steps")
+    return own, keys
+
+
+def _check_fork(listed: Sequence[Any], key: str) -> list["_Read"]:
+    """Returns the segments of a fork after the first one, and rejects those that cannot be in it."""
+    if unread := [name for name in listed[0] if name != "length"]:
+        raise ScheduleError(
+            f"{key}[0].{unread[0]}: length=done is what the checkpoint has done, with its rates; leave it out"
+        )
+    read = [_Read.of(node, f"{key}[{place}]") for place, node in enumerate(listed[1:], 1)]
+    if not read:
+        raise ScheduleError(f"{key}: a fork needs a segment after length=done, such as {{length: 20%, shape: linear}}")
+    for one in read:
+        if one.unit == "rest":
+            raise ScheduleError(f"{one.key}.length=rest: a fork is as long as its segments; give steps, epochs or 20%")
+    return read
+
+
+def _in_whole(
+    read: Sequence["_Read"], exact: Sequence[float], total: int, unit: str
+) -> tuple[tuple[Segment, ...], tuple[str, ...]]:
+    """Returns segments of whole steps or epochs, and the configuration key of each."""
     curve: list[Segment] = []
     keys: list[str] = []
     time = 0.0
@@ -98,9 +155,7 @@ def read_segments(
                 )
             curve.append(one.segment(whole))
             keys.append(one.key)
-    if not curve:
-        raise ScheduleError(f"{key}: all lengths are 0; give one of them the rest")
-    return Segments(tuple(curve)), tuple(keys)
+    return tuple(curve), tuple(keys)
 
 
 @dataclass(frozen=True)
@@ -162,6 +217,8 @@ def _read_length(length: Any, key: str) -> tuple[float, str]:
     text = str(length) if isinstance(length, int | float) and not isinstance(length, bool) else length
     if text == "rest":
         return 0.0, "rest"
+    if text == DONE:
+        raise ScheduleError(f"{key}=done: only the first segment of a list can be what a checkpoint has done")
     if not isinstance(text, str) or not (found := LENGTH.fullmatch(text)):
         raise ScheduleError(f"{key}={length!r}: must be a number of 0 or more, 100 steps, 2 epochs, 10% or rest")
     number, unit = float(found[1]), found[2].lower().removesuffix("s")

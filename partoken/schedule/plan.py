@@ -106,8 +106,11 @@ class Plan:
         line = f"constant {self.lr:.2e}, train.use_cosine_schedule=false"
         if isinstance(curve := self.curve, Segments):
             ends = curve.ends(self.min_lr / self.lr, self.lr)
-            listed = zip(curve.segments, ends, strict=True)
-            parts = (describe(segment, self.lr * end, self.interval) for segment, (_, end) in listed)
+            listed = list(zip(curve.segments, ends, strict=True))[curve.inherited :]
+            parts = [describe(segment, self.lr * end, self.interval) for segment, (_, end) in listed]
+            if curve.inherited:
+                at = f"{self.interval} {curve.forked_at:,.10g}"
+                parts.insert(0, f"forks off at {at} with {self.rate(curve.forked_at):.2e}")
             line = f"{', '.join(parts)} at {self.interval} {curve.total:,.10g}"
         elif curve:
             source = f" ({self.warmup_source})" if self.warmup_source else ""
@@ -121,6 +124,8 @@ class Plan:
         curve = self.curve
         if curve is None:
             return []
+        if isinstance(curve, Segments) and curve.inherited:
+            return list(filter(None, [self._advice_on_end(curve)]))
         advice = [self._advice_on_start()]
         if curve.warmup > curve.total / 3:
             percent = f"{100 * curve.warmup / curve.total:.0f} %"
@@ -192,6 +197,8 @@ def make_plan(settings: ScheduleSettings, length: RunLength, *, effective_batch:
         steps_per_epoch=length.steps_per_epoch,
         scaling=scaling,
     )
+    if settings.forks:
+        return plan  # of which `fork_plan` makes the one that goes on from the checkpoint
     if settings.segments is not None:
         return _follow_segments(plan, settings, length)
     if not settings.use_cosine_schedule:
@@ -302,7 +309,7 @@ def _follow_segments(plan: Plan, settings: ScheduleSettings, length: RunLength) 
 def _read_curve(fields: Mapping[str, Any]) -> WarmupCosine | Segments:
     if "segments" not in fields:
         return WarmupCosine(**fields)
-    return Segments(tuple(Segment(**segment) for segment in fields["segments"]))
+    return Segments(tuple(Segment(**segment) for segment in fields["segments"]), fields.get("inherited", 0))
 
 
 def _total(settings: ScheduleSettings, length: RunLength) -> int:

@@ -45,6 +45,8 @@ class Segment:
     """Waves of a cosine, above 0; 0.5 falls once."""
     floor: float = 0.0
     """Smallest share of the peak within a linear segment, from 0 to 1."""
+    whole: float | None = None
+    """Length of the whole shape, if a fork ends the segment before; None: `length`."""
 
     def __post_init__(self) -> None:
         try:

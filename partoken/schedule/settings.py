@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from partoken.errors import UserError, check_choice, check_flag, check_number
 from partoken.schedule.curve import ScheduleError
-from partoken.schedule.grammar import EXAMPLE, check_segments
+from partoken.schedule.grammar import EXAMPLE, check_segments, is_fork
 
 __all__ = ["INTERVALS", "ScheduleSettings"]
 
@@ -88,6 +88,11 @@ class ScheduleSettings:
         return f"{self.origin.get('schedule', 'schedule')}.segments"
 
     @property
+    def forks(self) -> bool:
+        """Whether the rate goes on from the one of a checkpoint, in a run of its own."""
+        return is_fork(self.segments)
+
+    @property
     def moves(self) -> bool:
         """Whether the rate follows a curve, which needs to know how long the run is."""
         return self.use_cosine_schedule or self.segments is not None
@@ -117,6 +122,8 @@ class ScheduleSettings:
             raise ScheduleError(f"{key}.{unread[0]}: no segment reads it; leave it out, or choose schedule=PRESET")
         if own["segments"] is not None:
             check_segments(own["segments"], self.segments_key)
+        if self.forks and "schedule" in self.origin:
+            raise ScheduleError(f"{key}: length=done forks a whole run; give it with schedule=cooldown")
 
     def _check_whole(self, name: str) -> None:
         """Rejects a fraction where the unit of the interval is counted."""

@@ -18,6 +18,7 @@ from partoken.system.run_folder import list_results
 from partoken.trainer_arguments import check_trainer
 from partoken.training.callbacks import build_callbacks
 from partoken.training.continuing import NEW, Start
+from partoken.training.forking import check_fork_limits, check_own_folder
 from partoken.training.loggers import check_loggers
 from partoken.training.module import ScheduledModule, task_class
 from partoken.training.objective import check_metric
@@ -29,7 +30,7 @@ __all__ = ["check_before_reading", "check_evaluation", "check_folder", "check_fr
 
 
 def check_folder(groups: Mapping[str, Any], folder: Path) -> None:
-    """Rejects the run folder of a run that only tests a checkpoint, if the checkpoint is in it.
+    """Rejects the run folder of a run that only tests a checkpoint, and of a fork, if the checkpoint is in it.
 
     Arguments:
         groups: of the configuration, plain.
@@ -39,6 +40,7 @@ def check_folder(groups: Mapping[str, Any], folder: Path) -> None:
         UserError: naming the folder.
     """
     if groups.get("fit", True):
+        check_own_folder(groups, folder)
         return
     check_phases(groups)
     source = groups["train"]["resume_from"]
@@ -82,6 +84,8 @@ def check_before_reading(train: TrainSettings, groups: Mapping[str, Any]) -> Non
     """
     trainer = groups["trainer"]
     check_trainer(trainer, groups["train"])
+    if train.forks:
+        check_fork_limits(train, trainer)
     _check_processes(trainer)
     _check_devices(trainer)
     check_phases(groups)

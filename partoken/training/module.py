@@ -18,6 +18,7 @@ from partoken.schedule import Plan, RunLength, StagedPlan, peak_rate, plan_group
 from partoken.schedule.length import Done
 from partoken.system.distributed import num_processes, total
 from partoken.system.targets import find_target
+from partoken.training.forking import count_in_steps, leaves_trunk
 from partoken.training.groups import Part, divide
 from partoken.training.optim import ScheduledOptimizer, build_scheduler, count_steps, log_groups, parameter_groups
 from partoken.training.resumed_settings import choose_plan, saved_plan
@@ -308,6 +309,8 @@ class ScheduledModule(pl.LightningModule):
         if "epoch" not in saved:
             _warn_of_old_checkpoint(saved)
         self._resumed = SavedState.read(checkpoint)
+        if leaves_trunk(self.train_settings, self._resumed):
+            count_in_steps(checkpoint, self._resumed)
 
     def _schedule(self, name: str) -> ScheduledOptimizer:
         """Creates an optimizer with its scheduler, and continues from the resumed checkpoint."""

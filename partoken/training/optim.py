@@ -154,7 +154,7 @@ def build_scheduler(
     """
     optimizer = build_optimizer(groups, settings)
     if plans:
-        plan, extend = plans[""], settings.on_schedule_change == "extend"
+        plan, extend = plans[""], settings.forks or settings.on_schedule_change == "extend"
         own = {name: plan for name, plan in plans.items() if name}
         of_groups = [group.plan for group in groups if group.plan is not None] if own else ()
         scheduler: LRScheduler = PlanLR(optimizer, plan, extend=extend, group_plans=of_groups)

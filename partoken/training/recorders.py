@@ -194,7 +194,7 @@ class RateRecorder(pl.Callback):
         verdict = f"planned = applied at {self._compared(name, taken)}{of_groups}, largest deviation {deviation:.1e}"
         if skipped:
             verdict += f"; the gradient scaler skipped {skipped} more"
-        if ended_early:
+        if ended_early and (planned is None or taken + skipped < planned):
             verdict += f"; stopped early, after {taken} of {planned} steps"
         return {
             "plan": plan.fingerprint(),

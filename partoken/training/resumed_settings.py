@@ -10,7 +10,7 @@ from typing import Any
 
 from partoken.config import PATH_KEYS
 from partoken.errors import UserError
-from partoken.schedule import Plan, RunLength, ScheduleSettings, explain_change
+from partoken.schedule import Plan, RunLength, ScheduleSettings, explain_change, fork_plan
 from partoken.schedule.extending import begun_decay, count
 from partoken.system.nested import changes
 from partoken.training.saved_state import SavedState
@@ -170,6 +170,10 @@ def choose_plan(
             "gives each stage its own. Finish the run with the older version, or start it again"
         )
     plan = Plan.from_fingerprint(saved["plan"])
+    lengths = {name: getattr(requested, name) for name in ("total_epochs", "total_steps", "steps_per_epoch")}
+    if train.forks:
+        own = fork_plan(plan, train, step=saved["step"], epoch=epochs, steps_per_epoch=requested.steps_per_epoch)
+        return replace(own, **{**lengths, **({"total_steps": int(own.length)} if own.interval == "step" else {})}), ""
     change = explain_change(plan, requested, step=saved["step"], epoch=epochs)
     if not change:
         return requested, ""
@@ -186,7 +190,6 @@ def choose_plan(
         raise UserError(f"train.on_schedule_change={decision}: {obstacles[decision]}\n{change}\n{fix}")
     if decision == "extend":
         return requested, change
-    lengths = {name: getattr(requested, name) for name in ("total_epochs", "total_steps", "steps_per_epoch")}
     return replace(plan, **lengths), change
 
 

@@ -133,6 +133,8 @@ class TrainSettings(ScheduleSettings):
 
     def without_effect(self) -> list[str]:
         """Returns a sentence for each setting that has a value and no effect, beside those of the schedule."""
+        if self.forks and self.epochs != type(self).epochs:
+            return [f"train.epochs={self.epochs} has no effect: {self.segments_key} decides the length of a fork"]
         if self.epochs == self.stage_epochs:  # a preset sets both, for runs with stages and without
             return []
         if self.scheduler is not None:
@@ -266,6 +268,11 @@ class TrainSettings(ScheduleSettings):
         self._check_training()
         if self.stages is not None:
             self._check_stages()
+            if self.forks:
+                raise UserError(
+                    f"{self.segments_key}: length=done forks a run of one stage, and this run has train.stages; resume "
+                    "it with schedule=none, or fork a run without stages"
+                )
         else:
             weights_source([TrainStage(self, weights_from=self.weights_from)], 0)
         if self.optimizers is not None:
