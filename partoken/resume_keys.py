@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from partoken.errors import UserError, check_number, check_text, did_you_mean
 
-__all__ = ["AUTO", "LATEST", "CheckpointSettings", "check_resume", "folder_to_resume"]
+__all__ = ["AUTO", "LATEST", "CheckpointSettings", "check_resume", "folder_to_resume", "forks_off"]
 
 LATEST = "latest"
 AUTO = "auto"
@@ -63,7 +63,7 @@ def check_resume(groups: Mapping[str, Any]) -> None:
     resume, source = groups.get("resume"), groups["train"].get("resume_from")
     check_text("resume", resume, optional=True)
     if resume is None:
-        if source is None and groups.get("fit", True) and _forks(groups["train"].get("schedule")):
+        if source is None and groups.get("fit", True) and forks_off(groups["train"].get("schedule")):
             raise UserError(
                 "schedule.segments[0].length=done: a fork, as with schedule=cooldown, goes on from a checkpoint and "
                 "none is given; name it with resume=CHECKPOINT"
@@ -80,8 +80,12 @@ def check_resume(groups: Mapping[str, Any]) -> None:
         )
 
 
-def _forks(schedule: Any) -> bool:
-    """Returns whether the group `schedule` forks off a checkpoint."""
+def forks_off(schedule: Any) -> bool:
+    """Returns whether a run forks off a checkpoint: its first segment is what the checkpoint has done.
+
+    Arguments:
+        schedule: the group of the configuration, which need not be valid.
+    """
     listed = schedule.get("segments") if isinstance(schedule, Mapping) else None
     first = listed[0] if isinstance(listed, Sequence) and listed else None
     return isinstance(first, Mapping) and first.get("length") == "done"

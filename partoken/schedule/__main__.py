@@ -20,6 +20,7 @@ from typing import Any
 
 from partoken.errors import UserError
 from partoken.schedule.comparing import area_table, areas, csv_lines
+from partoken.schedule.fork import fork_plans
 from partoken.schedule.length import RunLength, accumulated_batches, num_devices
 from partoken.schedule.plan import Plan
 from partoken.schedule.plot import plot_plans, terminal_plot, write_gallery
@@ -184,10 +185,13 @@ def _plans(cfg: Any, settings: Any, batches_per_epoch: int | None) -> _Plans:
     length = RunLength.of_trainer(trainer, batches_per_epoch)
     names = settings.optimizer_names()
     lengths = [length] * len(settings.run_stages())
-    if batches_per_epoch is None and any(needs_batches(settings.run_stages(name), length.max_steps) for name in names):
+    needs = any(needs_batches(settings.run_stages(name), length.max_steps) for name in names)
+    if batches_per_epoch is None and (needs or (settings.forks and "epoch" in str(settings.segments))):
         groups = {name: plain_group(cfg, name) for name in ("data", "model")}
         batches = _count_batches([stage.groups(groups)["data"] for stage in settings.run_stages()], settings, devices)
         lengths = [RunLength.of_trainer(trainer, number) for number in batches]
+    if settings.forks:
+        return fork_plans(_saved_schedule(cfg), settings, lengths[0].steps_per_epoch)
     batch = settings.batch_size * accumulate * devices
     plans: _Plans = {}
     for name in names:
@@ -195,6 +199,18 @@ def _plans(cfg: Any, settings: Any, batches_per_epoch: int | None) -> _Plans:
         plans[name] = {"": plan_run(stages, lengths, effective_batch=batch)}
         plans[name] |= plan_groups(stages, lengths, effective_batch=batch)
     return plans
+
+
+def _saved_schedule(cfg: Any) -> Mapping[str, Any]:
+    """Returns what the checkpoint of a fork's trunk holds of its schedule."""
+    from partoken.system.checkpoint import read_checkpoint
+
+    source = Path(cfg.resume or cfg.train.resume_from)
+    path = source / "checkpoints" / "last.ckpt" if source.is_dir() else source
+    if not path.is_file():
+        raise UserError(f"resume={source}: the preview of a fork needs its checkpoint; name the file of one")
+    saved: Mapping[str, Any] = read_checkpoint(path).get("partoken_schedule") or {}
+    return saved
 
 
 def _notes_on_layers(stages: Sequence[Any]) -> Iterator[str]:

@@ -1,6 +1,8 @@
 """The plan of a fork: a run that goes on from a checkpoint of another run, its trunk, with segments of its own."""
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from partoken.schedule.curve import ScheduleError, Segments
 from partoken.schedule.extending import count
@@ -8,8 +10,9 @@ from partoken.schedule.grammar import read_fork
 from partoken.schedule.plan import Plan
 from partoken.schedule.segment import Segment
 from partoken.schedule.settings import ScheduleSettings
+from partoken.schedule.stages import StagedPlan
 
-__all__ = ["fork_plan", "forked_at"]
+__all__ = ["fork_plan", "fork_plans", "forked_at"]
 
 
 def forked_at(plan: Plan) -> int:
@@ -62,3 +65,26 @@ def fork_plan(
             f"{count(saved.length - at, unit)}: {saved.headline}. Ask for the same schedule, or fork the trunk"
         )
     return plan
+
+
+def fork_plans(
+    saved: Mapping[str, Any], settings: ScheduleSettings, steps_per_epoch: int | None
+) -> dict[str, dict[str, Plan | StagedPlan]]:
+    """Makes the plans of a fork before it runs: of each optimizer, by its name, and in it of each group.
+
+    Arguments:
+        saved: what a checkpoint holds of the schedule, under `partoken_schedule`.
+        settings, steps_per_epoch: see `fork_plan`.
+
+    Raises:
+        ScheduleError: the checkpoint has no plan, or as `fork_plan`.
+    """
+    optimizers = saved.get("optimizers") or {"": saved}
+    plans: dict[str, dict[str, Plan | StagedPlan]] = {}
+    for name, own in optimizers.items():
+        time = {"step": own["step"], "epoch": saved.get("epoch", 0), "steps_per_epoch": steps_per_epoch}
+        of_groups = {"": own["plan"], **own.get("groups", {})}
+        plans[name] = {
+            group: fork_plan(Plan.from_fingerprint(plan or {}), settings, **time) for group, plan in of_groups.items()
+        }
+    return plans

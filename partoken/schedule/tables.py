@@ -103,8 +103,8 @@ def _phases(plan: Plan) -> list[tuple[int, str]]:
 
 def _segment_phases(curve: Segments, unit: str) -> list[tuple[int, str]]:
     """Returns the times at which segments begin, and the middle of those that move."""
-    total, phases = int(curve.total), {}
-    for begins, segment in zip(curve.starts, curve.segments, strict=True):
+    total, phases = int(curve.total), {0: "start of the trunk"} if curve.inherited else {}
+    for begins, segment in list(zip(curve.starts, curve.segments, strict=True))[curve.inherited :]:
         phases[int(begins)] = segment.shape
         if segment.shape != "constant" and segment.length > 2:
             phases[int(begins + segment.length / 2)] = f"mid {segment.shape}"

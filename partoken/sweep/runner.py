@@ -192,8 +192,6 @@ def _start(launcher: Launcher, sweep: Sweep, job: Numbered) -> Handle | None:
         _say(f"job {job.number} waits since the sweep was started before")
         return found
     resumed = resume_override(job.folder)
-    if resumed and any(word.startswith("resume=") for word in job.overrides):
-        resumed.append("resume=null")  # the fork that it began goes on
     title = " ".join(word for word in job.overrides if word not in sweep.common)
     _say(f"job {job.number} {'goes on' if resumed else 'starts'}: {title}")
     arguments = [

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from partoken.errors import UserError
-from partoken.resume_keys import AUTO, LATEST
+from partoken.resume_keys import AUTO, LATEST, forks_off
 from partoken.schedule import Plan, RunLength, fork_plan
 from partoken.schedule.fork import forked_at
-from partoken.schedule.grammar import is_fork
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.files import write_json
 from partoken.training.saved_state import SavedState
@@ -50,7 +49,7 @@ def check_own_folder(groups: Mapping[str, Any], folder: Path) -> None:
         UserError: naming the folder.
     """
     train, resume = groups["train"], groups.get("resume")
-    if not is_fork((train.get("schedule") or {}).get("segments")) or (folder / FORK_FILE).is_file():
+    if not forks_off(train.get("schedule")) or (folder / FORK_FILE).is_file():
         return
     source = folder / "checkpoints" if resume in (AUTO, LATEST) else Path(resume or train.get("resume_from") or "")
     if source.exists() and source.resolve().is_relative_to(folder.resolve()):
