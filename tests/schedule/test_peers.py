@@ -1,6 +1,6 @@
 """Segments against the published schedules of other libraries: each formula is written here on its own.
 
-torch itself runs here too. The formulas of transformers 5.24 were compared with the package itself; those of torchtitan,
+torch itself runs here too. The formulas of transformers 5.24 were compared with the package; those of torchtitan,
 OLMo-core, levanter and Composer are as in their sources, those of timm and optax as documented. Where ours differs by
 convention, the list says how to meet it.
 """
