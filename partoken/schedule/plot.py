@@ -1,6 +1,7 @@
 """Plots of plans, as PNG and in the terminal. matplotlib is imported when the first PNG is drawn."""
 
 import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, cycle
@@ -61,7 +62,7 @@ def plot_plans(plans: Mapping[str, AnyPlan], path: Path, title: str) -> None:
     for (label, plan), color in zip(plans.items(), cycle(COLORS), strict=False):
         _draw_stages(axes, plan, color=color, linewidth=2.2, label=label)
     axes.set(xlim=(0, first.length * 1.02), ylim=(0, max(map(_highest, plans.values())) * 1.12))
-    axes.set_title(title.replace("; ", "\n"), fontsize=10)
+    axes.set_title("\n".join(textwrap.fill(part, 90) for part in title.split("; ")), fontsize=10)
     if len(plans) > 1:
         _add_legend(axes, len(plans))
     elif isinstance(first, StagedPlan):

@@ -1,7 +1,8 @@
 """Segments against the published schedules of other libraries: each formula is written here on its own.
 
-The formulas are those of torch 2.13 (which also runs here), transformers 5.24, timm 1.0, optax 0.2, torchtitan (July
-2025), OLMo-core 2, levanter (2025) and Composer 0.31. Where ours differs by convention, the list says how to meet it.
+torch itself runs here too. The formulas of transformers 5.24 were compared with the package; those of torchtitan,
+OLMo-core, levanter and Composer are as in their sources, those of timm and optax as documented. Where ours differs by
+convention, the list says how to meet it.
 """
 
 import math
