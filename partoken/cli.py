@@ -200,10 +200,17 @@ def _cost_job(cfg: "DictConfig") -> None:
     from partoken.training.probes.cost import estimate, measure
     from partoken.training.probes.cost_report import run_lines
 
+    _check_not_resumed(cfg, "cost")
     settings: Any = OmegaConf.to_container(cfg, resolve=True)
     folder = str(HydraConfig.get().runtime.output_dir)
     measured = measure(settings, run_folder=folder, before=process_age(), present=present)
     print("\n".join(run_lines(settings, estimate(settings, measured))), flush=True)
+
+
+def _check_not_resumed(cfg: "DictConfig", command: str) -> None:
+    """Rejects `resume` for a command that has no run folder."""
+    if cfg.resume is not None:
+        raise UserError(f"resume={cfg.resume}: {command} has no run folder; set train.resume_from=CHECKPOINT")
 
 
 def _cost_of_sweep(options: argparse.Namespace) -> None:
@@ -236,6 +243,7 @@ def _lr_range(options: argparse.Namespace) -> None:
     from partoken.config import compose
 
     cfg = compose(options.overrides, options.config_dir)
+    _check_not_resumed(cfg, "lr-range")
     from partoken.report.plots import plot_range
     from partoken.training.probes.lr_range import RangeTest, lines, range_test
     from partoken.training.probes.range_curve import write_curve

@@ -81,10 +81,10 @@ def check_composed(cfg: DictConfig, overrides: Sequence[str], config_dir: str | 
     instantiate(train, "train")
     trainer = cfg.get("trainer")
     check_trainer(plain_group(cfg, "trainer") if isinstance(trainer, DictConfig) else trainer, train)
-    check_phases(cfg)
     within_epochs = cfg["checkpoint"]
     CheckpointSettings.read(plain(within_epochs) if OmegaConf.is_dict(within_epochs) else within_epochs)
     check_resume(cfg)
+    check_phases(cfg)
     for name in ("print_config", "cost"):
         check_flag(name, cfg[name])
 

@@ -45,7 +45,9 @@ def atomic_write(path: str | os.PathLike[str], mode: str = "w") -> Iterator[IO[A
     is_text = "b" not in mode
     # A file name that is not UTF-8 must not lose the whole table.
     encoding, errors, newline = ("utf-8", "backslashreplace", "") if is_text else (None, None, None)
-    with atomic_path(path) as partial, open(partial, mode, encoding=encoding, errors=errors, newline=newline) as file:
+    buffer = -1 if is_text else 1 << 22  # torch writes a checkpoint in many small parts
+    options: dict[str, Any] = {"encoding": encoding, "errors": errors, "newline": newline, "buffering": buffer}
+    with atomic_path(path) as partial, open(partial, mode, **options) as file:
         yield file
 
 

@@ -68,7 +68,7 @@ def check_free(groups: Mapping[str, Any], folder: Path) -> None:
         return
     raise UserError(
         f"hydra.run.dir={folder}: holds a run already ({', '.join(results)}); continue it with "
-        f"train.resume_from={folder}/checkpoints/last.ckpt, replace it with overwrite=true, or choose another folder"
+        f"resume=latest, replace it with overwrite=true, or choose another folder"
     )
 
 

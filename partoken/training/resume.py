@@ -109,12 +109,14 @@ class ExactResume(pl.Callback):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._restored = state_dict
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.world_size > 1:
+            _restore(self._created)
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self._restored is not None:
             _restore(self._restored)
             self._restored = None
-        elif trainer.world_size > 1:
-            _restore(self._created)
 
 
 def _restore(state: Mapping[str, Any]) -> None:

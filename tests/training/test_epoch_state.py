@@ -133,7 +133,7 @@ OTHERS = {
         job(trainer={"check_val_every_n_epoch": 2}, data={"_target_": "tests.training.toy.ToyData"}),
         8,
     ),
-    "a limit of batches": (job(trainer={"limit_train_batches": 5}), 6),
+    "a limit of batches": (job(trainer={"limit_train_batches": 5}), 4),
     "a plateau": (
         job(
             scheduler={"_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau", "patience": 0, "threshold": 9.0},

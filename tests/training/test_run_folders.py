@@ -36,7 +36,7 @@ def test_a_folder_that_holds_a_run_is_refused_and_stays_as_it_is(how, finished, 
     if how == "resumed elsewhere":
         carry_out(settings(epochs=1, warmup_steps=0), tmp_path)
         source = {"resume_from": str(tmp_path / "checkpoints/last.ckpt")}
-    with pytest.raises(UserError, match=r"holds a run already .*train\.resume_from=.*overwrite=true"):
+    with pytest.raises(UserError, match=r"holds a run already .*resume=latest.*overwrite=true"):
         carry_out(settings(**source), finished)
     assert content(finished) == before
 
