@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from partoken.errors import UserError
+from partoken.schedule import RunLength, plan_groups
 from partoken.training.groups import divide
 from partoken.training.optim import parameter_groups
 from partoken.training.settings import TrainSettings
@@ -157,6 +158,14 @@ def test_a_short_run_has_the_warm_up_of_its_stages_in_every_group():
     groups = {"own": {"match": "*", "warmup_steps": 50}}
     [group] = settings(groups=groups, stage_epochs=1, warmup_steps=None).parameter_groups()
     assert group.settings.warmup_steps is None
+
+
+def test_a_scaled_rate_is_scaled_in_every_group():
+    groups = {"a": {"match": "head", "lr": 0.5}, "b": {"match": "encoder", "factor": 0.5}}
+    scaled = settings(lr=0.1, lr_scaling="linear", lr_scaling_base_batch=2, groups=groups)
+    length = RunLength(total_epochs=3, total_steps=21, steps_per_epoch=7)
+    plans = plan_groups(scaled.run_stages(), length, effective_batch=8)
+    assert {name: plan.lr for name, plan in plans.items()} == pytest.approx({"a": 2.0, "b": 0.2})
 
 
 OWN = {"match": "head"}
