@@ -94,7 +94,7 @@ def _fork(fork: Mapping[str, Any] | None) -> str | None:
     if fork["gained"] is None:
         return line
     monitor = fork["monitor"]
-    return f"{line}, {monitor['name']} {fork['gained']:+.4f} better than its best of {monitor['best']:.4f}"
+    return f"{line}, gained {fork['gained']:.4f} in {monitor['name']} over its best, {monitor['best']:.4f}"
 
 
 def _without_rows(scores: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:

@@ -297,8 +297,9 @@ def take_over(start: Start, folder: Path) -> None:
     if start.source is None or start.source.resolve() == target.resolve():
         return
     target.mkdir(parents=True, exist_ok=True)
+    tables = _tables_folder(start)
     for name in TABLES:
-        table = start.source.parent / name
+        table = tables / name
         if table.is_file():
             with open(table, "rb") as content, atomic_write(folder / name, "wb") as file:
                 shutil.copyfileobj(content, file)
@@ -310,6 +311,13 @@ def take_over(start: Start, folder: Path) -> None:
     link_or_copy(last, target / "last.ckpt")
     if best.is_file() and not start.leaves_trunk:  # the best checkpoint of a fork is its own
         link_or_copy(best, target / "best.ckpt")
+
+
+def _tables_folder(start: Start) -> Path:
+    """Returns the run folder of the checkpoint, which a callback may have written deep in the folder `checkpoints`."""
+    assert start.source is not None
+    places = Path(start.checkpoint or "").parents
+    return next((place.parent for place in places if place.name == "checkpoints"), start.source.parent)
 
 
 def stage_folder(checkpoints: Path, stage: str) -> Path:

@@ -288,6 +288,6 @@ def test_the_facts_of_a_fork_are_in_its_summary_and_its_table(tmp_path, trunk, l
     gained = trunk_best - summary["monitor"]["best"]
     assert summary["fork"]["gained"] == pytest.approx(gained) and summary["fork"]["steps"] == 3
     [line] = [line for line in format_summary(summary) if line.startswith("fork ")]
-    assert f"3 steps beyond step 6 of {last}, val_loss {gained:+.4f} better than its best" in line
+    assert f"3 steps beyond step 6 of {last}, gained {gained:.4f} in val_loss over its best" in line
     [job] = read_results(tmp_path / "a").jobs
     assert job.tests["fork_steps"] == 3 and job.tests["gained_val_loss"] == pytest.approx(gained)
