@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Smoke test: trains the main job twice on a few chains, once at a constant rate and once with warm-up and cosine.
-# Compares every applied learning rate with the formula, which awk computes here without the package. Then runs both as
-# a sweep, starts the sweep again, and compares its table with the runs.
+# Smoke test: trains the main job on a few chains at a constant rate, with warm-up and cosine, and with the preset wsd.
+# Compares every applied learning rate with the formula, which awk computes here without the package. Then runs the first
+# two as a sweep, starts the sweep again, and compares its table with the runs.
 #   bash test_cosine_scheduler.sh        uses `python`, or .venv/bin/python if `python` has no partoken package
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -53,17 +53,35 @@ check() { # NAME COSINE(0|1): compares every row of lr.csv with the formula
     }' "$runs/$1/lr.csv" || fail "the $1 run did not follow the formula"
 }
 
+check_wsd() { # NAME: two steps of warm-up, constant, then 1-sqrt over the second half of the steps
+  awk -F, -v name="$1" -v lr=$lr -v warmup=2 '
+    NR > 1 { rate[$1] = $4; if ($1 >= total) total = $1 + 1 }
+    END {
+      begins = int(total / 2 + 0.5)
+      for (step = 0; step < total; step++) {
+        factor = step < warmup ? step / warmup : step < begins ? 1 : 1 - sqrt((step - begins) / (total - begins))
+        off = rate[step] - lr * factor; if (off < 0) off = -off
+        if (off > 1e-9 * lr) { printf "%s: step %d has %s, the formula %.10e\n", name, step, rate[step], lr * factor; bad = 1 }
+      }
+      if (begins <= warmup || total - begins < 2) { printf "%s: only %d steps\n", name, total; bad = 1 }
+      if (!bad) printf "%s: %d steps follow the formula\n", name, total
+      exit bad
+    }' "$runs/$1/lr.csv" || fail "the $1 run did not follow the formula"
+}
+
 train constant train.use_cosine_schedule=false
 check constant 0
 train cosine train.use_cosine_schedule=true
 check cosine 1
+train wsd schedule=wsd schedule.warmup=2 schedule.decay=50% train.schedule_interval=step
+check_wsd wsd
 
 sweep() { # runs both as the jobs of a sweep, or what is missing of them
   "$python" run_partoken.py -m hydra.sweep.dir="$runs/sweep" "${keys[@]}" train.use_cosine_schedule=false,true \
     >"$runs/sweep.log" 2>&1 || { tail -n 30 "$runs/sweep.log" >&2; fail "the sweep ended with an error"; }
 }
 
-echo "training: both as a sweep"
+echo "training: the first two as a sweep"
 sweep
 table=$runs/sweep/sweep.csv
 [ "$(wc -l <"$table")" -eq 3 ] || fail "sweep.csv has not one row for each of the two jobs"

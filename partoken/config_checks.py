@@ -22,7 +22,7 @@ TYPED_GROUPS = ("data", "model")
 """Groups whose values must have the types of their defaults; `train` names a class that checks its own, and Lightning
 checks `trainer`."""
 
-COMPLETE_GROUPS = ("data", "model", "train", "trainer")
+COMPLETE_GROUPS = ("data", "model", "train", "schedule", "trainer")
 """Groups of which no key may be taken out."""
 
 FOR_JOBS = re.compile(r"launcher=(?!serial$).*|n_jobs=(?!1$).*")
@@ -72,6 +72,7 @@ def check_composed(cfg: DictConfig, overrides: Sequence[str], config_dir: str | 
     defaults = defaults_of(overrides, config_dir)
     own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
     _check_complete(own, defaults)
+    _check_presets(own.schedule)
     check_targets(plain(own))
     for group in (*TYPED_GROUPS, "train"):
         known = _known_leaves(defaults, group)
@@ -119,6 +120,20 @@ def _check_complete(cfg: DictConfig, defaults: DictConfig) -> None:
         for key in map(str, defaults[group]):
             if key not in cfg[group]:
                 raise UserError(f"{group}.{key}: it has been taken out of the configuration; leave out ~{group}.{key}")
+
+
+def _check_presets(schedule: DictConfig) -> None:
+    """Rejects a key of the group `schedule` that no segment reads.
+
+    Arguments:
+        schedule: the group, with its interpolations.
+    """
+    written = OmegaConf.to_yaml(schedule)
+    for key in map(str, schedule):
+        if key != "segments" and f"${{schedule.{key}}}" not in written:
+            read = sorted(set(re.findall(r"\$\{schedule\.(\w+)\}", written)))
+            known = f"it reads {', '.join(read)}" if read else "schedule=none takes a list of your own"
+            raise UserError(f"schedule.{key}: no segment of the curve reads it, {known}.{did_you_mean(key, read)}")
 
 
 def _known_leaves(defaults: DictConfig, group: str) -> dict[str, Any]:

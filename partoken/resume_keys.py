@@ -1,13 +1,13 @@
 """The keys `resume` and `checkpoint`: where a run goes on, and how often it can be gone on with. Imports no torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
 from partoken.errors import UserError, check_number, check_text, did_you_mean
 
-__all__ = ["AUTO", "LATEST", "CheckpointSettings", "check_resume", "folder_to_resume"]
+__all__ = ["AUTO", "LATEST", "CheckpointSettings", "check_resume", "folder_to_resume", "forks_off"]
 
 LATEST = "latest"
 AUTO = "auto"
@@ -63,6 +63,11 @@ def check_resume(groups: Mapping[str, Any]) -> None:
     resume, source = groups.get("resume"), groups["train"].get("resume_from")
     check_text("resume", resume, optional=True)
     if resume is None:
+        if source is None and groups.get("fit", True) and forks_off(groups["train"].get("schedule")):
+            raise UserError(
+                "schedule.segments[0].length=done: a fork, as with schedule=cooldown, goes on from a checkpoint and "
+                "none is given; name it with resume=CHECKPOINT"
+            )
         return
     if source is not None:
         raise UserError(
@@ -73,6 +78,17 @@ def check_resume(groups: Mapping[str, Any]) -> None:
             f"resume={resume} and train=false: a test continues no run; name the checkpoint with "
             "train.resume_from=RUN_FOLDER/checkpoints/best.ckpt"
         )
+
+
+def forks_off(schedule: Any) -> bool:
+    """Returns whether a run forks off a checkpoint: its first segment is what the checkpoint has done.
+
+    Arguments:
+        schedule: the group of the configuration, which need not be valid.
+    """
+    listed = schedule.get("segments") if isinstance(schedule, Mapping) else None
+    first = listed[0] if isinstance(listed, Sequence) and listed else None
+    return isinstance(first, Mapping) and first.get("length") == "done"
 
 
 def folder_to_resume(resume: str | None, run_dir: str) -> Path | None:

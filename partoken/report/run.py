@@ -69,6 +69,7 @@ def format_summary(summary: Mapping[str, Any]) -> list[str]:
         **summary.get("facts", {}),
         "schedule": summary.get("schedule", {}).get("verdict"),
         "left out": _left_out(summary),
+        "fork": _fork(summary.get("fork")),
         "speed": _speed(summary),
         "best checkpoint": _best_checkpoint(summary),
         "run folder": summary.get("run_folder"),
@@ -92,6 +93,17 @@ def _left_out(summary: Mapping[str, Any]) -> str | None:
     parts = summary.get("stages") or [summary]
     number = sum(part.get("skipped_batches", 0) for part in parts)
     return f"{number} batches whose loss was not a finite number" if number else None
+
+
+def _fork(fork: Mapping[str, Any] | None) -> str | None:
+    """Returns the trunk of a fork, and what the fork cost and gained."""
+    if fork is None:
+        return None
+    line = f"{fork['steps']:,} steps beyond step {fork['step']:,} of {fork['trunk']}"
+    if fork["gained"] is None:
+        return line
+    monitor = fork["monitor"]
+    return f"{line}, gained {fork['gained']:.4f} in {monitor['name']} over its best, {monitor['best']:.4f}"
 
 
 def _without_rows(scores: Mapping[str, Any], tables: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -191,8 +203,13 @@ def _plot_schedule(table: Path, schedule: Mapping[str, Any], path: Path) -> None
         plot_rates(table, path)
         return
     plans = {name: read_fingerprint(fingerprint) for name, fingerprint in fingerprints.items()}
+    groups = {
+        (name, group): read_fingerprint(fingerprint)
+        for name, part in optimizers.items()
+        for group, fingerprint in part.get("groups", {}).items()
+    }
     with atomic_path(path) as partial:
-        plot_applied(read_table(table), plans, partial)
+        plot_applied(read_table(table), plans, partial, groups=groups)
 
 
 def _speed(summary: Mapping[str, Any]) -> str | None:

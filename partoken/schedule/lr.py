@@ -1,6 +1,6 @@
 """Torch schedulers that follow the curve, for any training loop."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,17 +28,26 @@ class PlanLR(LambdaLR):
         plan: the plan to follow.
         last_epoch: the last completed time, in the plan's unit; -1: none.
         extend: follow this plan even if a state of another plan is loaded.
+        group_plans: a plan for each of the optimizer's groups, in order, in the same unit; (): all follow `plan`.
 
     Raises:
         ScheduleError: a group's peak is below the minimum; in `load_state_dict`, a state of another plan.
     """
 
     def __init__(
-        self, optimizer: Optimizer, plan: Plan | StagedPlan, last_epoch: int = -1, *, extend: bool = False
+        self,
+        optimizer: Optimizer,
+        plan: Plan | StagedPlan,
+        last_epoch: int = -1,
+        *,
+        extend: bool = False,
+        group_plans: Sequence[Plan | StagedPlan] = (),
     ) -> None:
-        self.plan, self.extend = plan, extend
+        self.plan, self.extend, self.group_plans = plan, extend, tuple(group_plans)
         bases = [group.get("initial_lr", group["lr"]) for group in optimizer.param_groups]
-        super().__init__(optimizer, [self._factor(base) for base in bases], last_epoch)
+        plans = self.group_plans or [plan] * len(bases)
+        factors = [self._factor(base, own) for base, own in zip(bases, plans, strict=True)]
+        super().__init__(optimizer, factors, last_epoch)
 
     def get_lr(self) -> list[Any]:
         self._adopt_new_groups()
@@ -46,7 +55,8 @@ class PlanLR(LambdaLR):
 
     def state_dict(self) -> dict[str, Any]:
         keys = ("last_epoch", "_step_count", "_last_lr", "base_lrs")
-        return {"plan": self.plan.fingerprint(), **{key: self.__dict__[key] for key in keys}}
+        own = {"group_plans": [plan.fingerprint() for plan in self.group_plans]} if self.group_plans else {}
+        return {"plan": self.plan.fingerprint(), **own, **{key: self.__dict__[key] for key in keys}}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self._adopt_new_groups()
@@ -54,7 +64,12 @@ class PlanLR(LambdaLR):
             raise ScheduleError(f"not a state of {type(self).__name__}: it has {sorted(state_dict)} and no plan")
         time, bases = state_dict["last_epoch"], state_dict["base_lrs"]
         saved = read_fingerprint(state_dict["plan"])
-        change = explain_change(saved, self.plan, step=time, epoch=time)
+        of_groups = map(read_fingerprint, state_dict.get("group_plans", ()))
+        changes = [
+            explain_change(before, now, step=time, epoch=time)
+            for before, now in zip((saved, *of_groups), (self.plan, *self.group_plans), strict=False)
+        ]
+        change = "\n".join(dict.fromkeys(filter(None, changes)))
         if change and not self.extend:
             raise ScheduleError(f"the state was saved under another plan\n{change}")
         if saved.interval != self.plan.interval:
@@ -76,16 +91,15 @@ class PlanLR(LambdaLR):
         LRScheduler.__init__(self, self.optimizer, time - 1)
         self._step_count = step_count
 
-    def _factor(self, base: Any) -> Callable[[int], float]:
-        if self.plan.min_lr > base:
-            raise ScheduleError(f"the minimum {self.plan.min_lr:g} is above a parameter group's rate, {float(base):g}")
-        return partial(self.plan.factor, base=float(base))  # not a closure: a scheduler can be pickled
+    def _factor(self, base: Any, plan: Plan | StagedPlan) -> Callable[[int], float]:
+        plan.check(float(base))
+        return partial(plan.factor, base=float(base))  # not a closure: a scheduler can be pickled
 
     def _adopt_new_groups(self) -> None:
         for group in self.optimizer.param_groups[len(self.base_lrs) :]:
             base = group.setdefault("initial_lr", group["lr"] + 0)  # + 0: a rate that is a tensor is copied
             self.base_lrs.append(base)
-            self.lr_lambdas.append(self._factor(base))
+            self.lr_lambdas.append(self._factor(base, self.plan))
 
 
 class CosineAnnealingWarmupLR(PlanLR):

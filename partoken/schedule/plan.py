@@ -6,8 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
-from partoken.schedule.curve import ScheduleError, WarmupCosine
+from partoken.schedule.curve import Curve, ScheduleError, Segments, WarmupCosine
+from partoken.schedule.extending import count, describe, explain_segments
+from partoken.schedule.grammar import read_segments
 from partoken.schedule.length import RunLength
+from partoken.schedule.segment import Segment
 from partoken.schedule.settings import ScheduleSettings
 
 __all__ = ["Plan", "explain_change", "make_plan", "peak_rate", "plan_from_config"]
@@ -15,8 +18,13 @@ __all__ = ["Plan", "explain_change", "make_plan", "peak_rate", "plan_from_config
 EPOCH_WARMUP_FLOOR = 1e-6
 """Factor of the peak in epoch 0 of a plan by epoch, from the ParToken document."""
 
+LOW = 1e-3
+"""Factor of the peak below which an epoch teaches nothing."""
+
 WARMUP_KEYS = ("warmup_steps", "warmup_epochs")
 COSINE_KEYS = ("min_lr", "num_cycles", *WARMUP_KEYS)
+REPLACED_KEYS = ("num_cycles", *WARMUP_KEYS)
+"""Keys of warm-up and cosine that a list of segments replaces."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +36,7 @@ class Plan:
 
     interval: str
     """Unit of the curve's time: "epoch" or "step" (optimizer steps)."""
-    curve: WarmupCosine | None
+    curve: WarmupCosine | Segments | None
     """None: the rate is constant."""
     lr: float
     """Peak rate of parameter groups that have no rate of their own."""
@@ -70,7 +78,22 @@ class Plan:
         """Returns the rate at `time` of a group whose peak is `base`, as a factor of `base`: a `LambdaLR` needs it."""
         if self.curve is None:
             return 1.0
-        return self.curve.factor(time, self.min_lr / base if self.min_lr else 0.0)
+        return float(self.curve.factor(time, self.min_lr / base if self.min_lr else 0.0, base))
+
+    def check(self, base: float, keys: Sequence[str] = ()) -> None:
+        """Rejects a parameter group whose peak is `base` if its rate would rise where it should fall.
+
+        Arguments:
+            base: peak of the group.
+            keys: configuration key of each segment, for messages.
+
+        Raises:
+            ScheduleError: naming the minimum or the segment.
+        """
+        if self.min_lr > base:
+            raise ScheduleError(f"the minimum {self.min_lr:g} is above a parameter group's rate, {base:g}")
+        if isinstance(self.curve, Segments):
+            self.curve.check(self.min_lr / base, base, keys)
 
     def rate(self, time: float, base: float | None = None) -> float:
         """Returns the rate at `time` of a group whose peak is `base`, by default `lr`."""
@@ -81,7 +104,15 @@ class Plan:
     def headline(self) -> str:
         """The plan on one line, with the setting that decided the warm-up and the settings without effect."""
         line = f"constant {self.lr:.2e}, train.use_cosine_schedule=false"
-        if curve := self.curve:
+        if isinstance(curve := self.curve, Segments):
+            ends = curve.ends(self.min_lr / self.lr, self.lr)
+            listed = list(zip(curve.segments, ends, strict=True))[curve.inherited :]
+            parts = [describe(segment, self.lr * end, self.interval) for segment, (_, end) in listed]
+            if curve.inherited:
+                at = f"{self.interval} {curve.forked_at:,.10g}"
+                parts.insert(0, f"forks off at {at} with {self.rate(curve.forked_at):.2e}")
+            line = f"{', '.join(parts)} at {self.interval} {curve.total:,.10g}"
+        elif curve:
             source = f" ({self.warmup_source})" if self.warmup_source else ""
             waves = "" if curve.num_cycles == 0.5 else f"{curve.num_cycles:g} waves of "
             end = f"{self.rate(curve.total):.2e} at {self.interval} {curve.total:,.10g}"
@@ -93,24 +124,27 @@ class Plan:
         curve = self.curve
         if curve is None:
             return []
-        advice = [self._advice_on_start(curve)]
+        if isinstance(curve, Segments) and curve.inherited:
+            return list(filter(None, [self._advice_on_end(curve)]))
+        advice = [self._advice_on_start()]
         if curve.warmup > curve.total / 3:
             percent = f"{100 * curve.warmup / curve.total:.0f} %"
             advice.append(f"warm-up takes {percent} of the run; 5 to 10 % is usual")
         advice.append(self._advice_on_end(curve))
         return [sentence for sentence in advice if sentence]
 
-    def _advice_on_start(self, curve: WarmupCosine) -> str:
-        if curve.warmup == 0:
-            return f"there is no warm-up ({self.warmup_source}): the first {self.interval} runs at the peak rate"
-        if self.interval == "epoch":
-            start = f"{curve.factor(0):.0e} of the peak rate"
-            return f"the first epoch runs at {start}, so nothing is learned in it; {_BY_STEP}"
+    def _advice_on_start(self) -> str:
+        start = self.factor(0, self.lr)
+        if start == 1:
+            source = f" ({self.warmup_source})" if self.warmup_source else ""
+            return f"there is no warm-up{source}: the first {self.interval} runs at the peak rate"
+        if self.interval == "epoch" and start < LOW:
+            return f"the first epoch runs at {start:.0e} of the peak rate, so nothing is learned in it; {_BY_STEP}"
         return ""
 
-    def _advice_on_end(self, curve: WarmupCosine) -> str:
+    def _advice_on_end(self, curve: Curve) -> str:
         end, last = self.rate(curve.total), self.rate(curve.total - 1)
-        if (curve.num_cycles + 0.5) % 1:
+        if isinstance(curve, WarmupCosine) and (curve.num_cycles + 0.5) % 1:
             return f"train.num_cycles={curve.num_cycles:g} ends at {end:.2e}; 0.5, 1.5, ... end at train.min_lr"
         if last - end > 0.01 * self.lr:
             fix = f"; {_BY_STEP}" if self.interval == "epoch" else ""
@@ -131,7 +165,7 @@ class Plan:
         """
         try:
             curve = fingerprint["curve"]
-            return cls(**{**fingerprint, "curve": curve and WarmupCosine(**curve)})
+            return cls(**{**fingerprint, "curve": curve and _read_curve(curve)})
         except (KeyError, TypeError) as error:
             raise ScheduleError(f"{fingerprint!r} is no fingerprint of a schedule: {error}") from error
 
@@ -163,6 +197,10 @@ def make_plan(settings: ScheduleSettings, length: RunLength, *, effective_batch:
         steps_per_epoch=length.steps_per_epoch,
         scaling=scaling,
     )
+    if settings.forks:
+        return plan  # of which `fork_plan` makes the one that goes on from the checkpoint
+    if settings.segments is not None:
+        return _follow_segments(plan, settings, length)
     if not settings.use_cosine_schedule:
         return replace(plan, unused=_assignments(settings, _changed(settings, COSINE_KEYS)))
     if settings.min_lr > lr:
@@ -250,16 +288,28 @@ def explain_change(saved: Any, requested: Any, *, step: int, epoch: int) -> str:
     before, after = (plan.rate(plan.time(step, epoch)) for plan in (saved, requested))
     ratio = f", x {after / before:.3g}" if before else ""
     jump = f"the rate at step {step}, epoch {epoch} would go from {before:.3e} to {after:.3e}{ratio}"
-    return f"the saved plan: {saved.headline}\nthe requested plan: {requested.headline}\n{jump}"
+    segments = explain_segments(saved, requested, saved.time(step, epoch))
+    return "\n".join(
+        [f"the saved plan: {saved.headline}", f"the requested plan: {requested.headline}", *segments, jump]
+    )
 
 
-def count(number: float, unit: str) -> str:
-    """Writes a number of epochs or steps.
+def _follow_segments(plan: Plan, settings: ScheduleSettings, length: RunLength) -> Plan:
+    """Returns a plan with the curve of `schedule.segments`."""
+    total, unit = _total(settings, length), settings.schedule_interval
+    curve, keys = read_segments(settings.segments, total, unit, length.steps_per_epoch, settings.segments_key)
+    has_minimum = any(segment.ends_at_minimum for segment in curve.segments)
+    plan = replace(plan, curve=curve, min_lr=settings.min_lr if has_minimum else 0.0)
+    plan.check(plan.lr, keys)
+    unused = _assignments(settings, _changed(settings, REPLACED_KEYS if has_minimum else COSINE_KEYS))
+    cosine = (f"{settings.key('use_cosine_schedule')}=true",) if settings.use_cosine_schedule else ()
+    return replace(plan, unused=cosine + unused)
 
-    >>> count(1, "epoch"), count(1000, "step")
-    ('1 epoch', '1,000 steps')
-    """
-    return f"{number:,.10g} {unit}{'s' * (number != 1)}"
+
+def _read_curve(fields: Mapping[str, Any]) -> WarmupCosine | Segments:
+    if "segments" not in fields:
+        return WarmupCosine(**fields)
+    return Segments(tuple(Segment(**segment) for segment in fields["segments"]), fields.get("inherited", 0))
 
 
 def _total(settings: ScheduleSettings, length: RunLength) -> int:

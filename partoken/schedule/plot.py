@@ -1,5 +1,7 @@
 """Plots of plans, as PNG and in the terminal. matplotlib is imported when the first PNG is drawn."""
 
+import math
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, cycle
@@ -15,7 +17,7 @@ __all__ = ["FAMILIES", "mark_stages", "plot_applied", "plot_families", "plot_pla
 AnyPlan = Plan | StagedPlan
 
 BLUE, ORANGE, GREY, INK = "#1f5f8b", "#d1603d", "#b9bec4", "#333333"
-COLORS = (BLUE, ORANGE, "#8a9199", "#8fc1de", "#e0a458")
+COLORS = (BLUE, ORANGE, "#8a9199", "#8fc1de", "#e0a458", "#4f8f6f", "#8a5a8f")
 
 # For each library: its difference from this project, and the rate of step t as a factor of the peak, written with this
 # project's curve c. Checked by running transformers 5.23.0 and timm 1.0.31, and by reading torchtitan 0.3.0
@@ -60,9 +62,9 @@ def plot_plans(plans: Mapping[str, AnyPlan], path: Path, title: str) -> None:
     for (label, plan), color in zip(plans.items(), cycle(COLORS), strict=False):
         _draw_stages(axes, plan, color=color, linewidth=2.2, label=label)
     axes.set(xlim=(0, first.length * 1.02), ylim=(0, max(map(_highest, plans.values())) * 1.12))
-    axes.set_title(title.replace("; ", "\n"), fontsize=10)
+    axes.set_title("\n".join(textwrap.fill(part, 90) for part in title.split("; ")), fontsize=10)
     if len(plans) > 1:
-        axes.legend(frameon=False, loc="upper right")
+        _add_legend(axes, len(plans))
     elif isinstance(first, StagedPlan):
         _shade_warmups(axes, first)
         mark_stages(axes, dict(zip((stage.stage for stage in first.plans), first.starts, strict=True)))
@@ -75,7 +77,8 @@ def _draw_stages(axes: Any, plan: AnyPlan, *, label: str, **style: Any) -> None:
     """Draws each stage as a line of its own, so that a jump between two stages is a gap."""
     starts = plan.starts if isinstance(plan, StagedPlan) else [0]
     for stage, start in zip(plan.plans, starts, strict=True):
-        times = sorted({*_times(stage, 500), stage.curve.warmup if stage.curve else 0})
+        begins = stage.curve.starts if stage.curve else ()
+        times = sorted({*_times(stage, 500), *begins, *(math.nextafter(time, 0) for time in begins)})
         rates = [stage.rate(time) for time in times]
         axes.plot([start + time for time in times], rates, label=label, clip_on=False, **style)
         label = "_nolegend_"
@@ -103,6 +106,7 @@ def plot_applied(
     plans: AnyPlan | Mapping[str, AnyPlan],
     path: Path,
     bases: Mapping[int, float] | None = None,
+    groups: Mapping[tuple[str, str], AnyPlan] | None = None,
 ) -> float:
     """Draws the applied rates over the planned rates, and returns the largest deviation.
 
@@ -110,18 +114,23 @@ def plot_applied(
 
     Arguments:
         rows: `step, epoch, group, lr` of every optimizer step and parameter group, as in a run's `lr.csv`; with
-            several optimizers also `optimizer`.
+            several optimizers also `optimizer`, with named groups also `name`.
         plans: the plan of the run, or the plan of each optimizer by its name.
         path: the PNG file.
         bases: peak of each group; by default the peak of the plan.
+        groups: the plan of each named group, by its optimizer and its name; a group that is not here has the
+            optimizer's.
     """
     by_name = plans if isinstance(plans, Mapping) else {"": plans}
     figure, axes = _figure("step")
-    curves: dict[_Curve, list[tuple[str, int]]] = {}
-    for name, group in sorted({(row.get("optimizer", ""), int(row["group"])) for row in rows}):
-        own = [row for row in rows if (row.get("optimizer", ""), int(row["group"])) == (name, group)]
-        curve = _curve(own, by_name[name], (bases or {}).get(group))
-        curves.setdefault(curve, []).append((name, group))
+    curves: dict[_Curve, list[tuple[str, str]]] = {}
+    of_group: dict[tuple[str, int, str], list[Mapping[str, Any]]] = {}
+    for row in rows:
+        of_group.setdefault((row.get("optimizer", ""), int(row["group"]), row.get("name", "")), []).append(row)
+    for (name, number, group), own in sorted(of_group.items(), key=lambda item: item[0]):
+        plan = (groups or {}).get((name, group), by_name[name])
+        curve = _curve(own, plan, (bases or {}).get(number))
+        curves.setdefault(curve, []).append((name, group or f"group {number}"))
     labels = _curve_labels(curves)
     for color, (curve, label) in zip(cycle(COLORS), labels.items(), strict=False):
         options = {"where": "post", "color": color}
@@ -136,7 +145,7 @@ def plot_applied(
     return largest
 
 
-def _curve_labels(curves: Mapping["_Curve", Sequence[tuple[str, int]]]) -> dict["_Curve", str]:
+def _curve_labels(curves: Mapping["_Curve", Sequence[tuple[str, str]]]) -> dict["_Curve", str]:
     """Returns a label for each curve: nothing for the only one; otherwise its optimizer, with groups if they differ."""
     if len(curves) == 1:
         return dict.fromkeys(curves, "")
@@ -145,7 +154,7 @@ def _curve_labels(curves: Mapping["_Curve", Sequence[tuple[str, int]]]) -> dict[
         parts = []
         for name in dict.fromkeys(name for name, _ in members):
             is_divided = sum(any(other == name for other, _ in groups) for groups in curves.values()) > 1
-            groups = [f"group {group}" for other, group in members if other == name] if is_divided else []
+            groups = list(dict.fromkeys(group for other, group in members if other == name)) if is_divided else []
             parts.append(" ".join(word for word in (name or "optimizer" * (not groups), ", ".join(groups)) if word))
         labels[curve] = f", {', '.join(parts)}"
     return labels

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from partoken.errors import UserError, check_choice, check_flag, check_number
 from partoken.schedule.curve import ScheduleError
+from partoken.schedule.grammar import EXAMPLE, check_segments, is_fork
 
 __all__ = ["INTERVALS", "ScheduleSettings"]
 
@@ -26,6 +27,9 @@ class ScheduleSettings:
     """Peak learning rate, above 0."""
     use_cosine_schedule: bool = False
     """True: linear warm-up, then cosine. False: the rate is constant."""
+    schedule: Mapping[str, Any] | None = None
+    """`segments`: a list of segments, which replaces warm-up and cosine; see `partoken.schedule.grammar`. Its other
+    keys are those of a preset, which the segments have read. None, or segments of None: no list."""
     schedule_interval: str = "epoch"
     """When the rate moves: "epoch", or "step" for every optimizer step."""
     warmup_epochs: float | None = None
@@ -73,7 +77,28 @@ class ScheduleSettings:
         """Returns key and value of a number as a person types them, such as `train.warmup_epochs=5`."""
         return f"{self.key(name)}={getattr(self, name):g}"
 
+    @property
+    def segments(self) -> Any:
+        """The list of segments; None if there is none."""
+        return None if self.schedule is None else self.schedule["segments"]
+
+    @property
+    def segments_key(self) -> str:
+        """Configuration key of the list of segments."""
+        return f"{self.origin.get('schedule', 'schedule')}.segments"
+
+    @property
+    def forks(self) -> bool:
+        """Whether the rate goes on from the one of a checkpoint, in a run of its own."""
+        return is_fork(self.segments)
+
+    @property
+    def moves(self) -> bool:
+        """Whether the rate follows a curve, which needs to know how long the run is."""
+        return self.use_cosine_schedule or self.segments is not None
+
     def _check(self) -> None:
+        self._check_segments()
         check_flag(self.key("use_cosine_schedule"), self.use_cosine_schedule)
         check_choice(self.key("schedule_interval"), self.schedule_interval, INTERVALS)
         check_number(self.key("lr"), self.lr, above=0)
@@ -84,6 +109,21 @@ class ScheduleSettings:
             self._check_whole(name)
         check_choice(self.key("lr_scaling"), self.lr_scaling, SCALINGS)
         check_number(self.key("lr_scaling_base_batch"), self.lr_scaling_base_batch, above=0)
+
+    def _check_segments(self) -> None:
+        """Rejects a list of segments that is invalid whatever the length of the run, and keys that nothing reads."""
+        if self.schedule is None:
+            return
+        key, own = self.segments_key.removesuffix(".segments"), self.schedule
+        if not isinstance(own, Mapping) or "segments" not in own:
+            raise ScheduleError(f"{key}={own!r}: must be a mapping with segments, such as {{segments: {EXAMPLE}}}")
+        unread = [name for name in own if name != "segments"]
+        if unread and (own["segments"] is None or "schedule" in self.origin):
+            raise ScheduleError(f"{key}.{unread[0]}: no segment reads it; leave it out, or choose schedule=PRESET")
+        if own["segments"] is not None:
+            check_segments(own["segments"], self.segments_key)
+        if self.forks and "schedule" in self.origin:
+            raise ScheduleError(f"{key}: length=done forks a whole run; give it with schedule=cooldown")
 
     def _check_whole(self, name: str) -> None:
         """Rejects a fraction where the unit of the interval is counted."""

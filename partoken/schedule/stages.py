@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import Any, Generic, Self, TypeVar
 
-from partoken.schedule.curve import ScheduleError
+from partoken.schedule.curve import ScheduleError, Segments
 from partoken.schedule.length import RunLength
 from partoken.schedule.plan import Plan, make_plan
 from partoken.schedule.settings import ScheduleSettings
 
-__all__ = ["Stage", "StagedPlan", "needs_batches", "plan_run", "read_fingerprint"]
+__all__ = ["Stage", "StagedPlan", "needs_batches", "plan_groups", "plan_run", "read_fingerprint"]
 
 
 JUMP = 2
@@ -89,13 +89,40 @@ def plan_run(
     return plans[0] if len(plans) == 1 else StagedPlan(tuple(plans))
 
 
+def plan_groups(
+    stages: Sequence[Stage[Any]], length: RunLength | Sequence[RunLength], *, effective_batch: float = 1
+) -> "dict[str, Plan | StagedPlan]":
+    """Makes the plan of each group of parameters, by its name: `plan_run` with the settings of the group.
+
+    In a stage without the group, its parameters follow the plan of the stage.
+
+    Arguments:
+        stages: as for `plan_run`; `parameter_groups` of their settings returns the groups with their `name` and
+            `settings`.
+        length: as for `plan_run`.
+        effective_batch: as for `plan_run`.
+
+    Raises:
+        ScheduleError: as `plan_run`.
+    """
+    of_stages = [{group.name: group.settings for group in stage.settings.parameter_groups()} for stage in stages]
+    plans = {}
+    for name in dict.fromkeys(name for groups in of_stages for name in groups):
+        own = [
+            replace(stage, settings=groups.get(name, stage.settings))
+            for stage, groups in zip(stages, of_stages, strict=True)
+        ]
+        plans[name] = plan_run(own, length, effective_batch=effective_batch)
+    return plans
+
+
 def needs_batches(stages: Sequence[Stage[Any]], max_steps: int | None) -> bool:
     """Returns whether `plan_run` needs to know the number of batches of an epoch."""
     by_step = any(stage.settings.schedule_interval == "step" for stage in stages)
     ends_by_step = max_steps is not None or any(stage.steps is not None for stage in stages)
     if len(stages) > 1:
         return by_step or ends_by_step
-    return stages[0].settings.use_cosine_schedule and (by_step or ends_by_step)
+    return stages[0].settings.moves and (by_step or ends_by_step)
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,6 +211,18 @@ class StagedPlan:
     def factor(self, time: float, base: float) -> float:
         """Returns the rate at `time` of a group whose peak in the first stage is `base`, as a factor of `base`."""
         return self.rate(time, base) / base
+
+    def check(self, base: float) -> None:
+        """Rejects a parameter group whose peak in the first stage is `base` if it cannot follow a stage.
+
+        Raises:
+            ScheduleError: naming the minimum or the segment.
+        """
+        if self.min_lr > base:
+            raise ScheduleError(f"the minimum {self.min_lr:g} is above a parameter group's rate, {base:g}")
+        for plan in self.plans:
+            if isinstance(plan.curve, Segments):
+                plan.check(plan.lr * base / self.lr)
 
     def rate(self, time: float, base: float | None = None) -> float:
         """Returns the rate at `time`, counted from the beginning of the run, of a group.

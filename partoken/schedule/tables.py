@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Sequence
 
-from partoken.schedule.curve import WarmupCosine
+from partoken.schedule.curve import Segments, WarmupCosine
 from partoken.schedule.length import optimizer_steps
 from partoken.schedule.plan import Plan
 from partoken.schedule.stages import StagedPlan
@@ -93,7 +93,20 @@ def _phases(plan: Plan) -> list[tuple[int, str]]:
     if plan.curve is None:
         return [(0, "constant")]
     total, warmup = int(plan.length), int(plan.curve.warmup)
+    if isinstance(plan.curve, Segments):
+        return _segment_phases(plan.curve, plan.interval)
     phases = {total // 4: "quarter", total // 2: "half", 3 * total // 4: "three quarters"}
     phases |= {total - 1: f"last {plan.interval}", total: "end"}
     phases |= {warmup // 2: "mid warm-up", 0: "start", warmup: "peak"}
+    return sorted(phases.items())
+
+
+def _segment_phases(curve: Segments, unit: str) -> list[tuple[int, str]]:
+    """Returns the times at which segments begin, and the middle of those that move."""
+    total, phases = int(curve.total), {0: "start of the trunk"} if curve.inherited else {}
+    for begins, segment in list(zip(curve.starts, curve.segments, strict=True))[curve.inherited :]:
+        phases[int(begins)] = segment.shape
+        if segment.shape != "constant" and segment.length > 2:
+            phases[int(begins + segment.length / 2)] = f"mid {segment.shape}"
+    phases |= {total - 1: f"last {unit}", total: "end"}
     return sorted(phases.items())

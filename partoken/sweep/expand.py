@@ -15,6 +15,7 @@ from partoken.composition import plain, plain_group
 from partoken.config import compose
 from partoken.errors import UserError, check_choice, check_flag, check_number, check_text
 from partoken.overrides import parse_arguments, parse_overrides
+from partoken.resume_keys import forks_off
 from partoken.sweep.space import Dimension, SearchSettings, dimension
 
 __all__ = ["Job", "Sweep", "expand", "is_sweep"]
@@ -249,7 +250,7 @@ def _job(overrides: list[str], config_dir: str | None) -> Job:
     own = [word for word in overrides if not word.lstrip("+~").startswith(OF_THE_SWEEP)]
     try:
         cfg = compose(overrides, config_dir, with_hydra=True)
-        if cfg.resume is not None:
+        if cfg.resume is not None and not forks_off(cfg.schedule):
             raise UserError(f"resume={cfg.resume}: a sweep goes on by itself; give the same command without it")
         if cfg.trainer.get("num_nodes") not in (None, 1):
             raise UserError(
@@ -264,6 +265,8 @@ def _job(overrides: list[str], config_dir: str | None) -> Job:
 def _identity(cfg: DictConfig) -> dict[str, Any]:
     """Returns the part of a configuration that decides the numbers of a job, plain and as JSON would return it."""
     config = {str(group): _resolved(cfg, group) for group in cfg if group not in NOT_PART}
+    if forks_off(cfg.schedule):
+        config["resume"] = cfg.resume  # the trunk decides the numbers
     for path in NO_EFFECT:
         if path == "train.resume_from" and not cfg.fit:
             continue  # the checkpoint that the job tests

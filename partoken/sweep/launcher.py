@@ -73,7 +73,7 @@ class Launcher(Protocol):
 
 
 def resume_override(folder: Path) -> list[str]:
-    """Returns the override with which a half-finished run continues in its folder; none if it begins anew.
+    """Returns the overrides with which a half-finished run continues in its folder; none if it begins anew.
 
     A run that was killed after it had written its summary is half-finished, too: it repeats its test and its pictures.
     Its summary becomes `previous_summary.json`, because a run with a summary would be complete.
@@ -86,4 +86,4 @@ def resume_override(folder: Path) -> list[str]:
         return []
     with contextlib.suppress(FileNotFoundError):
         (folder / "summary.json").replace(folder / "previous_summary.json")
-    return [f"train.resume_from={quote(str(checkpoint))}"]
+    return ["resume=null", f"train.resume_from={quote(str(checkpoint))}"]  # also a fork goes on with its own checkpoint

@@ -63,11 +63,15 @@ class JobResult:
 
     @property
     def tests(self) -> dict[str, float]:
-        """Finite test metrics by name, such as `test_accuracy`; none if the job counts as worst."""
-        found = self.summary.get("test")
+        """Finite test metrics by name, such as `test_accuracy`, and of a fork its `fork_steps` beyond the trunk and
+        what they gained, such as `gained_val_loss`; none if the job counts as worst."""
+        found, fork = self.summary.get("test"), self.summary.get("fork")
         if self.is_worst or not isinstance(found, Mapping):
             return {}
-        return {f"test_{name}": float(value) for name, value in found.items() if _is_number(value)}
+        named = {f"test_{name}": value for name, value in found.items()}
+        if isinstance(fork, Mapping):
+            named |= {"fork_steps": fork["steps"], f"gained_{fork['monitor']['name']}": fork["gained"]}
+        return {name: float(value) for name, value in named.items() if _is_number(value)}
 
     def value(self, metric: str, direction: str) -> float | None:
         """Returns a metric of the job; None if it has none, diverged or failed.

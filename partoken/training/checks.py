@@ -10,7 +10,7 @@ import torch
 from partoken.composition import PREVIEW_FOLDER
 from partoken.config_checks import check_phases
 from partoken.errors import UserError, check_flag
-from partoken.schedule import Plan, RunLength, StagedPlan, plan_run
+from partoken.schedule import Plan, RunLength, StagedPlan, plan_groups, plan_run
 from partoken.schedule.length import accumulated_batches, num_devices
 from partoken.schedule.stages import needs_batches
 from partoken.system.checkpoint import read_checkpoint
@@ -21,10 +21,11 @@ from partoken.trainer_arguments import check_trainer
 from partoken.training.callbacks import build_callbacks
 from partoken.training.continuing import NEW, Start, find_start, settings_of_stages
 from partoken.training.domain import DataModule
+from partoken.training.forking import check_fork_limits, check_own_folder
 from partoken.training.loggers import check_loggers
 from partoken.training.module import ScheduledModule, task_class
 from partoken.training.objective import check_metric
-from partoken.training.resumed_settings import choose_plan
+from partoken.training.resumed_settings import choose_plan, saved_plan
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import TrainStage, WeightsSource, named, weights_source
 
@@ -42,7 +43,7 @@ __all__ = [
 
 
 def check_folder(groups: Mapping[str, Any], folder: Path) -> None:
-    """Rejects the run folder of a run that only tests a checkpoint, if the checkpoint is in it.
+    """Rejects the run folder of a run that only tests a checkpoint, and of a fork, if the checkpoint is in it.
 
     Arguments:
         groups: of the configuration, plain.
@@ -52,6 +53,7 @@ def check_folder(groups: Mapping[str, Any], folder: Path) -> None:
         UserError: naming the folder.
     """
     if groups.get("fit", True):
+        check_own_folder(groups, folder)
         return
     check_phases(groups)
     source = groups["train"]["resume_from"]
@@ -109,6 +111,8 @@ def check_settings(train: TrainSettings, groups: Mapping[str, Any]) -> None:
     Raises:
         UserError: naming the key, what was found, what is allowed and the fix.
     """
+    if train.forks:
+        check_fork_limits(train, groups["trainer"])
     check_phases(groups)
     check_loggers(groups, train)
     build_callbacks(groups.get("callbacks", {}))
@@ -209,7 +213,7 @@ def check_plans(
     train.check_limits(trainer)
     accumulate = accumulated_batches(trainer)
     batch = train.batch_size * accumulate * num_devices(trainer)
-    plans = {}
+    plans, of_groups = {}, {}
     saved = {} if start.state is None else start.state.schedules
     for name in dict.fromkeys([*train.optimizer_names(), *saved]):
         stages = train.run_stages(name)
@@ -219,6 +223,7 @@ def check_plans(
         ]
         if train.scheduler is None and (batches or not needs_batches(stages, lengths[0].max_steps)):
             plans[name] = plan_run(stages, lengths, effective_batch=batch)
+            of_groups[name] = plan_groups(stages, lengths, effective_batch=batch)
     train.check_scheduler(RunLength.of_trainer(trainer, batches[0] if batches else None, start.done(0, accumulate)))
     for number in batches or ():
         _check_val_interval(trainer, number)
@@ -230,7 +235,9 @@ def check_plans(
             stage.check_epochs(plan.total_epochs)
     if start.state is not None:
         for name, schedule in saved.items():
-            choose_plan(schedule, plans[name].plans[start.number], start.state.epochs, train, start.changed)
+            for group, planned in {"": plans[name], **of_groups[name]}.items():
+                own = saved_plan(schedule, group)
+                choose_plan(own, planned.plans[start.number], start.state.epochs, train, start.changed)
     return first
 
 
@@ -358,4 +365,6 @@ def _check_model(
         outline = kind.outline(train=train.plain(), **keys)
     if outline is not None:
         stage.check_model(outline)
+        with named(stage):
+            outline.parameter_parts(stage.settings)
     return outline

@@ -19,6 +19,7 @@ from partoken.schedule.length import Done
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.files import atomic_write, link_or_copy, write_json
 from partoken.system.nested import changes
+from partoken.training.forking import FORK_FILE, ends_fork, leaves_trunk
 from partoken.training.module import task_class
 from partoken.training.resumed_settings import check_resumed_settings, reached_limit
 from partoken.training.saved_state import SavedState
@@ -44,7 +45,7 @@ log = logging.getLogger(__name__)
 
 CHECKPOINT_KEY = "partoken_stages"
 SUMMARY = "summary.json"
-TABLES = ("lr.csv", "metrics.csv")
+TABLES = ("lr.csv", "metrics.csv", FORK_FILE)
 
 UNRELATED = {"resume_from", "on_schedule_change", "num_workers", "use_wandb", "wandb_project", "epochs", "stages"}
 UNRELATED |= {"freeze", "stage_epochs"}
@@ -70,6 +71,8 @@ class Start:
     """Of the checkpoint; None: the stage begins."""
     changed: tuple[str, ...] = ()
     """A phrase for each setting of the schedule that differs from the checkpoint's."""
+    leaves_trunk: bool = False
+    """Whether the run forks off the checkpoint."""
 
     def done(self, stage: int, accumulate: int) -> Done:
         """Returns what is done of a stage, by its number, up to the beginning of the current epoch.
@@ -185,6 +188,8 @@ def find_start(
     changed = check_resumed_settings(
         stage, saved, settings[stage.name], state, () if kind is None else kind.read_at_start
     )
+    if train.forks:
+        return _find_fork(train, replace(start, state=state, changed=changed))
     key = reached_limit(stage, trainer, state)
     if key and not _waits_for_its_test(start, stage.name):
         raise UserError(
@@ -200,6 +205,23 @@ def _read_resumed(path: str) -> dict[str, Any]:
         return read_checkpoint(path)
     except UserError as error:
         raise UserError(f"train.resume_from: {error}") from error
+
+
+def _find_fork(train: TrainSettings, start: Start) -> Start:
+    """Returns where a fork begins: where it leaves its trunk, or where it goes on itself."""
+    state = start.state
+    assert state is not None, "a fork goes on from a checkpoint"
+    if leaves_trunk(train, state):
+        unused = [phrase for phrase in start.changed if not phrase.startswith("train.schedule.")]
+        if unused:
+            log.warning("a fork has the rates of its trunk, so these have no effect: %s", "; ".join(unused))
+        return replace(start, leaves_trunk=True)
+    if ends_fork(state) and not _waits_for_its_test(start, ""):
+        raise UserError(
+            f"train.resume_from={train.resume_from}: the fork is finished, nothing is left to train after "
+            f"{state.epochs} epochs and {state.steps} steps; fork its trunk, or test the checkpoint with train=false"
+        )
+    return start
 
 
 def _find_stage(
@@ -278,11 +300,14 @@ def take_over(start: Start, folder: Path) -> None:
         OSError: a file cannot be read or written.
     """
     target = folder / "checkpoints"
+    if start.leaves_trunk:
+        (target / "best.ckpt").unlink(missing_ok=True)  # of a fork that was killed before its first last.ckpt
     if start.source is None or start.source.resolve() == target.resolve():
         return
     target.mkdir(parents=True, exist_ok=True)
+    tables = _tables_folder(start)
     for name in TABLES:
-        table = start.source.parent / name
+        table = tables / name
         if table.is_file():
             with open(table, "rb") as content, atomic_write(folder / name, "wb") as file:
                 shutil.copyfileobj(content, file)
@@ -292,8 +317,15 @@ def take_over(start: Start, folder: Path) -> None:
     else:
         last, best = Path(start.checkpoint), start.source / "best.ckpt"
     link_or_copy(last, target / "last.ckpt")
-    if best.is_file():
+    if best.is_file() and not start.leaves_trunk:  # the best checkpoint of a fork is its own
         link_or_copy(best, target / "best.ckpt")
+
+
+def _tables_folder(start: Start) -> Path:
+    """Returns the run folder of the checkpoint, which a callback may have written deep in the folder `checkpoints`."""
+    assert start.source is not None
+    places = Path(start.checkpoint or "").parents
+    return next((place.parent for place in places if place.name == "checkpoints"), start.source.parent)
 
 
 def stage_folder(checkpoints: Path, stage: str) -> Path:

@@ -37,6 +37,7 @@ from partoken.training.continuing import (
 )
 from partoken.training.domain import DataModule
 from partoken.training.endings import Endings
+from partoken.training.forking import fork_facts, fork_trainer, write_fork
 from partoken.training.loggers import open_loggers
 from partoken.training.newest import choose_start
 from partoken.training.objective import objective
@@ -171,9 +172,14 @@ def _carry_out(
         check_evaluation(own, settings["trainer"])
     if fits:
         batches = [own.num_train_batches(num_devices(settings["trainer"])) for own in data.values()]
+        if train.forks:
+            assert start.state is not None, "`check_resume` asks for a checkpoint"
+            settings = {**settings, "trainer": fork_trainer(train, settings["trainer"], start.state, batches[0])}
         plan = check_plans(train, settings["trainer"], batches, start)
     if is_main_process():
         take_over(start, folder) if fits else link_finished(start, folder)
+        if start.leaves_trunk and start.state is not None:
+            write_fork(folder, train, start.state)
     facts = {
         "overrides": list(overrides),
         "seed": train.seed,
@@ -214,6 +220,7 @@ def _carry_out(
             **of_task,
             **last,
             "schedule": schedule,
+            **(fork_facts(folder, train, parts[-1]) if fits else {}),
             "seconds": time.perf_counter() - started,
             "epochs": parts[-1]["first_epoch"] + parts[-1]["epochs"],
             **facts,

@@ -14,12 +14,14 @@ from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from partoken.errors import UserError, did_you_mean
-from partoken.schedule import Plan, RunLength, StagedPlan, peak_rate, plan_run
+from partoken.schedule import Plan, RunLength, StagedPlan, peak_rate, plan_groups, plan_run
 from partoken.schedule.length import Done
 from partoken.system.distributed import num_processes, total
 from partoken.system.targets import find_target
-from partoken.training.optim import ScheduledOptimizer, build_optimizer, build_scheduler, count_steps
-from partoken.training.resumed_settings import choose_plan
+from partoken.training.forking import count_in_steps, leaves_trunk
+from partoken.training.groups import Part, divide
+from partoken.training.optim import ScheduledOptimizer, build_scheduler, count_steps, log_groups, parameter_groups
+from partoken.training.resumed_settings import choose_plan, saved_plan
 from partoken.training.saved_state import SCHEDULE_KEY, SavedState
 from partoken.training.settings import TrainSettings
 from partoken.training.skipping import NonFiniteSkipper
@@ -158,6 +160,27 @@ class ScheduledModule(pl.LightningModule):
         """Returns the modules that each optimizer trains, by its name; the only optimizer has the name ""."""
         return {"": [self]}
 
+    def parameter_parts(self, settings: TrainSettings) -> dict[str, list[Part]]:
+        """Divides the parameters of each optimizer, by its name, into those of `train.groups` and all others.
+
+        Arguments:
+            settings: of a stage.
+
+        Raises:
+            UserError: a pattern of a group matches nothing, or a parameter is in two groups.
+        """
+        names = {parameter: name for name, parameter in self.named_parameters()}
+        of_optimizers = {
+            name: {names[p]: p for module in modules for p in module.parameters() if p.numel()}
+            for name, modules in self.optimizer_modules().items()
+        }
+        trained = {name: p for own in of_optimizers.values() for name, p in own.items()}
+        parts = divide(trained, settings.parameter_groups())
+        return {
+            name: [own for part in parts if (own := part.among(parameters)).parameters]
+            for name, parameters in of_optimizers.items()
+        }
+
     def batch_units(self, batch: Any) -> int:
         """Counts what a batch holds, in `unit`."""
         return 1
@@ -236,8 +259,8 @@ class ScheduledModule(pl.LightningModule):
         """
         modules = self.optimizer_modules()
         self._check_names(list(modules))
-        for name, own in modules.items():
-            self.scheduled[name] = self._schedule(name, own)
+        for name in modules:
+            self.scheduled[name] = self._schedule(name)
         return [self._as_lightning_wants(scheduled) for scheduled in self.scheduled.values()]
 
     def optimize(self, loss: Tensor, optimizer: str) -> None:
@@ -305,23 +328,30 @@ class ScheduledModule(pl.LightningModule):
         if "epoch" not in saved:
             _warn_of_old_checkpoint(saved)
         self._resumed = SavedState.read(checkpoint)
+        if leaves_trunk(self.train_settings, self._resumed):
+            count_in_steps(checkpoint, self._resumed)
 
-    def _schedule(self, name: str, modules: Sequence[nn.Module]) -> ScheduledOptimizer:
+    def _schedule(self, name: str) -> ScheduledOptimizer:
         """Creates an optimizer with its scheduler, and continues from the resumed checkpoint."""
         stage = self.train_settings.run_stages(name)[self.position.number]
         settings = stage.settings
-        plan = None
+        parts = self.parameter_parts(settings)[name]
+        used = {part.group.name: part.group for part in parts if part.group is not None}
         length, batch = run_length(self), self._effective_batch()
+        plans = {}
         if settings.scheduler is None:
-            requested = plan_run([stage], length, effective_batch=batch)
-            plan = self._choose_plan(name, requested.plans[0])
-            self._log_plan(name, plan)
-            lr = plan.lr
+            plans[""] = self._choose_plan(name, plan_run([stage], length, effective_batch=batch).plans[0])
+            self._log_plan(name, plans[""])
+            requested = plan_groups([stage], length, effective_batch=batch)
+            plans |= {group: self._choose_plan(name, requested[group].plans[0], group) for group in used}
+            rates = {group: plan.lr for group, plan in plans.items()}
         else:
-            lr, scaling = peak_rate(settings, batch)
+            rate, scaling = peak_rate(settings, batch)
+            rates = {"": rate, **{name: peak_rate(group.settings, batch)[0] for name, group in used.items()}}
             if scaling:
                 log.info("%s", scaling)
-        scheduled = build_scheduler(name, settings, build_optimizer(modules, settings, lr), plan)
+        scheduled = build_scheduler(name, settings, parameter_groups(parts, settings, rates, plans), plans)
+        log_groups(scheduled, self._frozen(stage.freeze))
         if self._resumed is not None:
             saved = self._resumed.schedules.get(name, {})
             scheduled.steps, scheduled.last_rate = saved.get("step", 0), saved.get("rate", math.nan)
@@ -329,6 +359,10 @@ class ScheduledModule(pl.LightningModule):
             scheduled.optimizer._opt_called = scheduled.steps > 0  # type: ignore[attr-defined]
         count_steps(scheduled, lambda item: self.before_optimizer_step(item))
         return scheduled
+
+    def _frozen(self, parts: Sequence[str]) -> set[nn.Parameter]:
+        """Returns the parameters of the named parts, and those that the task itself does not train."""
+        return {p for name, p in self.named_parameters() if is_under(name, parts) or not p.requires_grad}
 
     def _lightning_optimizer(self, name: str) -> LightningOptimizer:
         """Returns Lightning's wrapper of an optimizer, which steps it in the precision of the run."""
@@ -364,14 +398,21 @@ class ScheduledModule(pl.LightningModule):
         for advice in plan.advice():
             log.info("%s, advice: %s", title, advice)
 
-    def _choose_plan(self, name: str, requested: Plan) -> Plan:
-        """Returns the requested plan, or the resumed checkpoint's if that is another one and shall be kept."""
+    def _choose_plan(self, name: str, requested: Plan, group: str = "") -> Plan:
+        """Returns the requested plan, or the resumed checkpoint's if that is another one and shall be kept.
+
+        Arguments:
+            name: of the optimizer.
+            requested: of the optimizer, or of one of its groups.
+            group: name of the group; "" for the optimizer.
+        """
         if self._resumed is None:
             return requested
-        saved = self._resumed.schedules.get(name)
+        saved = saved_plan(self._resumed.schedules.get(name), group)
         plan, change = choose_plan(saved, requested, self._resumed.epochs, self.train_settings)
         if change:
-            log.warning("train.on_schedule_change=%s:\n%s", self.train_settings.on_schedule_change, change)
+            of_group = f", group {group}" if group else ""
+            log.warning("train.on_schedule_change=%s%s:\n%s", self.train_settings.on_schedule_change, of_group, change)
         return plan
 
     def _check_names(self, names: list[str]) -> None:
@@ -473,7 +514,9 @@ def task_class(target: object) -> type[ScheduledModule] | None:
 
 def _state(scheduled: ScheduledOptimizer) -> dict[str, Any]:
     plan = None if scheduled.plan is None else scheduled.plan.fingerprint()
-    return {"step": scheduled.steps, "plan": plan, "rate": scheduled.last_rate}
+    groups = {name: own.fingerprint() for name, own in scheduled.group_plans.items()}
+    state = {"step": scheduled.steps, "plan": plan, "rate": scheduled.last_rate}
+    return {**state, **({"groups": groups} if groups else {})}
 
 
 def _warn_of_old_checkpoint(saved: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from partoken.errors import NothingToDo, UserError
-from partoken.resume_keys import AUTO, LATEST, check_resume
+from partoken.resume_keys import AUTO, LATEST, check_resume, forks_off
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.run_folder import STATUS
 from partoken.system.run_status import read_status
@@ -40,6 +40,10 @@ def choose_start(groups: Mapping[str, Any], folder: Path, overrides: Sequence[st
     found = place if place.is_file() else newest_checkpoint(place)
     if found is not None:
         return {**groups, "train": {**groups["train"], "resume_from": str(found)}}
+    if resume == AUTO and forks_off(groups["train"].get("schedule")):
+        raise UserError(
+            f"resume=auto: {place} holds no fork that could go on; begin one with resume=CHECKPOINT of its trunk"
+        )
     if resume == AUTO:
         is_own = (folder / STATUS).is_file() and not (folder / "summary.json").is_file()
         return {**groups, "overwrite": True} if is_own else dict(groups)

@@ -17,6 +17,7 @@ from partoken.errors import UserError
 from partoken.system.distributed import total
 from partoken.system.files import explain_full_disk
 from partoken.system.tables import read_table, write_table
+from partoken.training.groups import DEFAULT
 from partoken.training.loggers import StageLogger
 from partoken.training.module import ScheduledModule, scheduled_module
 from partoken.training.optim import ScheduledOptimizer
@@ -34,12 +35,14 @@ class RateRecorder(pl.Callback):
     """Writes `lr.csv` and compares every applied rate with the plan, at every step that an optimizer really takes.
 
     A row is one optimizer step and one parameter group: `step,epoch,group,lr`. Steps and epochs count from 0, and the
-    rate is the one that the optimizer used. With several optimizers a first column `optimizer` names each. A step that
-    a gradient scaler skips has no row. Each row is handed to the system at once, so a kill loses none. If a resumed run
+    rate is the one that the optimizer used. With several optimizers a first column `optimizer` names each. With
+    `train.groups` a column `name` after `group` says which of them it is, and `default` for all others. A step that a
+    gradient scaler skips has no row. Each row is handed to the system at once, so a kill loses none. If a resumed run
     continues in a folder with rows, the rows of steps that will be taken again are dropped first. The comparison with
     the plan goes on from the checkpoint too, so that it covers the whole run.
 
-    The loggers of the run receive the rates of every step too, as `lr/GROUP` or `lr/OPTIMIZER/GROUP`: those of
+    The loggers of the run receive the rates of every step too, as `lr/GROUP` or `lr/OPTIMIZER/GROUP`, with the names of
+    `train.groups` where there are some: those of
     `trainer.log_every_n_steps` steps at a time, because a logger may need milliseconds for each message.
 
     Arguments:
@@ -57,7 +60,7 @@ class RateRecorder(pl.Callback):
         self.first_deviation: dict[str, str] = {}
         self._taken_before = 0
         self._file: Any = None
-        self._has_names = False
+        self._has_names = self._has_groups = False
         self._to_log: list[tuple[int, dict[str, float]]] = []
 
     @property
@@ -92,14 +95,20 @@ class RateRecorder(pl.Callback):
         steps = {name: scheduled.steps for name, scheduled in module.scheduled.items()}
         kept = [row for row in self._read_rows() if int(row["step"]) < first + steps.get(row.get("optimizer", ""), 0)]
         has_names = list(module.scheduled) != [""] or any("optimizer" in row for row in kept)
-        fields = ("optimizer", *self.FIELDS) if has_names else self.FIELDS
+        has_groups = any(item.has_named_groups for item in module.scheduled.values()) or any(
+            "name" in row for row in kept
+        )
+        if has_groups:
+            kept = [{"name": DEFAULT, **row} for row in kept]
+        step, epoch, group, lr = self.FIELDS
+        fields = (*["optimizer"] * has_names, step, epoch, group, *["name"] * has_groups, lr)
         # Every device checks its rates; the main process writes.
         if trainer.is_global_zero:
             write_table(self.path, fields, kept)
         # Buffered by line: each row survives a kill of this process.
         self._file = open(self.path if trainer.is_global_zero else os.devnull, "a", newline="", buffering=1)
         table = csv.writer(self._file)
-        self._has_names = has_names
+        self._has_names, self._has_groups = has_names, has_groups
         module.before_optimizer_step = lambda scheduled: self._record(trainer, scheduled, table)
 
     def _read_rows(self) -> list[dict[str, str]]:
@@ -116,14 +125,16 @@ class RateRecorder(pl.Callback):
             applied = float(group["lr"])
             run_step, run_epoch = self.position.first_step + step, self.position.first_epoch + epoch
             with explain_full_disk(self.path):
-                table.writerow((*([name] if self._has_names else []), run_step, run_epoch, number, repr(applied)))
-            planned = scheduled.planned_rate(step, epoch, group)
+                named = [scheduled.groups[number].name] * self._has_groups
+                table.writerow((*[name] * self._has_names, run_step, run_epoch, number, *named, repr(applied)))
+            planned = scheduled.planned_rate(step, epoch, number)
             if planned is None:
                 continue
             deviation = abs(applied - planned)
             self.deviations[name] = max(self.deviations.get(name, 0.0), deviation)
             if deviation > TOLERANCE * max(group["initial_lr"], planned) and name not in self.first_deviation:
-                place = f"step {run_step} (epoch {run_epoch}), group {number}"
+                of_groups = f" ({scheduled.groups[number].name})" if self._has_groups else ""
+                place = f"step {run_step} (epoch {run_epoch}), group {number}{of_groups}"
                 self.first_deviation[name] = f"{place}: planned {planned:.6e}, applied {applied:.6e}"
                 log.error("the applied learning rate left the plan at %s", self.first_deviation[name])
         self.steps_recorded[name] = self.steps_recorded.get(name, 0) + 1
@@ -131,7 +142,8 @@ class RateRecorder(pl.Callback):
         if trainer.is_global_zero and interval and trainer.loggers:
             groups = scheduled.optimizer.param_groups
             prefix = f"lr/{name}" if name else "lr"
-            rates = {f"{prefix}/{number}": float(group["lr"]) for number, group in enumerate(groups)}
+            names = [group.name if scheduled.has_named_groups else n for n, group in enumerate(scheduled.groups)]
+            rates = {f"{prefix}/{own}": float(group["lr"]) for own, group in zip(names, groups, strict=True)}
             self._to_log.append((step, rates))
             if len(self._to_log) >= interval:
                 self._log_rates(trainer)
@@ -177,13 +189,16 @@ class RateRecorder(pl.Callback):
             errors.append(f"the applied rate left the plan, first at {self.first_deviation[name]}")
         if planned is not None and not ended_early and not 0 <= planned - taken <= skipped:
             errors.append(f"{planned} optimizer steps were planned, {taken} were taken")
-        verdict = f"planned = applied at {self._compared(name, taken)}, largest deviation {deviation:.1e}"
+        names = {group.name for group in scheduled.groups} if scheduled.has_named_groups else ()
+        of_groups = f" of {len(names)} groups" if names else ""
+        verdict = f"planned = applied at {self._compared(name, taken)}{of_groups}, largest deviation {deviation:.1e}"
         if skipped:
             verdict += f"; {skipped} more were skipped, with gradients that are not finite"
-        if ended_early:
+        if ended_early and (planned is None or taken + skipped < planned):
             verdict += f"; stopped early, after {taken} of {planned} steps"
         return {
             "plan": plan.fingerprint(),
+            **({"groups": _group_plans(scheduled)} if scheduled.has_named_groups else {}),
             "steps": taken,
             "planned_steps": planned,
             "largest_deviation": deviation,
@@ -223,7 +238,11 @@ def whole_run(stages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if len(parts) == 1:
         return dict(parts[0])
     optimizers = [_optimizers(part) for part in parts]
-    plans = {name: _plan_of_run(optimizers, name) for name in dict.fromkeys(name for own in optimizers for name in own)}
+    names = dict.fromkeys(name for own in optimizers for name in own)
+    plans = {name: {"plan": _plan_of_run(optimizers, name)} for name in names}
+    for name, facts in plans.items():
+        if groups := _groups_of_run(optimizers, name):
+            facts["groups"] = groups
     steps = sum(part["steps"] for part in parts)
     planned = sum(facts["planned_steps"] for own in optimizers for facts in own.values())
     largest = max(facts["largest_deviation"] for own in optimizers for facts in own.values())
@@ -233,7 +252,7 @@ def whole_run(stages: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         verdict += f"; {planned - steps:,} of {planned:,} planned steps were not taken"
     only_one = list(plans) == [""]
     return {
-        **({"plan": plans[""]} if only_one else {"optimizers": {name: {"plan": plan} for name, plan in plans.items()}}),
+        **(plans[""] if only_one else {"optimizers": plans}),
         "steps": steps,
         "planned_steps": planned,
         "skipped_steps": sum(part["skipped_steps"] for part in parts),
@@ -253,6 +272,19 @@ def _plan_of_run(stages: Sequence[Mapping[str, Mapping[str, Any]]], name: str) -
     """Returns the fingerprint of an optimizer's plan; a stage without this optimizer has the plan of its first one."""
     facts = [own.get(name, next(iter(own.values()))) for own in stages]
     return {"stages": [stage["plan"] for stage in facts]}
+
+
+def _group_plans(scheduled: ScheduledOptimizer) -> dict[str, dict[str, Any]]:
+    """Returns the fingerprint of the plan of each parameter group that has a name."""
+    plans = {group.name: group.plan for group in scheduled.groups}
+    return {name: plan.fingerprint() for name, plan in plans.items() if plan is not None}
+
+
+def _groups_of_run(stages: Sequence[Mapping[str, Mapping[str, Any]]], optimizer: str) -> dict[str, Any]:
+    """Returns the plans of the named groups of an optimizer; a stage without a group has the optimizer's plan."""
+    facts = [own.get(optimizer, next(iter(own.values()))) for own in stages]
+    names = dict.fromkeys(name for stage in facts for name in stage.get("groups", {}))
+    return {name: {"stages": [stage.get("groups", {}).get(name, stage["plan"]) for stage in facts]} for name in names}
 
 
 class EpochTable(pl.Callback):

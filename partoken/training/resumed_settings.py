@@ -10,19 +10,28 @@ from typing import Any
 
 from partoken.config import PATH_KEYS
 from partoken.errors import UserError
-from partoken.schedule import Plan, RunLength, ScheduleSettings, explain_change
-from partoken.schedule.plan import count
+from partoken.schedule import Plan, RunLength, ScheduleSettings, explain_change, fork_plan
+from partoken.schedule.extending import begun_decay, count
 from partoken.system.nested import changes
 from partoken.training.saved_state import SavedState
 from partoken.training.settings import TrainSettings
 from partoken.training.stages import TrainStage
 
-__all__ = ["check_resumed_settings", "choose_plan", "reached_limit"]
+__all__ = ["check_resumed_settings", "choose_plan", "reached_limit", "saved_plan"]
 
 log = logging.getLogger(__name__)
 
-FIXED = ("kind", "optimizer", "seed", "scheduler", "weights_from", "monitor", "monitor_mode", "model._target_")
+FIXED = (
+    *("kind", "optimizer", "no_weight_decay", "seed", "scheduler", "weights_from"),
+    *("monitor", "monitor_mode", "model._target_"),
+)
 """Settings that cannot change within a stage: its saved states belong to them, or only its beginning reads them."""
+
+OF_THE_GROUPS = ("match", "layer_decay", "no_weight_decay")
+"""Settings of `train.groups` that cannot change within a stage, because they decide which parameters a group has."""
+
+WITHOUT_GROUPS = {"groups": None, "no_weight_decay": "biases_and_norms"}
+"""Settings of a checkpoint of a version that had no groups."""
 
 OF_A_SCHEDULER = ("lr", "schedule_interval", "lr_scaling")
 """Settings that cannot change with `train.scheduler`, whose saved state holds their effect."""
@@ -33,7 +42,7 @@ OF_SCALED_RATES = ("lr_scaling_base_batch", "batch_size", "trainer.accumulate_gr
 WITHIN_AN_EPOCH = ("trainer.accumulate_grad_batches", "trainer.limit_train_batches", "trainer.overfit_batches")
 """Settings that cannot change within an epoch, because they decide its steps."""
 
-OF_THE_PLAN = (*(item.name for item in fields(ScheduleSettings)), "epochs", "steps")
+OF_THE_PLAN = (*(item.name for item in fields(ScheduleSettings)), "factor", "epochs", "steps")
 """Settings that decide the plan, without those that decide the steps of an epoch."""
 
 LOADING = (
@@ -77,15 +86,15 @@ def check_resumed_settings(
         UserError: naming each key, its saved and its requested value.
     """
     applied, refused, of_plan = list[str](), list[str](), list[str]()
-    for name, theirs in saved.items():
+    for name, theirs in {**(WITHOUT_GROUPS if saved else {}), **saved}.items():
         found = changes({_key(stage, name): theirs}, {_key(stage, name): requested.get(name)})
         is_fixed = _is_fixed(name, stage, saved, requested, state, at_start)
         for phrase in found:
             key = phrase.split()[0].rpartition(".")[2]
-            if is_fixed or (name == "optimizers" and key == "optimizer"):
+            if is_fixed or _is_fixed_inside(name, key, saved, requested):
                 refused.append(phrase)
             else:
-                (of_plan if key in OF_THE_PLAN else applied).append(phrase)
+                (of_plan if {key, name} & set(OF_THE_PLAN) else applied).append(phrase)
     if not refused:
         if applied:
             log.info("other settings from here: %s", "; ".join(applied))
@@ -161,10 +170,15 @@ def choose_plan(
             "gives each stage its own. Finish the run with the older version, or start it again"
         )
     plan = Plan.from_fingerprint(saved["plan"])
+    lengths = {name: getattr(requested, name) for name in ("total_epochs", "total_steps", "steps_per_epoch")}
+    if train.forks:
+        own = fork_plan(plan, train, step=saved["step"], epoch=epochs, steps_per_epoch=requested.steps_per_epoch)
+        return replace(own, **{**lengths, **({"total_steps": int(own.length)} if own.interval == "step" else {})}), ""
     change = explain_change(plan, requested, step=saved["step"], epoch=epochs)
     if not change:
         return requested, ""
-    obstacles = {"keep": _obstacle_to_keep(plan, requested), "extend": _obstacle_to_extend(plan, requested)}
+    time = plan.time(saved["step"], epochs)
+    obstacles = {"keep": _obstacle_to_keep(plan, requested), "extend": _obstacle_to_extend(plan, requested, time)}
     allowed = [EFFECTS[name] for name, obstacle in obstacles.items() if not obstacle]
     decide = f", or decide with train.on_schedule_change={' or ='.join(allowed)}" if allowed else ""
     length = "" if not obstacles["keep"] else f" ({LENGTH_KEYS} decide its length)"
@@ -176,7 +190,6 @@ def choose_plan(
         raise UserError(f"train.on_schedule_change={decision}: {obstacles[decision]}\n{change}\n{fix}")
     if decision == "extend":
         return requested, change
-    lengths = {name: getattr(requested, name) for name in ("total_epochs", "total_steps", "steps_per_epoch")}
     return replace(plan, **lengths), change
 
 
@@ -190,13 +203,35 @@ def _obstacle_to_keep(saved: Plan, requested: Plan) -> str:
     return f"{ends}, this run after {'an unknown number' if taken is None else count(taken, unit)}"
 
 
-def _obstacle_to_extend(saved: Plan, requested: Plan) -> str:
-    """Returns why a run cannot change to the requested plan; "" if it can."""
+def _obstacle_to_extend(saved: Plan, requested: Plan, time: float) -> str:
+    """Returns why a run cannot change to the requested plan at a time of the saved one; "" if it can."""
     if saved.interval == requested.interval:
-        return ""
+        return begun_decay(saved, requested, time)
     return (
         f"train.schedule_interval was {saved.interval} and is {requested.interval}, which a resumed run cannot change"
     )
+
+
+def saved_plan(schedule: Mapping[str, Any] | None, group: str) -> Mapping[str, Any] | None:
+    """Returns `step` and `plan` of one of `train.groups` in a checkpoint.
+
+    Arguments:
+        schedule: of an optimizer in the checkpoint; None: it has none.
+        group: name of the group; "" for the parameters without a group.
+    """
+    if schedule is None or not group:
+        return schedule
+    return {"step": schedule["step"], "plan": schedule.get("groups", {}).get(group)}
+
+
+def _is_fixed_inside(name: str, key: str, saved: Mapping[str, Any], requested: Mapping[str, Any]) -> bool:
+    """Returns whether a key of one of the optimizers or groups cannot change within a stage."""
+    if name == "optimizers":
+        return key in ("optimizer", "no_weight_decay")
+    if name == "groups":
+        has_scheduler = saved.get("scheduler") is not None and requested.get("scheduler") is not None
+        return key in OF_THE_GROUPS or (has_scheduler and key in ("lr", "factor"))
+    return False
 
 
 def _is_fixed(

@@ -28,7 +28,8 @@ class SavedState:
     batches: int
     """Batches of the epoch within which the checkpoint was written; 0 at the end of an epoch."""
     schedules: Mapping[str, Mapping[str, Any]]
-    """`step`, `plan` and last `rate` of each optimizer, by its name; the only optimizer has the name ""."""
+    """`step`, `plan` and last `rate` of each optimizer, by its name; the only optimizer has the name "". With
+    `train.groups` also `groups`, the plan of each."""
 
     @classmethod
     def read(cls, checkpoint: Mapping[str, Any]) -> Self:
@@ -70,7 +71,7 @@ def _schedules(saved: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     schedules = saved.get("optimizers") or {"": saved}
     # A checkpoint of an older version has no rate.
     return {
-        name: {"step": own["step"], "plan": own["plan"], "rate": own.get("rate", math.nan)}
+        name: {"rate": math.nan, **{key: own[key] for key in ("step", "plan", "rate", "groups") if key in own}}
         for name, own in schedules.items()
     }
 

@@ -100,8 +100,8 @@ class LastCheckpoint(ModelCheckpoint):
 
 
 def _can_continue_within(trainer: pl.Trainer) -> bool:
-    """Returns whether the training data can begin within an epoch."""
-    return isinstance(trainer.train_dataloader, ResumableLoader)
+    """Returns whether the training can go on within the epoch: its data can, and no step is the last of the run."""
+    return isinstance(trainer.train_dataloader, ResumableLoader) and not trainer.should_stop
 
 
 def _ends_epoch(trainer: pl.Trainer) -> bool:

@@ -10,11 +10,13 @@ from typing import Any, Self
 
 from partoken.errors import UserError, check_choice, check_flag, check_number, check_text, did_you_mean
 from partoken.schedule import RunLength, ScheduleSettings
+from partoken.training.groups import DEFAULT, EXAMPLE, OWN_SETTINGS, OWN_WARMUP, Group, check_group
 from partoken.training.stages import FILES, INITIAL, TrainStage, check_names, stage_class, weights_source
 
 __all__ = ["OPTIMIZERS", "TrainSettings"]
 
 OPTIMIZERS = ("adam", "adamw", "sgd")
+NO_WEIGHT_DECAY = ("biases_and_norms", "none")
 MONITOR_MODES = ("max", "min")
 ON_SCHEDULE_CHANGE = ("error", "keep", "extend")
 ON_NONFINITE = ("stop", "skip")
@@ -22,9 +24,9 @@ ON_NONFINITE = ("stop", "skip")
 WARMUP_KEYS = ("warmup_epochs", "warmup_steps")
 CURVE_KEYS = (*WARMUP_KEYS, "min_lr", "num_cycles")
 """Keys of warm-up and cosine, which `train.scheduler` replaces."""
-RATE_KEYS = ("lr", "use_cosine_schedule", "warmup_epochs", "warmup_steps", "min_lr", "num_cycles")
-OPTIMIZER_KEYS = ("optimizer", "weight_decay", *RATE_KEYS)
-STAGE_KEYS = (*OPTIMIZER_KEYS, "optimizers", "monitor", "monitor_mode", "early_stopping_patience")
+RATE_KEYS = ("lr", "use_cosine_schedule", "warmup_epochs", "warmup_steps", "min_lr", "num_cycles", "schedule")
+OPTIMIZER_KEYS = ("optimizer", "weight_decay", "no_weight_decay", *RATE_KEYS)
+STAGE_KEYS = (*OPTIMIZER_KEYS, "optimizers", "groups", "monitor", "monitor_mode", "early_stopping_patience")
 """Keys of `train` that a stage may set for itself, beside the fields of its kind (`TrainStage.keys`)."""
 
 
@@ -49,7 +51,9 @@ class TrainSettings(ScheduleSettings):
     optimizer: str = "adamw"
     """One of `OPTIMIZERS`."""
     weight_decay: float = 1e-4
-    """Weight decay, 0 or more; not applied to biases and norms."""
+    """Weight decay, 0 or more; not applied to what `no_weight_decay` names."""
+    no_weight_decay: str = "biases_and_norms"
+    """Parameters without weight decay: "biases_and_norms", all with fewer than two dimensions, or "none"."""
     warmup_epochs: float | None = 5
     """Epochs of warm-up; a fraction is allowed if the interval is "step". None: not set here."""
     lr_scaling_base_batch: float = 8
@@ -65,6 +69,9 @@ class TrainSettings(ScheduleSettings):
     optimizers: Mapping[str, Mapping[str, Any]] | None = None
     """Settings of single optimizers, by their names, for a task that has several; any of `OPTIMIZER_KEYS`. None: all
     optimizers have the settings of `train`."""
+    groups: Mapping[str, Mapping[str, Any]] | None = None
+    """Parameters, chosen by name, with a rate, a warm-up or a weight decay of their own: the settings of each group by
+    its name, any of `GROUP_KEYS`. None: all parameters have the settings of `train`."""
     freeze: Sequence[str] = ()
     """Names of the model's parts that are not trained."""
     weights_from: str | None = None
@@ -129,6 +136,8 @@ class TrainSettings(ScheduleSettings):
 
     def without_effect(self) -> list[str]:
         """Returns a sentence for each setting that has a value and no effect, beside those of the schedule."""
+        if self.forks and self.epochs != type(self).epochs:
+            return [f"train.epochs={self.epochs} has no effect: {self.segments_key} decides the length of a fork"]
         if self.epochs == self.stage_epochs:  # a preset sets both, for runs with stages and without
             return []
         if self.scheduler is not None:
@@ -213,6 +222,36 @@ class TrainSettings(ScheduleSettings):
         listed = self.stages or []
         return {str(number + 1): (f"train.stages[{number}]", stage) for number, stage in enumerate(listed)}
 
+    def parameter_groups(self) -> "tuple[Group[TrainSettings], ...]":
+        """Returns the groups of parameters, sorted by name, each with the settings of `train` and its own.
+
+        They are sorted because the states of an optimizer in a checkpoint have only the order of its groups.
+
+        Raises:
+            UserError: naming the key of a group.
+
+        >>> groups = {"encoder": {"match": "network.encoder.*", "factor": 0.1, "warmup_epochs": 2}}
+        >>> [group] = TrainSettings(lr=0.01, groups=groups, monitor="val_loss", monitor_mode="min").parameter_groups()
+        >>> group.settings.lr, group.settings.warmup_epochs, group.settings.min_lr
+        (0.001, 2, 0.0)
+        """
+        return tuple(self._group(name, own) for name, own in sorted((self.groups or {}).items()))
+
+    def _group(self, name: str, own: Mapping[str, Any]) -> "Group[TrainSettings]":
+        path = f"{self.key('groups')}.{name}"
+        patterns = check_group(path, own)
+        is_short = self.stage_epochs is not None
+        values = {
+            key: own[key] for key in OWN_SETTINGS if own.get(key) is not None and not (is_short and key in WARMUP_KEYS)
+        }
+        if "warmup_epochs" in values:
+            values.setdefault("warmup_steps", None)
+        settings = replace(self, groups=None, stages=None, optimizers=None)._override(path, values)
+        if (factor := own.get("factor")) is not None:
+            origin = {**settings.origin, "lr": f"{self.key('lr')} x {path}.factor"}
+            settings = replace(settings, lr=factor * self.lr, origin=origin)
+        return Group(name, path, patterns, settings, own.get("lr") is not None, own.get("layer_decay"))
+
     def _of_optimizer(self, name: str) -> Self:
         own = (self.optimizers or {}).get(name, {})
         return self._override(f"{self.key('optimizers')}.{name}", own, optimizers=None)
@@ -220,16 +259,23 @@ class TrainSettings(ScheduleSettings):
     def _override(self, path: str, values: Mapping[str, Any], **cleared: None) -> Self:
         """Returns the settings of a stage or an optimizer, which remember the configuration keys of their values."""
         origin = {**self.origin, **{key: f"{path}.{key}" for key in values}}
-        if path.startswith("train.stages"):
+        if "stages" in cleared:
             origin["epochs"] = f"{path}.epochs"
         changes: dict[str, Any] = {**cleared, **values, "origin": origin}
         return replace(self, **changes)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.groups is not None:
+            self._check_groups()
         self._check_training()
         if self.stages is not None:
             self._check_stages()
+            if self.forks:
+                raise UserError(
+                    f"{self.segments_key}: length=done forks a run of one stage, and this run has train.stages; resume "
+                    "it with schedule=none, or fork a run without stages"
+                )
         else:
             weights_source([TrainStage(self, weights_from=self.weights_from)], 0)
         if self.optimizers is not None:
@@ -241,6 +287,7 @@ class TrainSettings(ScheduleSettings):
         check_number(self.key("stage_epochs"), self.stage_epochs, minimum=1, whole=True, optional=True)
         check_choice(self.key("optimizer"), self.optimizer, OPTIMIZERS)
         check_number(self.key("weight_decay"), self.weight_decay, minimum=0)
+        check_choice(self.key("no_weight_decay"), self.no_weight_decay, NO_WEIGHT_DECAY)
         check_text(self.key("monitor"), self.monitor)
         check_choice(self.key("monitor_mode"), self.monitor_mode, MONITOR_MODES)
         patience = self.early_stopping_patience
@@ -262,6 +309,11 @@ class TrainSettings(ScheduleSettings):
         if self.optimizers is not None:
             raise UserError("train.scheduler: train.optimizers needs the schedule of train; set one of them to null")
         self._try_scheduler(scheduler)
+        if self.segments is not None:
+            raise UserError(
+                f"train.scheduler replaces the schedule, but {self.segments_key} asks for a curve; set schedule=none "
+                "or train.scheduler=null"
+            )
         if self.use_cosine_schedule:
             raise UserError(
                 "train.scheduler replaces warm-up and cosine, but train.use_cosine_schedule=true asks for them; set "
@@ -284,7 +336,8 @@ class TrainSettings(ScheduleSettings):
     def _try_scheduler(self, scheduler: Mapping[str, Any], steps: int = 1) -> None:
         from partoken.training.torch_scheduler import check_torch_scheduler  # imports torch
 
-        check_torch_scheduler(scheduler, lr=self.lr, steps=steps)
+        rates = [self.lr, *(group.settings.lr for group in self.parameter_groups())]
+        check_torch_scheduler(scheduler, rates=rates, steps=steps)
 
     def _check_stages(self) -> None:
         example = "[{epochs: 10}, {epochs: 5, lr: 1e-4}] or {first: {epochs: 10}, second: {epochs: 5, lr: 1e-4}}"
@@ -319,9 +372,25 @@ class TrainSettings(ScheduleSettings):
             _check_keys(path, own, OPTIMIZER_KEYS)
             self.run_stages(name)
 
+    def _check_groups(self) -> None:
+        groups, key = self.groups, self.key("groups")
+        if not isinstance(groups, Mapping) or not groups:
+            raise UserError(f"{key}={groups!r}: must be a mapping such as {{encoder: {EXAMPLE}}}, or null")
+        for name in groups:
+            _check_name(f"{key}.{name}", name, "group")
+            if name == DEFAULT:
+                raise UserError(f"{key}.{name}: this is the name of the parameters without a group; choose another one")
+        for group in self.parameter_groups():
+            for own in OWN_WARMUP if self.scheduler is not None else ():
+                if groups[group.name].get(own) is not None:
+                    raise UserError(
+                        f"{group.path}.{own}={groups[group.name][own]}: train.scheduler moves the rates of all groups "
+                        "and knows no warm-up or minimum of one of them; leave it out, or set train.scheduler=null"
+                    )
+
 
 def _check_name(path: str, name: object, kind: str) -> None:
-    if name in (*FILES, INITIAL):
+    if name in (*FILES, INITIAL) and kind != "group":
         raise UserError(f"{path}: the name {name} has a meaning in weights_from; choose another one")
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z_]\w*", name):
         raise UserError(f"{path}: the name of a {kind} must consist of letters, digits and underscores")

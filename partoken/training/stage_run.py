@@ -24,6 +24,7 @@ from partoken.system.run_status import is_interrupt
 from partoken.training.callbacks import build_callbacks
 from partoken.training.continuing import SetAside, StageRecord, Start, begin_stage, finish_stage, stage_folder
 from partoken.training.domain import DataModule
+from partoken.training.end_at_step import EndAtStep
 from partoken.training.epoch_state import EpochState
 from partoken.training.interrupt import gentle_signals, requeue
 from partoken.training.loggers import RunLoggers
@@ -115,6 +116,8 @@ class StageRun:
         callbacks += [size, *self.callbacks, *self._own_callbacks(), *stopping]
         # The random states are restored last, after everything else that happens when the training starts.
         callbacks += [ExactResume(), best, last]
+        if self.train.forks:
+            callbacks.insert(0, EndAtStep())
         own_loggers = loggers.for_stage(self.position)
         trainer = build_trainer(self.groups["trainer"], module, self.folder, callbacks, own_loggers)
         self._announce()

@@ -3,7 +3,7 @@
 import importlib
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,21 +34,22 @@ def make_torch_scheduler(node: Mapping[str, Any], optimizer: Optimizer) -> LRSch
     return scheduler
 
 
-def check_torch_scheduler(node: Mapping[str, Any], *, lr: float = 1.0, steps: int = 1) -> None:
-    """Creates a scheduler with an optimizer of two weights, and moves it as often as a run would.
+def check_torch_scheduler(node: Mapping[str, Any], *, rates: Sequence[float] = (1.0,), steps: int = 1) -> None:
+    """Creates a scheduler with an optimizer of a few weights, and moves it as often as a run would.
 
     Arguments:
         node: as for `make_torch_scheduler`.
-        lr: peak rate.
+        rates: peak rate of `train`, and of each of `train.groups`.
         steps: of the scheduler in the run; at most `TRIED_STEPS` of them are tried.
 
     Raises:
         UserError: as `make_torch_scheduler`; or the scheduler fails in one of its steps, is shorter than the run, or
-            gives a rate that no optimizer can use.
+            gives a rate that no optimizer can use, or gives groups with different peaks the same rate.
     """
-    # Two groups, as `parameter_groups` makes them. The momentum is what OneCycleLR and CyclicLR move beside the rate.
-    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))]} for _ in range(2)]
-    optimizer = torch.optim.SGD(groups, lr=lr, momentum=0.9)
+    # Two groups for each peak, as `parameter_groups` makes them. The momentum is what OneCycleLR and CyclicLR move
+    # beside the rate.
+    groups = [{"params": [torch.nn.Parameter(torch.zeros(1))], "lr": rate} for rate in rates for _ in range(2)]
+    optimizer = torch.optim.SGD(groups, momentum=0.9)
     target = node["_target_"]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the optimizer itself is never stepped
@@ -66,6 +67,8 @@ def check_torch_scheduler(node: Mapping[str, Any], *, lr: float = 1.0, steps: in
             )
         for step in range(min(steps, TRIED_STEPS)):
             _check_rates(optimizer, target, step)
+            if not step:
+                _check_peaks(optimizer, target, rates)
             _move(scheduler, target, step, steps)
 
 
@@ -88,6 +91,16 @@ def _check_rates(optimizer: Optimizer, target: str, step: int) -> None:
                 f"train.scheduler: {target} gives the rate {group['lr']:g} at step {step + 1}; a rate must be a finite "
                 "number of 0 or more, so correct its arguments"
             )
+
+
+def _check_peaks(optimizer: Optimizer, target: str, rates: Sequence[float]) -> None:
+    """Rejects a scheduler that sets the rates of all groups itself, such as OneCycleLR with one `max_lr`."""
+    applied = {group["lr"] for group in optimizer.param_groups}
+    if len(set(rates)) > 1 and applied != {0} and len(applied) == 1:
+        raise UserError(
+            f"train.scheduler: {target} gives every group of train.groups the same rate, {applied.pop():g}; choose a "
+            "scheduler that multiplies the rate of each group, or set train.groups=null"
+        )
 
 
 def _reason(error: Exception) -> str:

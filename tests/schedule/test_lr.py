@@ -20,6 +20,7 @@ from partoken.schedule import (
     ScheduleError,
     WarmupCosine,
     get_cosine_schedule_with_warmup,
+    segments,
 )
 
 TOTAL = 12
@@ -276,3 +277,55 @@ def test_an_impossible_schedule_is_rejected(arguments, named):
 def test_a_constant_plan_is_a_scheduler_too():
     scheduler = PlanLR(optimizer(0.1, 0.3), Plan(interval="epoch", curve=None, lr=0.1))
     assert advance(scheduler, 5) == [[0.1, 0.3]] * 5
+
+
+def test_each_group_may_follow_a_plan_of_its_own():
+    def made():
+        groups = [{"params": [torch.nn.Parameter(torch.ones(1))], "lr": lr} for lr in (1.0, 0.1)]
+        plans = [
+            Plan(interval="step", curve=WarmupCosine(0, 4), lr=1.0),
+            Plan(interval="step", curve=WarmupCosine(2, 4), lr=0.1),
+        ]
+        return PlanLR(torch.optim.SGD(groups), plans[0], group_plans=plans)
+
+    scheduler, rates = made(), []
+    for _ in range(5):
+        rates.append(scheduler.get_last_lr())
+        scheduler.optimizer.step()
+        scheduler.step()
+    first = [1.0, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5, 0.0]
+    assert [rate for rate, _ in rates] == pytest.approx(first)
+    assert [rate for _, rate in rates] == pytest.approx([0.0, 0.05, 0.1, 0.05, 0.0])
+
+    resumed = made()
+    resumed.load_state_dict(scheduler.state_dict())
+    assert resumed.get_last_lr() == scheduler.get_last_lr()
+    resumed.group_plans = (resumed.plan, resumed.plan)
+    with pytest.raises(ScheduleError, match="saved under another plan"):
+        resumed.load_state_dict(scheduler.state_dict())
+
+
+def test_a_torch_scheduler_takes_a_curve_of_segments_and_its_state_is_one_time():
+    curve = segments([{"length": 3, "shape": "linear", "to": 1}, {"length": "rest", "shape": "cosine", "to": 0}], TOTAL)
+    first, second = (LambdaLR(optimizer(0.1), curve.factor) for _ in range(2))
+    rates = advance(first, 7)
+    assert rates == [[pytest.approx(expected(step, 0.1))] for step in range(7)]
+    second.load_state_dict(through_a_file(first.state_dict()))
+    assert second.last_epoch == 7 and second.get_last_lr() == [pytest.approx(expected(7, 0.1))]
+
+
+def test_groups_follow_segments_from_their_own_peaks_and_a_state_of_other_segments_is_rejected():
+    listed = [{"length": 3, "shape": "linear", "to": 1}, {"length": "rest", "shape": "linear", "to_lr": 0.02}]
+    plans = [
+        Plan(interval="step", curve=segments([listed[0], {**listed[1], "to_lr": end}], TOTAL), lr=0.1)
+        for end in (0.02, 0.01)
+    ]
+    scheduler = PlanLR(optimizer(0.1, 0.3), plans[0])
+    rates = advance(scheduler, TOTAL + 1)
+    assert rates[3] == [0.1, pytest.approx(0.3)] and rates[-1] == [pytest.approx(0.02)] * 2
+    state = through_a_file(scheduler.state_dict())
+    PlanLR(optimizer(0.1, 0.3), plans[0]).load_state_dict(copy.deepcopy(state))
+    with pytest.raises(ScheduleError, match="another plan"):
+        PlanLR(optimizer(0.1, 0.3), plans[1]).load_state_dict(state)
+    with pytest.raises(ScheduleError, match=r"segments\[1\]: it ends at the rate 0.02, above the peak 0.01"):
+        PlanLR(optimizer(0.1, 0.01), plans[0])

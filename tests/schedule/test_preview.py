@@ -220,3 +220,101 @@ def test_a_preview_by_epoch_imports_neither_torch_nor_matplotlib():
         "assert not {'torch', 'matplotlib', 'pytorch_lightning'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+BY_STEP = ("train.schedule_interval=step", "train.epochs=10", "--batches-per-epoch", "10")
+PRESETS = {
+    "cosine": ["linear", "cosine"],
+    "infinite": ["linear", "cosine", "constant", "exponential"],
+    "inverse_sqrt": ["linear", "inverse_sqrt"],
+    "linear_to_zero": ["linear", "linear"],
+    "one_cycle": ["cosine", "cosine"],
+    "restarts": ["linear", "cosine", "cosine", "cosine"],
+    "wsd": ["linear", "constant", "1-sqrt"],
+}
+
+
+def test_every_preset_is_shown_with_its_segments_and_compared_by_its_area(capsys, tmp_path):
+    picture, table = tmp_path / "all.png", tmp_path / "all.csv"
+    outputs = ("--png", str(picture), "--csv", str(table))
+    status, out, err = run(capsys, *BY_STEP, "--compare", ",".join(["none", *PRESETS]), *outputs)
+    assert (status, err) == (0, "")
+    for name, shapes in PRESETS.items():
+        [headline] = [line for line in out.splitlines() if line.startswith(f"{name}: ")]
+        assert [part.split()[0] for part in headline.split(": ", 1)[1].split("; ")[0].split(", ")] == shapes
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in out.splitlines() if line.startswith("| ")]
+    assert [row[0] for row in rows[2:]] == ["none", *PRESETS] and rows[2][1:4] == ["100", "1.000e-01", "100.0 %"]
+    header, *lines = table.read_text().splitlines()
+    assert header.split(",") == ["step", "none", *PRESETS] and len(lines) == 100
+    for place, row in enumerate(rows[2:], 1):
+        total = sum(float(line.split(",")[place]) for line in lines)
+        assert float(row[2]) == pytest.approx(total, rel=1e-3)
+    assert picture.stat().st_size > 10_000
+
+
+def test_the_keys_of_a_preset_change_its_curve(capsys, tmp_path):
+    keys = ("schedule=wsd", "schedule.decay=50%", "schedule.warmup=0", "schedule.shape=linear", "schedule.end=0.5")
+    status, out, _ = run(capsys, *BY_STEP, *keys, "--csv", str(tmp_path / "rates.csv"))
+    assert status == 0
+    assert "constant 50 steps at 1.00e-03, linear 50 steps to 5.00e-04 at step 100; not used" in out
+    rates = [float(line.split(",")[1]) for line in (tmp_path / "rates.csv").read_text().splitlines()[1:]]
+    assert rates == [pytest.approx(1e-3 * min(1, 1 - 0.5 * (step - 50) / 50)) for step in range(100)]
+
+
+def test_the_preset_cosine_is_warm_up_and_cosine_to_every_digit(capsys, tmp_path):
+    paths = [tmp_path / "a.csv", tmp_path / "b.csv"]
+    own = (COSINE, "train.warmup_epochs=null", "train.min_lr=1e-5")
+    run(capsys, *BY_STEP, *own, "--csv", str(paths[0]))
+    run(capsys, *BY_STEP, *own, "schedule=cosine", "schedule.warmup=10%", "--csv", str(paths[1]))
+    assert paths[0].read_text() == paths[1].read_text() != ""
+
+
+def test_each_stage_follows_the_preset_over_its_own_length_or_a_list_of_its_own(capsys):
+    own = "schedule: {segments: [{length: rest, shape: linear, to: 0}]}"
+    stages = f"train.stages=[{{epochs: 10}}, {{epochs: 5, {own}}}]"
+    status, out, err = run(capsys, "schedule=wsd", stages)
+    assert (status, err) == (0, "")
+    assert "  1: linear 1 epoch to 1.00e-03, constant 7 epochs" in out
+    assert "  2: linear 5 epochs to 0.00e+00 at epoch 5" in out
+
+
+GROUPS = "train.groups={encoder: {match: network.encoder.*, factor: 0.1, warmup_epochs: 2, layer_decay: 0.8}}"
+
+
+def test_the_preview_shows_the_curve_of_each_group(capsys, tmp_path):
+    picture = tmp_path / "plan.png"
+    status, out, err = run(capsys, COSINE, "train.warmup_epochs=1", GROUPS, "--png", str(picture))
+    assert (status, err) == (0, "")
+    title = "group encoder, schedule by epoch: warm-up 2 epochs (train.groups.encoder.warmup_epochs=2) to 1.00e-04"
+    plan, own = out.split(title)
+    assert "| 1     | peak           | 1.00e-03 | 100 %       |" in plan
+    assert "| 2     | peak           | 1.00e-04 | 100 %       |" in own
+    assert "train.groups.encoder.layer_decay=0.8: the rates above are those of the highest layer" in own
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_preview_of_stages_shows_a_group_over_the_whole_run(capsys):
+    stages = "train.stages={first: {epochs: 2, lr: 0.2}, second: {epochs: 3, groups: {a: {match: x, lr: 0.01}}}}"
+    status, out, _ = run(capsys, stages)
+    assert status == 0
+    lines = out.split("group a, schedule by epoch, 2 stages:\n")[1].splitlines()
+    assert lines[0].startswith("  first: constant 2.00e-01") and lines[1].startswith("  second: constant 1.00e-02")
+
+
+def test_a_scheduler_of_torch_has_the_peak_of_each_group(capsys):
+    scheduler = "train.scheduler={_target_: torch.optim.lr_scheduler.StepLR, step_size: 1}"
+    status, out, _ = run(capsys, scheduler, "train.groups={a: {match: x, factor: 0.5}}")
+    assert (status, out.splitlines()[-1]) == (0, "group a: 5.00e-04 in place of 1.00e-03")
+
+
+def test_a_warm_up_of_a_group_that_is_longer_than_the_run_is_refused(capsys):
+    status, _, err = run(capsys, COSINE, "train.warmup_epochs=1", "train.groups={a: {match: x, warmup_epochs: 12}}")
+    assert status == 2
+    assert "(train.groups.a.warmup_epochs=12) of a run of 10 epochs" in err
+    assert "set train.groups.a.warmup_epochs below 10, or train longer (train.epochs)" in err
+
+
+def test_a_minimum_above_the_peak_of_a_group_is_refused(capsys):
+    status, _, err = run(capsys, COSINE, "train.min_lr=5e-4", "train.groups={a: {match: x, factor: 0.1}}")
+    assert status == 2
+    assert "train.min_lr=0.0005 is above train.lr x train.groups.a.factor=0.0001: the rate would rise" in err

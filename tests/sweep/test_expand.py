@@ -154,3 +154,9 @@ def test_a_search_has_a_space_and_the_jobs_at_its_ends():
     found = [tuple(job.config["train"][key] for key in ("lr", "optimizer", "seed")) for job in sweep.jobs]
     assert found == [(1e-4, "adamw", 4), (1e-2, "sgd", 4)]
     assert (sweep.search.trials, sweep.search.pruner) == (20, "median")
+
+
+def test_a_sweep_over_presets_and_their_keys_has_the_segments_of_each():
+    jobs = expand(["-m", "schedule=wsd,linear_to_zero"]).jobs
+    shapes = [[segment["shape"] for segment in job.config["train"]["schedule"]["segments"]] for job in jobs]
+    assert shapes == [["linear", "constant", "1-sqrt"], ["linear", "linear"]]

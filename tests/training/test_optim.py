@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from partoken.training.groups import divide
 from partoken.training.optim import OPTIMIZERS, build_optimizer, parameter_groups
 from partoken.training.settings import TrainSettings
 from tests.training.runs import TRAIN
@@ -16,18 +17,23 @@ def settings(**changes):
     return TrainSettings.read({**TRAIN, **changes})
 
 
+def groups_of(module, own, lr=0.1):
+    return parameter_groups(divide(dict(module.named_parameters()), ()), own, {"": lr}, {})
+
+
 def test_biases_and_norms_do_not_decay():
     module = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.Embedding(5, 2))
-    decaying, still = parameter_groups([module], 0.1)
-    assert {id(p) for p in decaying["params"]} == {id(module[0].weight), id(module[2].weight)}
-    assert {id(p) for p in still["params"]} == {id(module[0].bias), id(module[1].weight), id(module[1].bias)}
-    assert (decaying["weight_decay"], still["weight_decay"]) == (0.1, 0.0)
+    decaying, still = groups_of(module, settings(weight_decay=0.1))
+    assert {id(p) for p in decaying.parameters} == {id(module[0].weight), id(module[2].weight)}
+    assert {id(p) for p in still.parameters} == {id(module[0].bias), id(module[1].weight), id(module[1].bias)}
+    assert (decaying.weight_decay, still.weight_decay) == (0.1, 0.0)
 
 
 def test_without_a_gradient_only_decaying_parameters_move():
     module = nn.Linear(2, 2)
     before = {name: p.detach().clone() for name, p in module.named_parameters()}
-    optimizer = build_optimizer([module], settings(optimizer="adamw", weight_decay=0.5), lr=0.1)
+    own = settings(optimizer="adamw", weight_decay=0.5)
+    optimizer = build_optimizer(groups_of(module, own), own)
     for p in module.parameters():
         p.grad = torch.zeros_like(p)
     optimizer.step()
@@ -37,7 +43,8 @@ def test_without_a_gradient_only_decaying_parameters_move():
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_the_optimizer_is_the_one_that_the_settings_name(name):
-    optimizer = build_optimizer([nn.Linear(2, 2)], settings(optimizer=name, weight_decay=0.0), lr=0.3)
+    own = settings(optimizer=name, weight_decay=0.0)
+    optimizer = build_optimizer(groups_of(nn.Linear(2, 2), own, lr=0.3), own)
     assert type(optimizer).__name__.lower() == name
     assert {group["lr"] for group in optimizer.param_groups} == {0.3}
 

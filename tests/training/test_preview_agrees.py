@@ -55,6 +55,12 @@ VALUES = {
         "{_target_: no.X}",
     ),
     "train.optimizer": ("adamw", "sgd", "adamm"),
+    "train.groups": (
+        "null",
+        "{a: {match: network.*, factor: 0.5}}",
+        "{a: {match: network.0, warmup_epochs: 2}}",
+        "{a: {match: network.0, lr: -1}}",
+    ),
     "trainer.max_epochs": ("3", "-1", "0"),
     "trainer.max_steps": ("-1", "5", "50", "0"),
     "trainer.max_time": ("null", "null", "{minutes: 5}"),

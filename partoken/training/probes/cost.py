@@ -28,7 +28,7 @@ __all__ = ["Cost", "Measurement", "StageCost", "estimate", "measure", "measure_a
 
 FREE_KEYS = {"lr", "use_cosine_schedule", "schedule_interval", "warmup_epochs", "warmup_steps", "min_lr", "num_cycles"}
 FREE_KEYS |= {"lr_scaling", "lr_scaling_base_batch", "scheduler", "weight_decay", "seed", "monitor", "monitor_mode"}
-FREE_KEYS |= {"early_stopping_patience", "on_schedule_change", "on_nonfinite", "use_wandb", "wandb_project"}
+FREE_KEYS |= {"early_stopping_patience", "on_schedule_change", "on_nonfinite", "use_wandb", "wandb_project", "schedule"}
 """Keys of `train` and of its stages and optimizers that leave the cost of a step as it is."""
 LENGTH_KEYS = {"epochs", "steps"}
 TRAINER_LENGTH_KEYS = {"max_epochs", "max_steps", "max_time", "min_epochs", "min_steps"}

@@ -30,7 +30,7 @@ _TRAINER: dict[str, Any] = {
     "val_check_interval": 1.0,
     "num_sanity_val_steps": 0,
 }
-_CONSTANT: dict[str, Any] = {"use_cosine_schedule": False, "early_stopping_patience": None}
+_CONSTANT: dict[str, Any] = {"use_cosine_schedule": False, "schedule": None, "early_stopping_patience": None}
 _TRAIN: dict[str, Any] = {**_CONSTANT, "resume_from": None, "scheduler": None}
 _STAGE: dict[str, Any] = {**_CONSTANT, "epochs": None, "weights_from": "initial"}
 _STAGE |= {"ramp_epochs": 0, "freeze_last": [], "freeze_last_epochs": 0}
@@ -169,6 +169,8 @@ def suggested_overrides(
         if key == "train.lr" and stage.name:
             key = f"{stage.path}.lr"  # other stages may need another rate
         values[key] = stage.settings.lr * factor
+        groups = stage.settings.parameter_groups()
+        values |= {f"{group.path}.lr": group.settings.lr * factor for group in groups if group.has_own_rate}
     return values
 
 

@@ -97,6 +97,17 @@ def test_several_optimizers_keep_the_ratio_of_their_rates(steps):
     assert suggested["train.optimizers.discriminator.lr"] == pytest.approx(0.2 * suggested["train.lr"])
 
 
+def test_groups_keep_the_ratio_of_their_rates(steps):
+    groups = {"a": {"match": "network.0", "lr": 0.4}, "b": {"match": "network.3", "factor": 0.5}}
+    _, suggested = range_test(settings(lr=0.1, groups=groups, use_cosine_schedule=True), RangeTest(high=100, steps=30))
+    for _, (default, first, _, last, _) in steps:
+        assert (first, last) == pytest.approx((4 * default, 0.5 * default))
+    assert suggested == {
+        "train.lr": suggested["train.lr"],
+        "train.groups.a.lr": pytest.approx(4 * suggested["train.lr"]),
+    }
+
+
 def test_a_scaled_rate_is_suggested_before_its_scaling(steps):
     given = settings(lr=0.1, lr_scaling="linear", lr_scaling_base_batch=8, batch_size=2)  # a rate of 0.025
     curve, suggested = range_test(given, SHORT)
