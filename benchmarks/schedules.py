@@ -3,10 +3,10 @@
     python benchmarks/schedules.py                       every schedule, three seeds, 10 epochs each
     python benchmarks/schedules.py --seeds 0 --epochs 5 --forks 1 2 -- data.limit=64        a smaller one
 
-Each schedule moves by optimizer step and takes the same number of epochs. The constant run is the trunk too: it keeps the
-checkpoint of every epoch. A fork of N epochs leaves it N epochs before its end and cools down to zero, so it ends at the
-same step as the other runs, and trains only its own N epochs. Each run has a process of its own, with one thread. A run
-that has its summary is not repeated. The table is written to --out.
+Each schedule moves by optimizer step and takes the same number of epochs. The constant run is the trunk too: it keeps
+the checkpoint of every epoch. A fork of N epochs leaves it N epochs before its end and cools down to zero, so it ends
+at the same step as the other runs, and trains only its own N epochs. Each run has a process of its own, with one
+thread. A run that has its summary is not repeated. The table is written to --out.
 
 Scores are mean and standard deviation over the seeds. "area" is the sum of the rates of all steps, also of those that a
 fork shares with its trunk; "steps" are those that the run itself has taken.

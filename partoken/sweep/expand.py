@@ -142,6 +142,9 @@ def expand(arguments: Sequence[str]) -> Sweep:
             raise UserError(f"{flag} with -m: a sweep composes its jobs from conf/; add your files with --config-dir")
     given = parse_overrides(options.overrides)
     common = [item.input_line or "" for item in given if not item.is_sweep_override()]
+    # A fork needs a trunk: the first one stands for all.
+    trunks = [item for item in given if item.get_key_element() == "resume" and item.is_discrete_sweep()]
+    common += [f"resume={next(item.sweep_string_iterator())}" for item in trunks]
     main = compose(common, config_dir, with_hydra=True)
     params = main.hydra.sweeper.get("params") or {}
     keys = {item.get_key_element() for item in given}

@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from partoken.resume_keys import forks_off
 from partoken.sweep.expand import NO_EFFECT, NOT_PART
 from partoken.sweep.results import JobResult
 from partoken.system.nested import leaves
@@ -100,15 +101,18 @@ def short_names(keys: Sequence[str]) -> dict[str, str]:
 def _values(job: JobResult) -> dict[str, Any]:
     """Returns the keys of a job that may change its training, and their values."""
     groups = {name: group for name, group in job.config.items() if name not in NOT_PART}
+    derived = _derived(groups)
     folders = sorted({str(job.folder), str(job.folder.absolute()), str(job.folder.resolve())}, key=len, reverse=True)
     found = {}
     for key, value in leaves(groups):
-        if key in NO_EFFECT:
+        if key in NO_EFFECT or key.startswith(derived):
             continue
         if isinstance(value, str):  # a file in the run folder is the same setting in every job
             for folder in folders:
                 value = value.replace(folder, "RUN_FOLDER")
         found[key] = value
+    if forks_off(job.config.get("schedule")):
+        found["resume"] = job.config.get("resume")
     return found
 
 
@@ -178,3 +182,12 @@ def _identity(value: Any) -> Hashable:
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         return float(value)
     return type(value).__name__, json.dumps(value, sort_keys=True, default=str)
+
+
+def _derived(groups: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the beginnings of keys that the keys of a preset of `schedule` decide."""
+    schedule, train = groups.get("schedule"), groups.get("train")
+    if not isinstance(schedule, Mapping) or list(schedule) == ["segments"]:
+        return ()
+    is_copy = isinstance(train, Mapping) and train.get("schedule") == schedule
+    return ("schedule.segments", "train.schedule.") if is_copy else ("schedule.segments",)

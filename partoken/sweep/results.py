@@ -68,10 +68,11 @@ class JobResult:
         found, fork = self.summary.get("test"), self.summary.get("fork")
         if self.is_worst or not isinstance(found, Mapping):
             return {}
-        named = {f"test_{name}": value for name, value in found.items()}
+        of_fork = {}
         if isinstance(fork, Mapping):
-            named |= {"fork_steps": fork["steps"], f"gained_{fork['monitor']['name']}": fork["gained"]}
-        return {name: float(value) for name, value in named.items() if _is_number(value)}
+            of_fork = {"fork_steps": fork["steps"], f"gained_{fork['monitor']['name']}": fork["gained"]}
+        tests = {f"test_{name}": float(value) for name, value in found.items() if _is_number(value)}
+        return {name: value for name, value in of_fork.items() if _is_number(value)} | tests
 
     def value(self, metric: str, direction: str) -> float | None:
         """Returns a metric of the job; None if it has none, diverged or failed.

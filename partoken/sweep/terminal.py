@@ -83,11 +83,13 @@ def counted(table: SweepTable) -> str:
 def plain_number(value: float | None) -> str:
     """Returns a number with three decimals, or three digits if it is very small or large; "-" for none.
 
-    >>> [plain_number(value) for value in (0.91237, 2.5e-5, 1234567.0, None)]
-    ['0.912', '2.50e-05', '1.23e+06', '-']
+    >>> [plain_number(value) for value in (0.91237, 2.5e-5, 1234567.0, 72, None)]
+    ['0.912', '2.50e-05', '1.23e+06', '72', '-']
     """
     if value is None:
         return "-"
+    if isinstance(value, int):
+        return str(value)
     if value == 0 or 1e-3 <= abs(value) < 1e4:
         return f"{value:.3f}"
     return f"{value:.2e}"

@@ -160,3 +160,17 @@ def test_a_sweep_over_presets_and_their_keys_has_the_segments_of_each():
     jobs = expand(["-m", "schedule=wsd,linear_to_zero"]).jobs
     shapes = [[segment["shape"] for segment in job.config["train"]["schedule"]["segments"]] for job in jobs]
     assert shapes == [["linear", "constant", "1-sqrt"], ["linear", "linear"]]
+
+
+def test_a_sweep_over_forks_has_the_trunk_of_each(tmp_path):
+    words = ["schedule=cooldown", "schedule.length=10%,20%", f"resume={tmp_path}/a.ckpt,{tmp_path}/b.ckpt"]
+    jobs = expand(["-m", *words]).jobs
+    found = [(job.config["schedule"]["segments"][1]["length"], job.config["resume"][-6:]) for job in jobs]
+    assert found == [("10%", "a.ckpt"), ("10%", "b.ckpt"), ("20%", "a.ckpt"), ("20%", "b.ckpt")]
+
+
+def test_a_sweep_resumes_no_run_but_a_trunk_of_its_forks(tmp_path):
+    with pytest.raises(UserError, match="a sweep goes on by itself"):
+        expand(["-m", "train.lr=1,2", f"resume={tmp_path}/a.ckpt"])
+    with pytest.raises(UserError, match="goes on from a checkpoint and none is given"):
+        expand(["-m", "schedule=cooldown", "schedule.length=10%,20%"])

@@ -89,3 +89,17 @@ def test_a_job_without_a_configuration_makes_no_key_differ():
     lost = JobResult(2, Path("sweep/2"), {}, (), "interrupted")
     found = differing_keys([*known, lost])
     assert found.every == ["train.lr"] and found.values[2] == {"train.lr": ""}
+
+
+def test_the_keys_of_a_preset_are_shown_without_the_segments_that_they_decide_and_forks_with_their_trunk():
+    def keys(length, trunk):
+        listed = [{"length": "done"}, {"length": length, "shape": "linear"}]
+        own = {"schedule.length": length, "schedule.segments": listed}
+        return {**own, **{f"train.{key}": value for key, value in own.items()}, "resume": trunk}
+
+    found = [
+        JobResult(number, Path(f"sweep/{number}"), nested(keys(*case)), (f"schedule.length={case[0]}",), "finished")
+        for number, case in enumerate([("10%", "a.ckpt"), ("20%", "a.ckpt"), ("10%", "b.ckpt")])
+    ]
+    assert differing_keys(found).main == ["schedule.length", "resume"]
+    assert differing_keys(found[:2]).main == ["schedule.length"]
