@@ -1,5 +1,6 @@
 """The `partoken` command: from an empty folder, with a user's own YAML files, and asked by a shell for completions."""
 
+import csv
 import json
 import os
 import re
@@ -84,10 +85,21 @@ def test_a_stranger_trains_previews_and_predicts_in_an_empty_folder(tmp_path):
 
 def test_two_devices_train_an_own_experiment_with_the_installed_command(own, tmp_path):
     """Lightning repeats the command line to start the second process."""
-    added = ["--config-dir", os.path.relpath(own, tmp_path), "experiment=trial"]
-    run("train", *added, *SMALL, "hydra.run.dir=run", "trainer.accelerator=cpu", "trainer.devices=2", cwd=tmp_path)
-    assert json.loads((tmp_path / "run/summary.json").read_text())["best_epoch"] == 0
+    added = ["--config-dir", os.path.relpath(own, tmp_path), "experiment=trial", *SMALL]
+    scheduled = ["train.use_cosine_schedule=true", "train.schedule_interval=step", "train.warmup_epochs=0.5"]
+    counted = ["data.epochs_per_pass=1", "trainer.accumulate_grad_batches=2", "train.epochs=2"]
+    devices = ["trainer.accelerator=cpu", "trainer.devices=2"]
+    said = run("train", *added, *scheduled, *counted, *devices, "hydra.run.dir=run", cwd=tmp_path)
+    summary = json.loads((tmp_path / "run/summary.json").read_text())
     assert "label_column: ec_top" in (tmp_path / "run/.hydra/config.yaml").read_text()
+    # 17 chains in batches of 4: 5 batches, 6 on two devices; 3 on each, 2 optimizer steps an epoch
+    assert summary["schedule"]["planned_steps"] == summary["schedule"]["steps"] == 4
+    with open(tmp_path / "run/lr.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [(row["step"], row["group"]) for row in table] == [(str(s), g) for s in range(4) for g in ("0", "1")]
+    assert [float(row["lr"]) for row in table[::2]] == pytest.approx([0, 1e-3, 7.5e-4, 2.5e-4])
+    assert sum(map(sum, summary["confusion_matrix"])) == 3, "every test chain is counted once"
+    assert "".join(said).count("run folder") == 2
 
 
 def test_cost_measures_a_run_and_leaves_no_file(tmp_path, monkeypatch, capsys):

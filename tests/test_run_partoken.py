@@ -4,14 +4,12 @@ import csv
 import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import time
 
 import pytest
 
-from partoken.system.checkpoint import read_checkpoint
 from tests.commands import IN_CLONE, ROOT, TRAIN
 
 SMALL = [
@@ -140,43 +138,6 @@ def test_the_applied_rates_follow_the_formula(cosine):
         epoch = int(row["epoch"])
         factor = 1e-6 if epoch == 0 else 0.5 * (1 + math.cos(math.pi * (epoch - 1) / 2))
         assert float(row["lr"]) == pytest.approx(7e-4 * factor, rel=1e-12)
-
-
-def test_a_resumed_run_has_the_numbers_of_an_uninterrupted_run(cosine, tmp_path):
-    """Stopped by SIGTERM in the middle, as a scheduler of jobs does, and resumed into another folder."""
-    folder, _ = cosine
-    options = ["train.use_cosine_schedule=true", "train.lr=7e-4"]
-    process = subprocess.Popen(
-        command(f"hydra.run.dir={tmp_path / 'stopped'}", *options), cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
-    for line in process.stdout:
-        if "epoch 1/3" in line:
-            process.send_signal(signal.SIGTERM)
-            break
-    process.stdout.read()
-    assert process.wait() == 143
-    process.stdout.close()
-    stopped = tmp_path / "stopped/checkpoints/last.ckpt"
-    assert read_checkpoint(stopped)["epoch"] < 2
-    run(f"hydra.run.dir={tmp_path / 'resumed'}", *options, f"train.resume_from={stopped}")
-    last, whole = rows(tmp_path / "resumed/metrics.csv")[-1], rows(folder / "metrics.csv")[-1]
-    assert last["epoch"] == whole["epoch"]
-    for name in ("step", "lr", "train_loss", "val_loss", "val_accuracy"):
-        assert last[name] == whole[name], name
-
-
-def test_two_devices_take_the_planned_steps_and_write_one_folder(tmp_path):
-    options = ["train.use_cosine_schedule=true", "train.schedule_interval=step", "train.warmup_epochs=0.5"]
-    counted = ["data.epochs_per_pass=1", "trainer.accumulate_grad_batches=2", "train.epochs=2"]
-    said = run(f"hydra.run.dir={tmp_path}", *options, *counted, "trainer.accelerator=cpu", "trainer.devices=2")
-    summary = json.loads((tmp_path / "summary.json").read_text())
-    # 17 chains in batches of 4: 5 batches, 6 on two devices; 3 on each, 2 optimizer steps an epoch
-    assert summary["schedule"]["planned_steps"] == summary["schedule"]["steps"] == 4
-    table = rows(tmp_path / "lr.csv")
-    assert [(r["step"], r["group"]) for r in table] == [(str(s), g) for s in range(4) for g in ("0", "1")]
-    assert [float(r["lr"]) for r in table[::2]] == pytest.approx([0, 1e-3, 7.5e-4, 2.5e-4])
-    assert sum(map(sum, summary["confusion_matrix"])) == 3, "every test chain is counted once"
-    assert said.count("run folder") == 2
 
 
 def test_a_sweep_gives_each_job_a_folder_and_reports_the_job_that_failed(tmp_path):

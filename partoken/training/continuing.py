@@ -212,7 +212,8 @@ def _find_fork(train: TrainSettings, start: Start) -> Start:
     state = start.state
     assert state is not None, "a fork goes on from a checkpoint"
     if leaves_trunk(train, state):
-        unused = [phrase for phrase in start.changed if not phrase.startswith("train.schedule.")]
+        own = ("train.schedule ", "train.schedule.")
+        unused = [phrase for phrase in start.changed if not phrase.startswith(own)]
         if unused:
             log.warning("a fork has the rates of its trunk, so these have no effect: %s", "; ".join(unused))
         return replace(start, leaves_trunk=True)

@@ -176,12 +176,13 @@ def _script(words: list[str]) -> Path:
 
 
 def _jobs(words: list[str]) -> list[list[str]]:
-    """Returns the overrides of each job of a command line."""
+    """Returns the overrides of the only job of a command line, or of the first and the last one."""
     overrides = [word for word in words if re.match(r"[+~]*[\w./@]+=|~", word) and "OMP_NUM" not in word]
     if "-m" not in words or "partoken.schedule" in words:
         return [overrides]
     choices = [_values(word) for word in overrides]
-    return [list(job) for job in product(*choices)]
+    jobs = [list(job) for job in product(*choices)]
+    return [jobs[0], jobs[-1]]
 
 
 def _values(override: str) -> list[str]:
