@@ -83,6 +83,8 @@ def test_every_other_command_names_files_options_and_targets_that_exist(command)
         assert {word for word in words if word.startswith("--")} <= {"--out", "--min-plddt", "--min-length"}
     elif words[:2] in (["partoken", "explain"], ["partoken", "report"]):
         assert {word for word in words if word.startswith("--")} <= {"--sites", "--structures", "--out"}
+    elif words[:2] == ["partoken", "preview"]:  # of a checkpoint that the manual names
+        compose(words[2:])
     elif words[:2] == ["partoken", "sweep"]:
         assert len(words) <= 3
     elif words[:3] == ["python", "-m", "pytest"]:

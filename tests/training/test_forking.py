@@ -204,6 +204,25 @@ def test_every_group_of_parameters_begins_with_the_rate_it_had(tmp_path):
     assert tables[0] == tables[1] and len({rate for _, rate in tables[0]}) == 2
 
 
+def test_several_optimizers_fork_together(tmp_path):
+    two = {"model": {"_target_": "tests.training.adversarial.Adversarial"}}
+    changes = {"optimizers": {"discriminator": {"lr": 0.02}}, "epochs": 2}
+    groups = {**settings(**{**CONSTANT, **changes}), **two}
+    (tmp_path / "trunk").mkdir()
+    check_outcome(carry_out(groups, tmp_path / "trunk"))
+    source = tmp_path / "trunk/checkpoints/last.ckpt"
+    own = {**changes, "schedule": cooldown("3 steps", "linear"), "resume_from": str(source)}
+    (tmp_path / "fork").mkdir()
+    summary = carry_out({**settings(**{**CONSTANT, **own}), **two}, tmp_path / "fork")
+    check_outcome(summary)
+    with open(tmp_path / "fork/lr.csv") as file:
+        found = [row for row in csv.DictReader(file) if row["group"] == "0" and int(row["step"]) >= 14]
+        taken = [(row["optimizer"], float(row["lr"])) for row in found]
+    for name, peak in (("generator", 0.1), ("discriminator", 0.02)):
+        assert [lr for other, lr in taken if other == name] == pytest.approx([peak, peak * 2 / 3, peak / 3])
+    assert summary["fork"]["steps"] == 3
+
+
 def test_other_rates_on_the_command_line_have_no_effect_and_are_named(tmp_path, last, caplog):
     fork(tmp_path, last, lr=0.5, epochs=7)
     assert applied(tmp_path)[6] == 0.1
