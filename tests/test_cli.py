@@ -97,8 +97,8 @@ def test_two_devices_train_an_own_experiment_with_the_installed_command(own, tmp
     with open(tmp_path / "run/lr.csv", newline="") as file:
         table = list(csv.DictReader(file))
     assert [(row["step"], row["group"]) for row in table] == [(str(s), g) for s in range(4) for g in ("0", "1")]
-    assert [float(row["lr"]) for row in table[::2]] == pytest.approx([0, 1e-3, 7.5e-4, 2.5e-4])
-    assert sum(map(sum, summary["confusion_matrix"])) == 3, "every test chain is counted once"
+    assert [float(row["lr"]) for row in table[::2]] == pytest.approx([0, 0.125, 0.75 * 0.125, 0.25 * 0.125])
+    assert sum(map(sum, summary["confusion_matrix"])) == 4, "every test chain is counted once"
     assert "".join(said).count("run folder") == 2
 
 

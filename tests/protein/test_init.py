@@ -87,7 +87,7 @@ def test_a_resumed_run_does_not_load_the_weights_that_ship_again(run, tmp_path, 
 
 def check(*overrides):
     settings = groups(*overrides)
-    settings["data"] = {"_target_": "no.data.is.Read"}
+    settings["data"] = {"_target_": "tests.unread.Unread"}
     checks.check_before_reading(TrainSettings.read(settings["train"]), settings)
 
 

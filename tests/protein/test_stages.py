@@ -107,7 +107,7 @@ def test_the_temperature_goes_on_over_the_stages(run):
 )
 def test_a_stage_that_does_not_fit_the_model_is_rejected_before_data_is_read(override, words):
     settings = groups(override)
-    settings["data"] = {"_target_": "no.data.is.Read"}
+    settings["data"] = {"_target_": "tests.unread.Unread"}
     with pytest.raises(UserError) as caught:
         checks.check_before_reading(TrainSettings.read(settings["train"]), settings)
     assert all(word in str(caught.value) for word in words), caught.value
@@ -243,7 +243,7 @@ def test_a_run_killed_after_the_pretraining_goes_on_with_the_labels(pretrained, 
 def test_a_pretraining_that_cannot_work_is_refused_before_data_is_read(override, words):
     with pytest.raises(UserError) as caught:
         settings = pretraining(override)
-        settings["data"] = {"_target_": "no.data.is.Read"}
+        settings["data"] = {"_target_": "tests.unread.Unread"}
         checks.check_before_reading(TrainSettings.read(settings["train"]), settings)
     assert all(word in str(caught.value) for word in words), caught.value
 
@@ -254,7 +254,7 @@ def test_the_encoder_of_another_run_is_checked_before_data_is_read(pretrained, l
     given = folder / "checkpoints/pretrain/best.ckpt"
     model = ("model.seq_in=true", f"model.num_layers={layers}")
     settings = groups(f"train.weights_from={given}", "train.stages=null", *model)
-    settings["data"] = {"_target_": "no.data.is.Read"}
+    settings["data"] = {"_target_": "tests.unread.Unread"}
     train = TrainSettings.read(settings["train"])
     if layers == 1:
         checks.check_before_reading(train, settings)

@@ -133,7 +133,7 @@ def test_a_run_stopped_in_stage_2_continues_in_another_folder_with_the_same_numb
 def test_a_stage_that_does_not_fit_its_model_is_rejected_before_data_is_read(tmp_path, root, override, words):
     with pytest.raises(UserError) as caught:
         settings = groups(tmp_path, root, override)
-        settings["data"] = {"_target_": "no.data.is.Read"}
+        settings["data"] = {"_target_": "tests.unread.Unread"}
         checks.check_before_reading(TrainSettings.read(settings["train"]), settings)
     assert all(word in str(caught.value) for word in words), caught.value
 

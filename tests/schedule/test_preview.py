@@ -272,7 +272,7 @@ def test_the_preset_cosine_is_warm_up_and_cosine_to_every_digit(capsys, tmp_path
 def test_each_stage_follows_the_preset_over_its_own_length_or_a_list_of_its_own(capsys):
     own = "schedule: {segments: [{length: rest, shape: linear, to: 0}]}"
     stages = f"train.stages=[{{epochs: 10}}, {{epochs: 5, {own}}}]"
-    status, out, err = run(capsys, "schedule=wsd", stages)
+    status, out, err = run(capsys, "schedule=wsd", "train.schedule_interval=epoch", stages)
     assert (status, err) == (0, "")
     assert "  1: linear 1 epoch to 1.00e-03, constant 7 epochs" in out
     assert "  2: linear 5 epochs to 0.00e+00 at epoch 5" in out
@@ -294,7 +294,7 @@ def test_the_preview_shows_the_curve_of_each_group(capsys, tmp_path):
 
 
 def test_the_preview_of_stages_shows_a_group_over_the_whole_run(capsys):
-    stages = "train.stages={first: {epochs: 2, lr: 0.2}, second: {epochs: 3, groups: {a: {match: x, lr: 0.01}}}}"
+    stages = "train.stages={first: {epochs: 2, lr: 0.2}, second: {epochs: 3, groups: {a: {match: network.head, lr: 0.01}}}}"
     status, out, _ = run(capsys, stages)
     assert status == 0
     lines = out.split("group a, schedule by epoch, 2 stages:\n")[1].splitlines()
@@ -303,18 +303,18 @@ def test_the_preview_of_stages_shows_a_group_over_the_whole_run(capsys):
 
 def test_a_scheduler_of_torch_has_the_peak_of_each_group(capsys):
     scheduler = "train.scheduler={_target_: torch.optim.lr_scheduler.StepLR, step_size: 1}"
-    status, out, _ = run(capsys, scheduler, "train.groups={a: {match: x, factor: 0.5}}")
+    status, out, _ = run(capsys, scheduler, "train.groups={a: {match: network.head, factor: 0.5}}")
     assert (status, out.splitlines()[-1]) == (0, "group a: 5.00e-04 in place of 1.00e-03")
 
 
 def test_a_warm_up_of_a_group_that_is_longer_than_the_run_is_refused(capsys):
-    status, _, err = run(capsys, COSINE, "train.warmup_epochs=1", "train.groups={a: {match: x, warmup_epochs: 12}}")
+    status, _, err = run(capsys, COSINE, "train.warmup_epochs=1", "train.groups={a: {match: network.head, warmup_epochs: 12}}")
     assert status == 2
     assert "(train.groups.a.warmup_epochs=12) of a run of 10 epochs" in err
     assert "set train.groups.a.warmup_epochs below 10, or train longer (train.epochs)" in err
 
 
 def test_a_minimum_above_the_peak_of_a_group_is_refused(capsys):
-    status, _, err = run(capsys, COSINE, "train.min_lr=5e-4", "train.groups={a: {match: x, factor: 0.1}}")
+    status, _, err = run(capsys, COSINE, "train.min_lr=5e-4", "train.groups={a: {match: network.head, factor: 0.1}}")
     assert status == 2
     assert "train.min_lr=0.0005 is above train.lr x train.groups.a.factor=0.0001: the rate would rise" in err

@@ -58,8 +58,8 @@ VALUES = {
     "train.groups": (
         "null",
         "{a: {match: network.*, factor: 0.5}}",
-        "{a: {match: network.0, warmup_epochs: 2}}",
-        "{a: {match: network.0, lr: -1}}",
+        "{a: {match: network, warmup_epochs: 2}}",
+        "{a: {match: network, lr: -1}}",
     ),
     "trainer.max_epochs": ("3", "-1", "0"),
     "trainer.max_steps": ("-1", "5", "50", "0"),

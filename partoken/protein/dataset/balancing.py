@@ -15,7 +15,7 @@ def cluster_weights(clusters: Sequence[Hashable], power: float) -> np.ndarray:
         clusters: cluster of each of n chains.
         power: 0 gives every chain the same weight, 1 every cluster.
 
-    >>> cluster_weights(["a", "a", "a", "a", "b"], 0.5).round(2).tolist()
+    >>> [round(weight, 2) for weight in cluster_weights(["a", "a", "a", "a", "b"], 0.5).tolist()]
     [0.83, 0.83, 0.83, 0.83, 1.67]
     """
     sizes = Counter(clusters)
