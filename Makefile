@@ -1,4 +1,5 @@
 # `make train` trains, `make test` tests; `make lint` and `make types` check the code; `make docs` builds the manual;
+# `make audit` looks for known vulnerabilities;
 # `make dist` builds a release and `make dist-test` tests it. Each sets up the environment that it needs and reuses it
 # until pyproject.toml, setup.py or constraints.txt changes.
 # ARGS passes arguments on: make train ARGS="train.epochs=20"
@@ -14,7 +15,7 @@ MYPY_OUTPUT = $(VENV)/mypy.txt
 BASELINE = .ci/mypy-baseline.txt
 UNTYPED_ROOMS = partoken/protein/
 
-.PHONY: train test lint types types-baseline docs dist dist-test clean
+.PHONY: train test lint types types-baseline audit docs dist dist-test clean
 
 train: $(READY)
 	$(BIN)/python run_partoken.py $(ARGS)
@@ -42,6 +43,11 @@ types: $(DEV)
 types-baseline: $(DEV)
 	@$(BIN)/mypy >$(MYPY_OUTPUT); test $$? -le 1 || { cat $(MYPY_OUTPUT); exit 2; }
 	$(BIN)/mypy-baseline sync <$(MYPY_OUTPUT)
+
+# Compares the pinned versions with the known vulnerabilities; needs the network.
+audit: $(DEV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit -r constraints.txt --no-deps --disable-pip
 
 # Builds the manual into site/. Fails on a broken link, and on a page that loads anything from the network.
 docs: $(DOCS)

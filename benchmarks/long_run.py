@@ -4,8 +4,8 @@
     python benchmarks/long_run.py --protein --minutes 30     a small ParToken on synthetic chains, as far as it gets
 
 The run is one of `run_partoken.py`, or with the toy domain of its engine, in a process of its own, with one thread. Its
-resident memory, the size of its folder and its steps are read from outside. `lr.csv` grows by one row per step and
-parameter group; it is the only file that grows with the steps, and is listed apart.
+resident memory, processor time, steps and the size of its folder are read from outside. `lr.csv` grows by one row per
+step and parameter group; it is the only file that grows with the steps, and is listed apart.
 """
 
 import argparse
@@ -41,6 +41,7 @@ class Sample:
     """The run at one time."""
 
     seconds: float
+    """Processor time of the process so far; unlike the time by the clock, it does not depend on other processes."""
     steps: int
     memory: float
     """Resident memory in MB."""
@@ -89,12 +90,19 @@ def _look(process: int, folder: Path) -> Sample | None:
     try:
         status = Path(f"/proc/{process}/status").read_text()
         memory = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
+        seconds = _processor_seconds(process)
         rates = folder / "lr.csv"
         rows = _last_step(rates)
         files = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) - rates.stat().st_size
     except (OSError, StopIteration, ValueError, IndexError):
         return None
-    return Sample(time.perf_counter(), rows, memory, rates.stat().st_size / 1e6, files / 1e6)
+    return Sample(seconds, rows, memory, rates.stat().st_size / 1e6, files / 1e6)
+
+
+def _processor_seconds(process: int) -> float:
+    """Returns the time that a process has computed, for itself and for the system."""
+    fields = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def _last_step(table: Path) -> int:
@@ -118,7 +126,8 @@ def report(samples: list[Sample], folder: Path) -> None:
             f"{name:<15} {values[0]:.1f} {unit} in the second tenth of the run, {values[1]:.1f} {unit} in the last one"
         )
     speeds = [(part[-1].steps - part[0].steps) / (part[-1].seconds - part[0].seconds) for part in (first, last)]
-    print(f"speed           {speeds[0]:.1f} steps/s in the second tenth, {speeds[1]:.1f} steps/s in the last one")
+    unit = "steps per second of processor time"
+    print(f"speed           {speeds[0]:.1f} {unit} in the second tenth, {speeds[1]:.1f} in the last one")
     size, rows = (folder / "lr.csv").stat().st_size, len(read_table(folder / "lr.csv"))
     print(f"lr.csv          {size / 1e6:.2f} MB, {size / rows:.1f} bytes a row, two rows a step")
 
@@ -138,7 +147,7 @@ def plot(samples: list[Sample], path: Path) -> None:
     speeds = [(after.steps - before.steps) / (after.seconds - before.seconds) for before, after in pairs]
     axes[2].plot(steps[1:], speeds, color="#1f4e79")
     axes[2].set_ylim(0, 1.3 * max(speeds))
-    axes[2].set_title("steps per second", fontsize=9)
+    axes[2].set_title("steps per second of processor time", fontsize=9)
     for panel in axes:
         panel.set_xlabel("optimizer steps", fontsize=8)
         panel.tick_params(labelsize=8)
