@@ -91,11 +91,7 @@ def test_composing_imports_no_torch():
     "arguments",
     [
         ["train.epoch=3"],
-        ["train.epochs=many"],
-        ["data.min_class_size=0"],
         ["-m", "train.epoch=3,4"],
-        ["data=nowhere"],
-        ["-m", "--cfg=job"],
     ],
 )
 def test_the_command_ends_with_one_message_and_no_traceback(arguments, tmp_path):

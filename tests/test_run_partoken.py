@@ -169,8 +169,6 @@ def test_two_jobs_that_start_in_the_same_second_have_two_folders():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["train.epochs=0"], "train.epochs=0"),
-        (["train.batch_size=0"], "train.batch_size=0"),
         (["data.label_column=ec_tpo"], "ec_top"),
         (["hydra.run.dir=pyproject.toml/inside"], "pyproject.toml"),
     ],

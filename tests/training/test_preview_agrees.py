@@ -124,7 +124,7 @@ def overrides(draw):
 
 
 @settings(
-    max_examples=25,
+    max_examples=15,
     deadline=None,
     derandomize=True,
     phases=[Phase.explicit, Phase.generate],  # an example takes a second, and shrinking takes hundreds
