@@ -107,7 +107,7 @@ def train(arguments: Sequence[str]) -> int:
 
 def preview(arguments: Sequence[str]) -> int:
     """Shows the schedule of a run: `partoken preview` and `python -m partoken.schedule`; returns the exit status."""
-    from partoken.schedule.__main__ import main
+    from partoken.preview import main
 
     return main(arguments, program="partoken preview")
 

@@ -10,11 +10,10 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from partoken import config
+from partoken import config, preview
 from partoken.composition import plain_group
 from partoken.config import compose
 from partoken.errors import UserError
-from partoken.schedule import __main__ as preview
 from partoken.training.engine import carry_out
 from tests.training.toy import ToyModule
 

@@ -5,13 +5,14 @@ import sys
 
 import pytest
 
-from partoken.schedule import Plan, WarmupCosine, __main__, plot
+from partoken import preview
+from partoken.schedule import Plan, WarmupCosine, plot
 
 COSINE = "train.use_cosine_schedule=true"
 
 
 def run(capsys, *arguments):
-    status = __main__.main(arguments)
+    status = preview.main(arguments)
     out, err = capsys.readouterr()
     return status, out, err
 
@@ -216,7 +217,7 @@ def test_the_applied_rates_are_compared_with_the_plan(tmp_path):
 
 def test_a_preview_by_epoch_imports_neither_torch_nor_matplotlib():
     code = (
-        "import sys; from partoken.schedule.__main__ import main; main(['train.use_cosine_schedule=true']); "
+        "import sys; from partoken.preview import main; main(['train.use_cosine_schedule=true']); "
         "assert not {'torch', 'matplotlib', 'pytorch_lightning'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
