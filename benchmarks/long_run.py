@@ -70,7 +70,7 @@ def measure(folder: Path, steps: int, interval: float, minutes: float, is_protei
                 samples.append(sample)
     if run.returncode:
         sys.exit(f"the run failed, see {folder}.log")
-    return samples
+    return [sample for sample in samples if sample.steps < samples[-1].steps]  # then the test and the pictures follow
 
 
 def train_toy(folder: Path, steps: int) -> None:
