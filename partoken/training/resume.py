@@ -62,10 +62,17 @@ class BestCheckpoint(ModelCheckpoint):
 
 
 class Patience(EarlyStopping):
-    """Lightning's early stopping, which keeps the requested patience when a run is resumed with another one."""
+    """Lightning's early stopping, which keeps the requested patience when a run is resumed with another one.
+
+    A run that had stopped when it was killed, such as in its test, trains no further.
+    """
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         super().load_state_dict({**state_dict, "patience": self.patience})
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.wait_count >= self.patience:
+            trainer.should_stop = True
 
 
 class ExactResume(pl.Callback):

@@ -195,6 +195,18 @@ def test_a_kill_loses_no_more_steps_than_the_setting_says(name, whole, tmp_path)
     assert numbers(tmp_path) == numbers(whole[0])
 
 
+def test_a_run_that_stopped_early_and_was_killed_in_its_test_trains_no_further(tmp_path):
+    early = job(epochs=40, lr=1.0, early_stopping_patience=2)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    whole.mkdir()
+    killed.mkdir()
+    assert carry_out(early, whole)["epochs"] < 40
+    with pytest.raises(Killed):
+        carry_out(early, killed, callbacks=[Kill(number="test")])
+    carry_out(resumed(early, killed), killed)
+    assert numbers(killed) == numbers(whole)
+
+
 def test_a_checkpoint_is_written_after_some_minutes(tmp_path, monkeypatch):
     steps = []
     monkeypatch.setattr(LastCheckpoint, "_save", lambda self, trainer, module: steps.append(module.optimizer_steps))
