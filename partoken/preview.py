@@ -283,14 +283,13 @@ def _count_batches(groups: Sequence[dict[str, Any]], settings: Any, devices: int
         settings: of the training.
         devices: number of devices.
     """
-    from partoken.system.instantiation import instantiate
+    from partoken.training.checks import create_data
 
-    loading = {"batch_size": settings.batch_size, "num_workers": settings.num_workers, "seed": settings.seed}
     counted: list[tuple[dict[str, Any], int | None]] = []
     for group in groups:
         if all(group != other for other, _ in counted):
             try:
-                counted.append((group, instantiate(group, "data", **loading).num_train_batches(devices)))
+                counted.append((group, create_data(group, settings).num_train_batches(devices)))
             except UserError as error:
                 raise UserError(f"{error}; --batches-per-epoch N previews without the data") from None
     return [next(number for other, number in counted if other == group) for group in groups]

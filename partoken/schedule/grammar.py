@@ -67,16 +67,22 @@ def check_segments(listed: Any, key: str) -> None:
         listed: as a configuration has it.
         key: configuration key of the list, for messages.
     """
-    if not isinstance(listed, Sequence) or isinstance(listed, str) or not listed:
-        raise ScheduleError(f"{key}={listed!r}: must be a list of segments, such as {EXAMPLE}")
     if is_fork(listed):
         _check_fork(listed, key)
-        return
+    else:
+        _read_all(listed, key)
+
+
+def _read_all(listed: Any, key: str) -> list["_Read"]:
+    """Returns the segments of a run that is no fork, of which at most one takes the rest."""
+    if not isinstance(listed, Sequence) or isinstance(listed, str) or not listed:
+        raise ScheduleError(f"{key}={listed!r}: must be a list of segments, such as {EXAMPLE}")
     read = [_Read.of(node, f"{key}[{place}]") for place, node in enumerate(listed)]
     if len(rests := [one.key for one in read if one.unit == "rest"]) > 1:
         raise ScheduleError(
             f"{rests[0]}.length=rest and {rests[1]}.length=rest: one segment takes the rest; give the other a length"
         )
+    return read
 
 
 def read_segments(
@@ -90,8 +96,7 @@ def read_segments(
         listed, total, unit, steps_per_epoch: see `segments`.
         key: configuration key of the list, for messages.
     """
-    check_segments(listed, key)
-    read = [_Read.of(node, f"{key}[{place}]") for place, node in enumerate(listed)]
+    read = _read_all(listed, key)
     exact = _exact_lengths(read, total, unit, steps_per_epoch, key)
     curve, keys = _in_whole(read, exact, total, unit)
     if not curve:

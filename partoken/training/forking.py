@@ -136,7 +136,7 @@ def write_fork(folder: Path, train: TrainSettings, state: SavedState) -> None:
     if (folder / FORK_FILE).is_file():
         return
     assert train.resume_from is not None
-    kept = [own for own in read_checkpoint(train.resume_from)["callbacks"].values()]
+    kept = read_checkpoint(train.resume_from)["callbacks"].values()
     scores = [own.get("best_model_score") for own in kept if own.get("monitor") == train.monitor]
     best = next((float(score) for score in scores if score is not None), None)
     step = next(iter(state.schedules.values()))["step"]

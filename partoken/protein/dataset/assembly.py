@@ -172,6 +172,7 @@ def select_chains(collection: Collection, options: DataOptions, seed: int) -> Se
             left[[kept[k] for k in used]] = splits[used]
             trained = [_keep_trained(collection, label, left)[0] for label in trained]
             used = [k for k in used if any(label.of_chains[kept[k]] for label in trained)]
+    clusters = _clusters(collection, kept, options) if options.cluster_balance else None
     return Selection(
         rows=[collection.rows[kept[k]] for k in used],
         splits=splits[used],
@@ -179,16 +180,8 @@ def select_chains(collection: Collection, options: DataOptions, seed: int) -> Se
             label.spec.name: replace(label, of_chains=[label.of_chains[kept[k]] for k in used]) for label in trained
         },
         skipped=skipped,
-        clusters=_clusters_of(collection, kept, used, options) if options.cluster_balance else None,
+        clusters=None if clusters is None else [clusters[k] for k in used],
     )
-
-
-def _clusters_of(
-    collection: Collection, kept: Sequence[int], used: Sequence[int], options: DataOptions
-) -> list[Hashable]:
-    """Returns the clusters of the used ones of the kept chains."""
-    clusters = _clusters(collection, kept, options)
-    return [clusters[k] for k in used]
 
 
 def _select_unlabelled(collection: Collection, options: DataOptions, seed: int) -> Selection:
