@@ -7,7 +7,6 @@ from pathlib import Path
 
 from partoken.errors import UserError, check_number, print_error
 from partoken.satellite.convert.folder import Conversion, convert_folder
-from partoken.satellite.convert.geotiff import check_rasterio
 
 __all__ = ["main"]
 
@@ -18,7 +17,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         check_number("--limit", options.limit, minimum=1, whole=True, optional=True)
         check_number("--workers", options.workers, minimum=0, whole=True, optional=True)
-        check_rasterio()
         conversion = Conversion(options.s2_offset, options.cloudy, options.keep_splits)
         summary = convert_folder(options.source, options.out, conversion, limit=options.limit, workers=options.workers)
     except (UserError, OSError) as error:

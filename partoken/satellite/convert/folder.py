@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from partoken.errors import UserError
-from partoken.satellite.convert.geotiff import RasterReader, read_geotiff
+from partoken.satellite.convert.geotiff import RasterReader, check_rasterio, read_geotiff
 from partoken.satellite.convert.pairs import Pair, find_patches, pair_patches, read_metadata
 from partoken.satellite.convert.patch import Converted, convert_patch
 from partoken.satellite.tiles.tile import scene_of
@@ -87,13 +87,16 @@ def convert_folder(
         read: reads a raster file.
 
     Raises:
-        UserError: the source holds no pair, or the tiles in `out` were made with another setting.
+        UserError: the source holds no pair, rasterio is not installed, or the tiles in `out` were made with another
+            setting.
     """
     conversion = conversion or Conversion()
     pairs, skipped = pair_patches(find_patches(source), read_metadata(source), cloudy=conversion.cloudy)
     if not conversion.keep_splits:
         pairs = [Pair(pair.optical, pair.radar) for pair in pairs]
     pairs = pairs[:limit]
+    if read is read_geotiff:
+        check_rasterio()
     _check_settings(out, conversion)
     summary = Summary(skipped=skipped)
     missing = [pair for pair in pairs if not _tile_path(out, pair).exists()]

@@ -20,6 +20,13 @@ def test_without_rasterio_the_command_names_the_extra(tmp_path, monkeypatch, cap
     monkeypatch.setitem(sys.modules, "rasterio", None)
     assert main([str(version_2(tmp_path / "source")), str(tmp_path / "out")]) == 2
     assert "pip install 'partoken[satellite]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_wrong_folder_is_named_before_a_missing_package(tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    assert main([str(tmp_path / "none"), str(tmp_path / "out")]) == 2
+    assert "none: no such folder" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--limit=0", "--workers=-1"])
@@ -32,7 +39,6 @@ def test_an_interrupt_says_how_to_continue(tmp_path, monkeypatch, capsys):
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(command, "check_rasterio", lambda: None)
     monkeypatch.setattr(command, "convert_folder", stop)
     assert main([str(tmp_path), str(tmp_path / "out")]) == 130
     assert capsys.readouterr().err == "stopped; the same command continues\n"
