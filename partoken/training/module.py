@@ -9,9 +9,9 @@ from typing import Any, Self
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.core.optimizer import LightningOptimizer
-from pytorch_lightning.plugins import MixedPrecision
 from pytorch_lightning.trainer.states import TrainerFn
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from partoken.errors import UserError, did_you_mean
 from partoken.schedule import Plan, RunLength, StagedPlan, peak_rate, plan_groups, plan_run
@@ -283,13 +283,17 @@ class ScheduledModule(pl.LightningModule):
         if self.skipper is not None and not self.skipper.can_step(scheduled.optimizer):
             wrapped.zero_grad()
             return
-        if steps.clip_value:
-            precision = self.trainer.precision_plugin
-            if isinstance(precision, MixedPrecision) and precision.scaler is not None:
-                precision.scaler.unscale_(scheduled.optimizer)
-            self.clip_gradients(scheduled.optimizer, steps.clip_value, steps.clip_algorithm)
         wrapped.step()
         wrapped.zero_grad()
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Clips the gradients of a task with several optimizers; with one, Lightning does it.
+
+        A gradient scaler has divided them by its scale before.
+        """
+        steps = self.manual_steps
+        if steps.clip_value:
+            self.clip_gradients(optimizer, steps.clip_value, steps.clip_algorithm)
 
     def backward(self, loss: Tensor, *arguments: Any, **options: Any) -> None:
         """Computes the gradients of a loss, unless `train.on_nonfinite=skip` leaves its batch out."""

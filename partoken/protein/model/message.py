@@ -411,10 +411,5 @@ def _add_product(out: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
 def _add_outer(out: Tensor | None, left: Tensor, right: Tensor) -> None:
     """Adds the gradient of a weight to `out` `[in, out]` in place, if there is one."""
-    if out is None:
-        return
-    left, right = left.reshape(-1, left.shape[-1]), right.reshape(-1, right.shape[-1])
-    if out.dtype == left.dtype:
-        out.addmm_(left.T, right)
-    else:
-        out += left.T @ right
+    if out is not None:  # cuBLAS refuses addmm_ into a row that is a transposed column
+        out += left.reshape(-1, left.shape[-1]).T @ right.reshape(-1, right.shape[-1])
