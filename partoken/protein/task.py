@@ -59,6 +59,7 @@ class ParTokenTask(ScheduledModule):
 
     class_weights: Tensor
     predict_module = "partoken.protein.predict"
+    has_page = True
     decides_no_tensor = ("init", "frozen_encoder")
     read_at_start = ("init",)
     unit = "residues"

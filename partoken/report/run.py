@@ -74,6 +74,7 @@ def format_summary(summary: Mapping[str, Any]) -> list[str]:
         "best checkpoint": _best_checkpoint(summary),
         "run folder": summary.get("run_folder"),
         "pictures": f"{summary['run_folder']}/plots" if "run_folder" in summary else None,
+        "page": f"partoken report {summary.get('run_folder')}" if summary.get("has_page") else None,
         "next": _next_command(summary),
     }
     width = max(16, *map(len, facts))

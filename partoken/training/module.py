@@ -73,6 +73,9 @@ class ScheduledModule(pl.LightningModule):
     predict_options: tuple[str, ...] = ()
     """Further words of the command that predicts with a checkpoint of this task, such as "--name FILE"."""
 
+    has_page: bool = False
+    """Whether `partoken report` writes a page about a run of this task."""
+
     decides_no_tensor: tuple[str, ...] = ()
     """Keys of `model` that are not named when weights do not fit, because they change no tensor."""
 

@@ -222,6 +222,7 @@ class StageRun:
             "best_checkpoint": str(tested),
             "predict_module": module.predict_module,
             "predict_options": list(module.predict_options),
+            "has_page": module.has_page,
             "best_epoch": self.position.first_epoch + read_checkpoint(tested)["epoch"],
             "first_epoch": self.position.first_epoch,
         }

@@ -65,6 +65,10 @@ def test_the_summary_ends_with_the_pictures_and_the_command_that_uses_the_model(
     assert format_summary({**SUMMARY, **options})[-1].endswith("run/best.ckpt FILES --winds FILE --out OUT")
 
 
+def test_a_task_that_has_a_page_names_the_command_that_writes_it():
+    assert format_summary({**SUMMARY, "has_page": True})[-1].split() == ["page", "partoken", "report", "run"]
+
+
 def test_the_columns_are_aligned():
     header, skill = format_summary(SUMMARY)[:2]
     assert skill.index("0.800") + 5 == header.index("model") + 5
