@@ -20,8 +20,12 @@ Result = TypeVar("Result")
 
 FEW = 500
 """Below this number of items of about a millisecond each, starting processes takes longer than it saves."""
-AHEAD = 8
-"""Items per worker that are submitted before the first result is taken."""
+TASK = 8
+"""Items that a process gets at once, at most: handing over one takes half as long as reading a small file."""
+TASKS = 16
+"""Tasks per worker, at least, as far as there are items: so the workers end at about the same time."""
+AHEAD = 4
+"""Tasks per worker that are submitted before the first result is taken."""
 
 _idle: list[ProcessPoolExecutor] = []
 """Processes of `run_apart` that wait for another call."""
@@ -38,8 +42,8 @@ def map_parallel(
 ) -> Iterator[Result]:
     """Yields `function(item)` for each item, in order.
 
-    At most eight results per worker wait to be taken, so memory does not grow with the number of items. Shows a
-    progress bar on a terminal.
+    At most `AHEAD * TASK` results per worker wait to be taken, so memory does not grow with the number of items. Shows
+    a progress bar on a terminal.
 
     Arguments:
         function: a function at the top level of a module, because it is pickled.
@@ -94,34 +98,53 @@ def _pooled(
     when_killed: Callable[[Item], Result] | None,
     workers: int,
 ) -> Iterator[Result]:
+    size = min(max(len(items) // (TASKS * workers), 1), TASK)
+    tasks = [items[start : start + size] for start in range(0, len(items), size)]
     position = 0
-    while position < len(items):
+    while position < len(tasks):
         try:
-            for result in _until_broken(function, items[position:], workers):
+            for results in _until_broken(function, tasks[position:], workers):
                 position += 1
-                yield result
+                yield from results
         except BrokenProcessPool:
-            # The pool does not say which item killed a process: run each submitted item in a process of its own.
-            for item in items[position : position + AHEAD * workers]:
-                try:
-                    result = next(_until_broken(function, [item], 1))
-                except BrokenProcessPool:
-                    if when_killed is None:
-                        raise
-                    result = when_killed(item)
+            # The pool does not say which task killed a process: run each submitted one in a process of its own.
+            for task in tasks[position : position + AHEAD * workers]:
+                yield from _alone(function, task, when_killed)
                 position += 1
-                yield result
 
 
-def _until_broken(function: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
+def _alone(
+    function: Callable[[Item], Result], task: Sequence[Item], when_killed: Callable[[Item], Result] | None
+) -> Iterator[Result]:
+    """Yields the results of a task from a process of its own; if the process dies, each item gets one."""
+    try:
+        yield from next(_until_broken(function, [task], 1))
+    except BrokenProcessPool:
+        if len(task) > 1:
+            for item in task:
+                yield from _alone(function, [item], when_killed)
+        elif when_killed is None:
+            raise
+        else:
+            yield when_killed(task[0])
+
+
+def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
+    return [function(item) for item in items]
+
+
+def _until_broken(
+    function: Callable[[Item], Result], tasks: Sequence[Sequence[Item]], workers: int
+) -> Iterator[list[Result]]:
+    """Yields the results of each task, until a process dies."""
     # "fork" can deadlock, because torch has started threads.
     context = multiprocessing.get_context("spawn")
     waiting: deque[Future[Any]] = deque()
     with ProcessPoolExecutor(workers, mp_context=context) as pool:
         try:
-            for item in items:
+            for task in tasks:
                 with _no_main():
-                    waiting.append(pool.submit(function, item))
+                    waiting.append(pool.submit(_each, function, task))
                 if len(waiting) >= AHEAD * workers:
                     yield waiting.popleft().result()
             while waiting:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import partoken
-from partoken.system.parallel import map_parallel
+from partoken.system.parallel import TASK, TASKS, map_parallel
 
 
 def square_or_die(number: int) -> int:
@@ -37,8 +37,9 @@ def test_results_have_the_order_of_the_items(workers):
 
 
 def test_an_item_that_kills_its_process_gets_the_given_result_and_the_others_their_own():
-    results = list(map_parallel(square_or_die, range(50), description="", when_killed=lambda n: -n, workers=2))
-    assert results == [-n if n in (13, 40) else n * n for n in range(50)]
+    numbers = range(2 * TASK * TASKS)  # so many that a process gets several at once
+    results = list(map_parallel(square_or_die, numbers, description="", when_killed=lambda n: -n, workers=2))
+    assert results == [-n if n in (13, 40) else n * n for n in numbers]
 
 
 def test_a_script_without_a_main_guard_runs_once(tmp_path):
