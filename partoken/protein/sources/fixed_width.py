@@ -29,6 +29,7 @@ def decimals(text: np.ndarray, *, blank: float = math.nan) -> np.ndarray:
     Returns:
         float64 [...], each the number nearest to its text; NaN where the text is no number.
     """
+    text = np.ascontiguousarray(text)
     digits, places, is_number = _right_aligned(text)
     values = digits / _POWERS[places]  # both are exact, so the quotient is rounded once
     for place in [] if is_number.all() else zip(*np.nonzero(~is_number), strict=True):
@@ -48,9 +49,10 @@ def integers(text: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     References:
         Hybrid-36: https://cci.lbl.gov/hybrid_36/
     """
+    text = np.ascontiguousarray(text)
     values, _, is_number = _right_aligned(text)
-    is_number &= (text != ord(".")).all(0)
-    for row in np.flatnonzero(~is_number):
+    is_number[(text == _POINT).nonzero()[1]] = False
+    for row in (~is_number).nonzero()[0]:
         value = _integer(text[:, row].tobytes().decode("latin-1"))
         values[row] = 0 if value is None else value
         is_number[row] = value is not None
@@ -64,30 +66,42 @@ def _right_aligned(text: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray
         The signed digits without the point, int64 [...]; the number of digits after the point, [...] or [1] if it is
         the same everywhere; and where the text has this form, bool [...].
     """
-    text = np.ascontiguousarray(text)
     digit = text - _ZERO  # wraps around for smaller codes
     is_digit, is_point, is_blank, is_minus = digit <= 9, text == _POINT, text == _BLANK, text == _MINUS
     is_lead = is_blank | is_minus
     has_form = (is_digit | is_point | is_lead).all(0) & is_digit.any(0)
     has_form &= (is_blank[:-1] >= is_lead[1:]).all(0)  # only blanks stand before a blank or a minus
 
-    value = _joined(digit * is_digit)
-    places = np.zeros(1, dtype=np.uint8)
-    if is_point.any():
-        num_points = is_point.sum(0, dtype=np.uint8)
-        has_form &= num_points <= 1
-        places = _places(is_point, has_form)
-        # So far the point is a digit 0. Without it, the digits before the point move one place.
-        before = value // _POWERS[places + 1] * (num_points == 1)
-        value -= before * (9 * _POWERS[places])
-    return np.where(is_minus.any(0), -value, value), places, has_form
+    value, places, num_points = _without_points(digit * is_digit, is_point)
+    return np.where(is_minus.any(0), -value, value), places, has_form & (num_points <= 1)
 
 
-def _places(is_point: np.ndarray, has_form: np.ndarray) -> np.ndarray:
-    """Returns the number of columns after the points, uint8 [...] or [1] if it is the same everywhere."""
-    after = np.arange(len(is_point), dtype=np.uint8)[::-1].reshape(-1, *[1] * has_form.ndim)
-    places = (is_point * after).sum(0, dtype=np.uint8) * has_form
-    return places.flat[:1] if (places == places.flat[0]).all() else places  # division by one number is faster
+def _without_points(digits: np.ndarray, is_point: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Takes the points out of numbers.
+
+    Arguments:
+        digits: uint8 [width, ...]; a point is a digit 0. They may be changed.
+        is_point: bool [width, ...].
+
+    Returns:
+        The numbers, int64 [...]; the digits that each had after its point; and its points. Both counts are [...], or
+        [1] if they are the same everywhere.
+    """
+    if not is_point.any():
+        return _joined(digits), np.zeros(1, dtype=np.uint8), np.zeros(1, dtype=np.uint8)
+    # Programs write all numbers of a column with the same digits after the point: then no number has to be divided.
+    column = int(is_point.reshape(len(is_point), -1)[:, 0].argmax())
+    if is_point[column].all() and np.count_nonzero(is_point) == is_point[column].size:
+        digits[1 : column + 1] = digits[:column]
+        digits[0] = 0
+        return _joined(digits), np.array([len(digits) - 1 - column]), np.ones(1, dtype=np.uint8)
+    after = np.arange(len(digits), dtype=np.uint8)[::-1].reshape(-1, *[1] * (digits.ndim - 1))
+    num_points = is_point.sum(0, dtype=np.uint8)
+    places = (is_point * after).sum(0, dtype=np.uint8) * (num_points == 1)
+    # Without the point, the digits before it move one place.
+    value = _joined(digits)
+    before = value // _POWERS[places + 1] * (num_points == 1)
+    return value - before * (9 * _POWERS[places]), places, num_points
 
 
 def _joined(digits: np.ndarray) -> np.ndarray:

@@ -104,7 +104,7 @@ def _lines(content: bytes) -> _Lines:
     is_atom, is_hetero, is_ter = record == _ATOM, record == _HETA, (record & 0xFFFFFF) == _TER
     _check_lengths(padded, starts, lengths, is_coordinate)
     name = words[starts + 12]
-    entry = np.searchsorted(_NAME_CODES, name)
+    entry = _NAME_CODES.searchsorted(name)
     slot = np.where(_NAME_CODES[entry] == name, _NAME_SLOTS[entry], -1)
     backbone = (is_coordinate & (slot >= 0) & (slot != _PHOSPHORUS)).nonzero()[0]
     rows = windows[starts[backbone]].view(np.uint8).reshape(-1, WIDTH)
@@ -160,7 +160,7 @@ def _atoms(lines: _Lines, b_factors: bool) -> Atoms:
     is_closed = lines.run < lines.num_ter
     return Atoms(
         slot=lines.slot,
-        points=decimals(text[:, 30:54].reshape(-1, 3, 8).transpose(2, 0, 1)),
+        points=decimals(text[:, 30:54].T.reshape(3, 8, -1).transpose(1, 0, 2)).T,
         residue=names.residue,
         chain=names.chain,
         segment=segments(text[:, 72:76]),
