@@ -91,17 +91,17 @@ def number_runs(codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     >>> numbers.tolist(), distinct.tolist()
     ([1, 1, 0], [5, 7])
     """
-    starts = run_starts(codes)
-    if len(starts) < 2:
-        return np.zeros(len(codes), dtype=np.int64), codes[:1]
-    heads = codes[starts]
+    is_new = _differ(codes)
+    heads = codes[is_new]
+    if len(heads) < 2:
+        return np.zeros(len(codes), dtype=np.int64), heads
     distinct = np.unique(heads[:FEW])
-    numbers = np.searchsorted(distinct, heads).clip(max=len(distinct) - 1)
+    numbers = np.minimum(distinct.searchsorted(heads), len(distinct) - 1)
     is_other = distinct[numbers] != heads
     if is_other.any():
         distinct = np.union1d(distinct, heads[is_other])
-        numbers = np.searchsorted(distinct, heads)
-    return np.repeat(numbers, np.append(starts[1:], len(codes)) - starts), distinct
+        numbers = distinct.searchsorted(heads)
+    return numbers[is_new.cumsum() - 1], distinct
 
 
 def run_starts(codes: np.ndarray) -> np.ndarray:
@@ -110,7 +110,12 @@ def run_starts(codes: np.ndarray) -> np.ndarray:
     >>> run_starts(np.array([7, 7, 5])).tolist()
     [0, 2]
     """
+    return _differ(codes).nonzero()[0]
+
+
+def _differ(codes: np.ndarray) -> np.ndarray:
+    """Returns which of n codes differ from the code before, bool [n]; the first one does."""
     is_new = np.empty(len(codes), dtype=bool)
     is_new[:1] = True
     np.not_equal(codes[1:], codes[:-1], out=is_new[1:])
-    return is_new.nonzero()[0]
+    return is_new

@@ -35,8 +35,8 @@ class ListedChain:
     letters: str
     b_factors: np.ndarray
     """float64 [L, 4]: the B column of N, CA, C, O; NaN where there is no number."""
-    residue_names: list[str]
-    """[L]: names such as ALA."""
+    residue_names: np.ndarray
+    """str [L]: names such as ALA."""
     numbers: np.ndarray
     """int [L]: numbers of the residues, see `Atoms`."""
     icodes: np.ndarray
@@ -72,6 +72,7 @@ def chains_of(atoms: Atoms, notes: Counter[str]) -> list[ListedChain]:
     notes["modified or unknown residues"] += int(is_odd[residues.name].sum())
     unreadable = residues.is_listed & np.isnan(residues.coords[:, :, 0])
     notes["backbone atoms without readable coordinates"] += int(unreadable.sum())
+    residue_names = np.array(atoms.residue_names, dtype=object)
     limits = [*run_starts(part).tolist(), len(part)]
     found = [
         ListedChain(
@@ -79,7 +80,7 @@ def chains_of(atoms: Atoms, notes: Counter[str]) -> list[ListedChain]:
             residues.coords[start:end],
             letters[residues.name[start:end]].tobytes().decode(),
             residues.b_factors[start:end],
-            [atoms.residue_names[one] for one in residues.name[start:end].tolist()],
+            residue_names[residues.name[start:end]],
             residues.number[start:end],
             residues.icode[start:end],
         )
@@ -109,11 +110,10 @@ def _by_chain(residues: Residues) -> Residues:
 
 def _without_copies(residues: Residues, notes: Counter[str]) -> Residues:
     """Leaves out residues that occur again at the same place."""
-    before = earlier(residues.number, residues.icode, residues.chain, residues.segment, residues.run)
-    again = np.flatnonzero(before >= 0)
+    again, before = earlier(residues.number, residues.icode, residues.chain, residues.segment, residues.run)
     if not len(again):
         return residues
-    distance = _distances(residues.coords[again, 1], residues.coords[before[again], 1])
+    distance = _distances(residues.coords[again, 1], residues.coords[before, 1])
     copies = again[distance < SAME_PLACE]
     if len(copies) > MAX_REPEATED:
         raise UnusableFile(TWICE)
@@ -170,16 +170,15 @@ def _restarts(residues: Residues, part: np.ndarray, bonded: np.ndarray) -> Itera
         part: molecule of each residue as far as it is known, int [L].
         bonded: which residues have a bond to the residue before them, bool [L].
     """
-    before = earlier(residues.number, residues.icode, part)
-    again = np.flatnonzero(before >= 0)
+    again, before = earlier(residues.number, residues.icode, part)
     if not len(again):
         return
     goes_back = np.zeros(len(residues), dtype=np.int64)
     goes_back[1:] = np.where(np.diff(residues.number) <= 0, np.arange(1, len(residues)), 0)
     last_back = np.maximum.accumulate(goes_back)
     start = 0
-    for place in again:
-        if before[place] >= start:
+    for place, previous in zip(again.tolist(), before.tolist(), strict=True):
+        if previous >= start:
             start = int(last_back[place])
             if not bonded[start]:  # if it is bonded, a long chain has used up the numbers that a file can write
                 yield start
@@ -218,4 +217,4 @@ def _distinct(chains: list[ListedChain]) -> Iterator[ListedChain]:
         needs_no_number = seen[one.name] == 1 and (one.name or len(chains) == 1)
         number = "" if needs_no_number else str(seen[one.name])
         name = ".".join(part for part in (one.name, number) if part)
-        yield replace(one, name=name)
+        yield one if name == one.name else replace(one, name=name)

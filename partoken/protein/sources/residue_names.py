@@ -20,7 +20,7 @@ def residue_names(file: str | os.PathLike[str], chain: ListedChain) -> ResidueNa
         file=file,
         numbers=["" if abs(number) >= FIRST_MISSING else str(number) for number in chain.numbers.tolist()],
         insertion_codes=[_letter(code) for code in chain.icodes.tolist()],
-        names=chain.residue_names,
+        names=chain.residue_names.tolist(),
         points=chain.coords,
     )
 

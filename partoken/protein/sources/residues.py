@@ -77,16 +77,15 @@ def residues_of(atoms: Atoms, notes: Counter[str]) -> Residues:
         atoms, site = atoms.only(chosen), site[chosen]
     count = int(site.max()) + 1 if len(site) else 0
     place = site * len(ATOMS) + atoms.slot
-    x, y, z = (np.abs(atoms.points) < MAX_POSITION).T
-    is_position = x & y & z
+    is_position = np.abs(atoms.points) < MAX_POSITION
     coords = np.full((count * len(ATOMS), 3), np.nan)
-    coords[place] = atoms.points if is_position.all() else np.where(is_position[:, None], atoms.points, np.nan)
+    coords[place] = atoms.points if is_position.all() else np.where(is_position.all(1)[:, None], atoms.points, np.nan)
     is_listed = np.zeros(count * len(ATOMS), dtype=bool)
     is_listed[place] = True
     b_factors = np.full(count * len(ATOMS), np.nan)
     b_factors[place] = atoms.b_factor
-    first = np.full(count, len(site))
-    np.minimum.at(first, site, np.arange(len(site)))
+    first = np.zeros(count, dtype=np.int64)
+    first[site[::-1]] = np.arange(len(site))[::-1]  # the last assignment to a place counts
     return Residues(
         coords=coords.reshape(count, len(ATOMS), 3),
         is_listed=is_listed.reshape(count, len(ATOMS)),
@@ -134,26 +133,27 @@ def _repeated(atoms: Atoms, site: np.ndarray) -> np.ndarray:
     place = site * len(ATOMS) + atoms.slot
     repeated = np.zeros(len(place), dtype=bool)
     if len(place) and np.bincount(place).max() > 1:
-        repeated[:] = earlier(place, atoms.altloc, atoms.residue) >= 0
+        repeated[earlier(place, atoms.altloc, atoms.residue)[0]] = True
     return repeated
 
 
-def earlier(*keys: np.ndarray) -> np.ndarray:
-    """Returns the position of the last earlier row with the same keys, int [n]; -1 if there is none.
+def earlier(*keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the rows whose keys an earlier row has, ascending, and the last such row of each; int [k] both.
 
-    >>> earlier(np.array([7, 8, 7, 7])).tolist()
-    [-1, -1, 0, 2]
+    >>> again, before = earlier(np.array([7, 8, 7, 7]))
+    >>> again.tolist(), before.tolist()
+    ([2, 3], [0, 2])
     """
     if (keys[0][1:] > keys[0][:-1]).all():
-        return np.full(len(keys[0]), -1)
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     keys = tuple(key for key in keys if len(key) and (key != key[0]).any()) or keys[:1]
     order = np.lexsort(keys)  # stable: equal keys stay in order
     same = np.ones(max(len(order) - 1, 0), dtype=bool)
     for key in keys:
         same &= key[order[1:]] == key[order[:-1]]
-    before = np.full(len(order), -1)
-    before[order[1:][same]] = order[:-1][same]
-    return before
+    again, before = order[1:][same], order[:-1][same]
+    ascending = np.argsort(again)
+    return again[ascending], before[ascending]
 
 
 def _divided(atoms: Atoms, stretch: np.ndarray, candidates: np.ndarray) -> np.ndarray:
@@ -177,15 +177,14 @@ def _continued(atoms: Atoms, stretch: np.ndarray) -> np.ndarray:
     """Joins stretches with the names and number of an earlier one that lacks their atoms; numbers residues, int [n]."""
     first = run_starts(stretch)
     keys = [code[first] for code in (atoms.number, atoms.icode, atoms.residue, atoms.chain, atoms.segment, atoms.run)]
-    before = earlier(*keys)
-    if (before < 0).all():
+    later, before = earlier(*keys)
+    if not len(later):
         return stretch
     # A bit for each kind of atom; integers, because a damaged file may have millions of stretches.
     kinds = np.unique(atoms.altloc * len(ATOMS) + atoms.slot, return_inverse=True)[1] % MAX_KINDS
     content = np.bitwise_or.reduceat(np.left_shift(1, kinds), first).tolist()
     site_of = np.arange(len(first))
-    later = np.flatnonzero(before >= 0)
-    for one, previous in zip(later.tolist(), before[later].tolist(), strict=True):
+    for one, previous in zip(later.tolist(), before.tolist(), strict=True):
         site = int(site_of[previous])
         if not content[site] & content[one]:
             site_of[one] = site
