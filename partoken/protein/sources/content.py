@@ -18,7 +18,7 @@ MAX_FILE_MB = 512.0
 """Default of `data.max_file_mb`. The largest entries of the PDB, with 2.4 million atoms, have half of it as mmCIF.
 Reading takes 4 times the size of a PDB file in memory, 7 times that of an mmCIF file or of a file of CA atoms alone."""
 
-BLOCK = 1 << 18
+BLOCK = 1 << 20
 """Bytes that are read and unpacked at once."""
 GZIP = b"\x1f\x8b"
 OTHER_KINDS = {b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"PK\x03\x04": "zip", b"(\xb5/\xfd": "zstd", b"7z\xbc\xaf": "7z"}
