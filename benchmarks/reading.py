@@ -51,10 +51,10 @@ def main() -> None:
         print(json.dumps(measure(Path(options.measure), workers)))
         return
     trees = [tree for tree in (options.before, Path(__file__).parents[1]) if tree]
-    print(f"{options.files} files of each format: files/s of {workers} processes; files per second of CPU time of one")
-    print("process, and of gemmi; peak memory in MB")
+    print(f"{options.files} files of each format: files/s of {workers} processes; files per second of their CPU time,")
+    print("of that of one process alone, and of gemmi; peak memory in MB")
     print(f"{'format':>8}{'MB':>6}", end="")
-    print(f"{'':>16}{f'{workers} processes':>12}{'CPU':>8}{'gemmi':>8}{'main':>8}{'worker':>8}")
+    print(f"{'':>16}{f'{workers} processes':>12}{'CPU':>8}{'CPU, 1':>8}{'gemmi':>8}{'main':>8}{'worker':>8}")
     for kind in options.formats:
         with tempfile.TemporaryDirectory() as folder:
             write_files(Path(folder), kind, options.files)
@@ -64,7 +64,8 @@ def main() -> None:
                 parallel, single = (run(folder, number, tree) for number in (workers, 1))
                 print(
                     f"{kind:>8}{size:>6.0f}{'before' if tree == options.before else 'now':>16}"
-                    f"{parallel['speed']:>12,.0f}{single['speed_of_cpu']:>8,.0f}{own}"
+                    f"{parallel['speed']:>12,.0f}{parallel['speed_of_cpu']:>8,.0f}"
+                    f"{single['speed_of_cpu']:>8,.0f}{own}"
                     f"{parallel['main']:>8.0f}{parallel['worker']:>8.0f}",
                     flush=True,
                 )
