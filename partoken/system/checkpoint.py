@@ -1,5 +1,6 @@
 """Reading a checkpoint file, and whether its weights can be used."""
 
+import math
 import os
 import pickle
 from collections.abc import Mapping
@@ -50,10 +51,13 @@ def non_finite_weight(state_dict: Mapping[str, Any]) -> str | None:
 
     >>> non_finite_weight({"bias": torch.tensor([0.0, 1.0]), "scale": torch.tensor([1.0, torch.inf])})
     'scale'
+    >>> non_finite_weight({"large": torch.full((2,), 3e38)})
     """
     tensors = {name: value for name, value in state_dict.items() if isinstance(value, torch.Tensor)}
     if not tensors:
         return None
-    # One answer for all of them, because reading it makes a GPU wait.
-    finite = torch.stack([torch.isfinite(value).all() for value in tensors.values()]).tolist()
-    return next((name for name, is_finite in zip(tensors, finite, strict=True) if not is_finite), None)
+    # One answer for all of them, because reading it makes a GPU wait. A finite sum has finite terms and is faster than
+    # a look at each term. The sum of finite terms may overflow.
+    sums = torch.stack([value.detach().sum().double() for value in tensors.values()]).tolist()
+    suspects = (name for name, total in zip(tensors, sums, strict=True) if not math.isfinite(total))
+    return next((name for name in suspects if not torch.isfinite(tensors[name]).all()), None)
