@@ -30,10 +30,10 @@ __all__ = [
     "compose_unchecked",
     "defaults_of",
     "explain",
-    "group_leaves",
     "open_stages",
     "plain",
     "plain_group",
+    "without_hydra",
 ]
 
 
@@ -78,6 +78,11 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 def plain_group(cfg: DictConfig, group: str) -> dict[str, Any]:
     """Returns a group of the config as plain values, interpolations resolved."""
     return plain(cfg[group])
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """Returns the config without Hydra's own settings."""
+    return OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"]) if "hydra" in cfg else cfg
 
 
 def compose_unchecked(
@@ -139,13 +144,6 @@ def open_stages(words: Sequence[str], config_dir: str | os.PathLike[str] | None)
         return list(words)  # the error is explained where the whole configuration is composed
     known = [match and match.group(1) in stages for match in map(STAGE_OVERRIDE.match, words)]
     return [f"++{word}" if is_known else word for word, is_known in zip(words, known, strict=True)]
-
-
-def group_leaves(cfg: DictConfig, group: str) -> dict[str, Any]:
-    """Returns the values of a group by their full keys; none of a group that is missing."""
-    if cfg.get(group) is None:
-        return {}
-    return dict(leaves(plain_group(cfg, group), f"{group}."))
 
 
 def explain(error: BaseException, overrides: Sequence[str], config_dir: str | os.PathLike[str] | None = None) -> str:

@@ -16,7 +16,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from partoken.composition import PRIMARY, compose_unchecked, explain, open_stages, plain
+from partoken.composition import PRIMARY, compose_unchecked, explain, open_stages, plain, without_hydra
 from partoken.config_checks import check_allowed, check_composed, check_single
 from partoken.errors import NothingToDo, UserError, check_text
 from partoken.overrides import (
@@ -76,7 +76,7 @@ def compose(
         cfg = compose_unchecked(overrides, config_dir, with_hydra=True)
         if not with_hydra:
             check_single(cfg.hydra)
-            cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+            cfg = without_hydra(cfg)
         _expand_home(cfg)
         check_allowed(cfg, overrides)
         check_composed(cfg, overrides, config_dir)

@@ -7,11 +7,12 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from partoken.composition import defaults_of, group_leaves, plain, plain_group
+from partoken.composition import defaults_of, plain, plain_group, without_hydra
 from partoken.errors import UserError, check_flag, did_you_mean
-from partoken.overrides import CONF, options
+from partoken.overrides import keys_of_file, options
 from partoken.resume_keys import CheckpointSettings, check_resume
 from partoken.system.instantiation import instantiate
+from partoken.system.nested import leaves
 from partoken.system.targets import check_targets, trust
 from partoken.trainer_arguments import check_trainer
 
@@ -70,13 +71,14 @@ def check_composed(cfg: DictConfig, overrides: Sequence[str], config_dir: str | 
         UserError: naming the key, what was found, and what is allowed.
     """
     defaults = defaults_of(overrides, config_dir)
-    own = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+    own = without_hydra(cfg)
     _check_complete(own, defaults)
     _check_presets(own.schedule)
-    check_targets(plain(own))
+    values = plain(own)
+    check_targets(values)
     for group in (*TYPED_GROUPS, "train"):
         known = _known_leaves(defaults, group)
-        for path, value in group_leaves(cfg, group).items():
+        for path, value in leaves(values[group], f"{group}."):
             if path in known:
                 if group in TYPED_GROUPS:
                     _check_type(path, value, known[path])
@@ -85,16 +87,13 @@ def check_composed(cfg: DictConfig, overrides: Sequence[str], config_dir: str | 
             elif not any(path.startswith(f"{key}.") or key.startswith(f"{path}.") for key in known):
                 # A mapping may replace a null, and a null or a list may replace a mapping.
                 raise UserError(f"{path} is not a key of the configuration.{did_you_mean(path, known)}")
-    train = plain_group(cfg, "train")
-    instantiate(train, "train")
-    trainer = cfg.get("trainer")
-    check_trainer(plain_group(cfg, "trainer") if isinstance(trainer, DictConfig) else trainer, train)
-    within_epochs = cfg["checkpoint"]
-    CheckpointSettings.read(plain(within_epochs) if OmegaConf.is_dict(within_epochs) else within_epochs)
-    check_resume(cfg)
-    check_phases(cfg)
+    instantiate(values["train"], "train")
+    check_trainer(values["trainer"], values["train"])
+    CheckpointSettings.read(values["checkpoint"])
+    check_resume(values)
+    check_phases(values)
     for name in ("print_config", "cost"):
-        check_flag(name, cfg[name])
+        check_flag(name, values[name])
 
 
 def _check_complete(cfg: DictConfig, defaults: DictConfig) -> None:
@@ -137,11 +136,12 @@ def _check_presets(schedule: DictConfig) -> None:
 
 
 def _known_leaves(defaults: DictConfig, group: str) -> dict[str, Any]:
-    known = group_leaves(defaults, group)
+    """Returns the defaults of a group by their full keys."""
+    known = dict(leaves(plain_group(defaults, group), f"{group}."))
     if group != "train":
         return known
     # An experiment may not add a key that no file of the group has.
-    listed = OmegaConf.load(CONF / "train/default.yaml")
+    listed = keys_of_file("train/default.yaml")
     return {path: value for path, value in known.items() if path.split(".")[1] in listed}
 
 

@@ -1,6 +1,7 @@
 """What the words of a command line choose, before Hydra reads them; imports no torch."""
 
 import argparse
+import functools
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 from partoken.errors import UserError, did_you_mean
 
@@ -20,6 +22,7 @@ __all__ = [
     "check_config_dir",
     "check_overrides",
     "choices_of_defaults",
+    "keys_of_file",
     "name_fit",
     "options",
     "parse_arguments",
@@ -161,6 +164,12 @@ def options(group: str, config_dir: str | os.PathLike[str] | None = None) -> lis
     """Returns the names of the options of a config group, with those of a folder of the user."""
     folders = [CONF] if config_dir is None else [CONF, Path(config_dir)]
     return sorted(file.stem for folder in folders for file in (folder / group).glob("*.yaml"))
+
+
+@functools.cache
+def keys_of_file(name: str) -> frozenset[str]:
+    """Returns the keys that a file of conf/ lists; read once, because a sweep checks all its jobs against them."""
+    return frozenset(map(str, OmegaConf.load(CONF / name)))
 
 
 def _group_choices(overrides: Sequence[str]) -> list[str]:

@@ -11,10 +11,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from omegaconf import OmegaConf
-
 from partoken.errors import UserError, check_choice, check_flag, check_number, did_you_mean
-from partoken.overrides import CONF
+from partoken.overrides import CONF, keys_of_file
 
 __all__ = ["check_trainer"]
 
@@ -93,7 +91,7 @@ def check_trainer(trainer: Any, train: Mapping[str, Any] | None = None) -> None:
 
 def _check_keys(keys: Iterable[str]) -> None:
     """Checks that keys are arguments of Lightning's Trainer that a user may set."""
-    listed: Any = OmegaConf.load(CONF / "trainer/default.yaml") if CONF.is_dir() else {}
+    listed = keys_of_file("trainer/default.yaml") if CONF.is_dir() else ()
     for key in keys:
         if key in SET_BY_THE_RUN:
             raise UserError(f"trainer.{key} is set by the run itself and cannot be given")

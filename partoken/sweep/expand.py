@@ -11,7 +11,7 @@ from typing import Any
 from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from partoken.composition import plain, plain_group
+from partoken.composition import plain, plain_group, without_hydra
 from partoken.config import compose
 from partoken.errors import UserError, check_choice, check_flag, check_number, check_text
 from partoken.overrides import parse_arguments, parse_overrides
@@ -56,8 +56,7 @@ class Job:
     def groups(self) -> dict[str, Any]:
         """All groups of its configuration, plain; it must have been composed."""
         assert self.composed is not None
-        own = OmegaConf.masked_copy(self.composed, [str(key) for key in self.composed if key != "hydra"])
-        return plain(own)
+        return plain(without_hydra(self.composed))
 
     def subfolder(self, number: int) -> str:
         """Returns the name of its folder in the folder of the sweep, as `hydra.sweep.subdir` has it."""
