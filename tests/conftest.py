@@ -1,9 +1,15 @@
 """Fixtures of all tests."""
 
-import yaml
+import gc
 
 from partoken.system.targets import trust
+from tests.hydra_memory import remember_compositions
 
-yaml.SafeLoader = yaml.CSafeLoader  # the tests compose hundreds of configurations; this reads the same YAML faster
+remember_compositions()
 
 trust(["tests"])  # configurations of tests name classes of this package
+
+
+def pytest_collection_finish():
+    """Lets the garbage collector skip the imported modules, whose million objects live until the end."""
+    gc.freeze()
