@@ -29,7 +29,14 @@ TINY = [
     "model.node_h_dim=[16,4]",
     "model.num_neighbors=8",
 ]
-TINY_TILES = ["experiment=axion_stage1", "model.channels=[6,8]", "model.depths=[1,1]", "data.limit=6", "train.epochs=2"]
+TINY_TILES = [
+    "experiment=axion_stage1",
+    "model.channels=[6,8]",
+    "model.depths=[1,1]",
+    "data.limit=6",
+    "data.crop=24",
+    "train.epochs=2",
+]
 
 MODULES = {
     "convert": "partoken.satellite.convert.__main__",
