@@ -1,7 +1,6 @@
 """Applying a function to many items in other processes: order, killed processes, scripts without a guard, errors."""
 
 import os
-import signal
 import subprocess
 import sys
 from concurrent.futures.process import BrokenProcessPool
@@ -11,22 +10,7 @@ import pytest
 
 import partoken
 from partoken.system.parallel import TASK, TASKS, map_parallel
-
-
-def square_or_die(number: int) -> int:
-    if number in (13, 40):
-        os.kill(os.getpid(), signal.SIGKILL)
-    return number * number
-
-
-def process_id(_: int) -> int:
-    return os.getpid()
-
-
-def square(number: int) -> int:
-    if number == 7:
-        raise ValueError("seven")
-    return number * number
+from tests.system.functions import process_id, square, square_or_die
 
 
 @pytest.mark.parametrize("workers", [0, 2])
