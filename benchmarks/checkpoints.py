@@ -10,8 +10,10 @@ by the clock and by the processor time, which other processes of the machine do 
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import pytorch_lightning as pl
 
@@ -30,14 +32,19 @@ class Clock(pl.Callback):
         self._began = (0.0, 0.0)
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        save, self._began = trainer.save_checkpoint, _now()
+        for callback in trainer.checkpoint_callbacks:
+            for name in ("_save_checkpoint", "_save"):  # at the end of an epoch, and within one
+                if hasattr(callback, name):
+                    setattr(callback, name, self._timed(getattr(callback, name)))
+        self._began = _now()
 
-        def timed(*arguments, **options):
+    def _timed(self, save: Callable[..., None]) -> Callable[..., None]:
+        def timed(*arguments: Any, **options: Any) -> None:
             began = _now()
             save(*arguments, **options)
             self.saves.append(_since(began))
 
-        trainer.save_checkpoint = timed
+        return timed
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.whole = _since(self._began)

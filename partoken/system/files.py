@@ -13,8 +13,8 @@ from typing import IO, Any
 
 from partoken.errors import UserError
 
-__all__ = ["atomic_path", "atomic_write", "delete_all_partial", "delete_partial", "explain_full_disk", "link_or_copy"]
-__all__ += ["sync_folder", "write_json"]
+__all__ = ["atomic_path", "atomic_write", "copy_file", "delete_all_partial", "delete_partial", "explain_full_disk"]
+__all__ += ["link_or_copy", "sync_folder", "write_json"]
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 """Errors of a disk without space, of a quota, and of a limit on the size of files."""
@@ -144,6 +144,21 @@ def write_json(path: str | os.PathLike[str], content: Any) -> None:
         file.write(json.dumps(content, indent=2, allow_nan=False) + "\n")
 
 
+def copy_file(source: Path, path: Path) -> None:
+    """Copies a file so that `path` is at any moment the old file or the whole new one.
+
+    Arguments:
+        source: the file.
+        path: the final name; its folder exists.
+
+    Raises:
+        UserError: no space is left on the disk.
+        OSError: the file cannot be read or written.
+    """
+    with open(source, "rb") as content, atomic_write(path, "wb") as file:
+        shutil.copyfileobj(content, file)
+
+
 def link_or_copy(source: Path, path: Path) -> None:
     """Makes `path` the same file as `source`, or a copy where the file system has no hard links.
 
@@ -160,8 +175,7 @@ def link_or_copy(source: Path, path: Path) -> None:
     try:
         os.link(source, partial)
     except OSError:
-        with open(source, "rb") as content, atomic_write(path, "wb") as file:
-            shutil.copyfileobj(content, file)
+        copy_file(source, path)
         return
     os.replace(partial, path)
     partial.unlink(missing_ok=True)  # it is still there if `path` was the same file before

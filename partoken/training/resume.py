@@ -51,6 +51,14 @@ class BestCheckpoint(ModelCheckpoint):
     Lightning's callback forgets the best value there, so the first epoch after the resume would count as the best.
     """
 
+    is_of_epoch_end = False
+    """Whether the last end of an epoch wrote the file."""
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        before = self._last_global_step_saved
+        super().on_train_epoch_end(trainer, pl_module)
+        self.is_of_epoch_end = self._last_global_step_saved != before
+
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         assert self.dirpath is not None and self.filename is not None
         own = str(Path(self.dirpath) / f"{self.filename}{self.FILE_EXTENSION}")

@@ -11,9 +11,10 @@ from pytorch_lightning.trainer.states import TrainerFn
 from pytorch_lightning.utilities.exceptions import SIGTERMException
 
 from partoken.resume_keys import CheckpointSettings
+from partoken.system.files import copy_file, sync_folder
 from partoken.training.epoch_state import validates_next
 from partoken.training.module import ScheduledModule, scheduled_module, steps_window
-from partoken.training.resume import ResumableLoader
+from partoken.training.resume import BestCheckpoint, ResumableLoader
 
 __all__ = ["LastCheckpoint"]
 
@@ -78,6 +79,19 @@ class LastCheckpoint(ModelCheckpoint):
         """Knows the file again, also in another folder, to which it was copied."""
         if Path(self.path).is_file():
             self.best_model_path = self.path
+
+    def _save_checkpoint(self, trainer: pl.Trainer, filepath: str) -> None:
+        """Writes the file at the end of an epoch; copies `best.ckpt` if that was written there just before."""
+        best = next((item for item in trainer.checkpoint_callbacks if isinstance(item, BestCheckpoint)), None)
+        if best is None or not best.is_of_epoch_end:
+            super()._save_checkpoint(trainer, filepath)
+            return
+        if trainer.is_global_zero:
+            copy_file(Path(best.best_model_path), Path(filepath))
+            sync_folder(Path(filepath).parent)
+        trainer.strategy.barrier()
+        self._last_global_step_saved = trainer.global_step
+        self._last_checkpoint_saved = filepath
 
     def _is_due(self, module: ScheduledModule) -> bool:
         steps, minutes = self.settings.every_n_steps, self.settings.every_minutes

@@ -111,6 +111,13 @@ def test_a_signal_after_any_batch_costs_nothing(batch, whole, tmp_path):
     assert summary["test"] == whole[1]["test"]
 
 
+def test_an_epoch_that_is_the_best_writes_one_checkpoint_and_a_copy_of_it(tmp_path):
+    carry_out(job(epochs=1), tmp_path)
+    best, last = (tmp_path / "checkpoints" / name for name in ("best.ckpt", "last.ckpt"))
+    assert best.read_bytes() == last.read_bytes()
+    assert not best.samefile(last), "damage to one must spare the other"
+
+
 def test_a_signal_in_a_validation_ends_it_at_once_and_a_resume_repeats_all_of_it(whole, tmp_path):
     summary = stopped(job(), tmp_path, Stop(validation=(1, 2)))
     assert numbers(tmp_path) == numbers(whole[0])
