@@ -51,6 +51,7 @@ VARIANTS: dict[str, list[str]] = {
     "messages without geometry": ["model.exchange=touching", "model.exchange_layers=1"],
     "learned partition": ["model.partition=learned", "model.max_clusters=10"],
     "balanced classes": ["model.class_balance=0.5"],
+    "chains weighted by cluster": ["data.cluster_balance=0.5"],
     "random encoder": ["model.init=random", "model.frozen_encoder=true"],
 }
 LEVELS = {"topology": (3, 40), "architecture": (2, 60)}
