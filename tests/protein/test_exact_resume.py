@@ -2,8 +2,7 @@
 
 from partoken.composition import plain
 from partoken.config import compose
-from partoken.training.engine import carry_out
-from tests.training.test_epoch_state import Stop, numbers, stopped
+from tests.training.test_epoch_state import Stop, check_exact_resume
 
 TINY = ["data.limit=36", "train.batch_size=4", "trainer.accumulate_grad_batches=2", "train.epochs=2"]
 TINY += ["train.use_cosine_schedule=true", "train.schedule_interval=step", "train.warmup_epochs=1"]
@@ -12,10 +11,4 @@ TINY += ["train.use_cosine_schedule=true", "train.schedule_interval=step", "trai
 def test_codes_temperature_and_averages_go_on_exactly(tmp_path):
     """The averages of the codebook are measured on the latest batches, some of which came before the stop."""
     settings = plain(compose([*TINY, f"data.cache_dir={tmp_path}/cache"]))
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    for folder in (whole, parts):
-        folder.mkdir()
-    summary = carry_out(settings, whole)
-    again = stopped(settings, parts, Stop(2), Stop(validation=(1, 0)))
-    assert numbers(parts) == numbers(whole)
-    assert again["test"] == summary["test"]
+    check_exact_resume(settings, tmp_path, Stop(2), Stop(validation=(1, 0)))

@@ -9,9 +9,8 @@ from partoken.protein.catalog import embedded
 from partoken.protein.chains.batch import collate
 from partoken.protein.model.saved import load_network
 from partoken.system.shipped import shipped_weights
-from partoken.training.engine import carry_out
 from tests.protein.test_exact_resume import TINY
-from tests.training.test_epoch_state import Stop, numbers, stopped
+from tests.training.test_epoch_state import Stop, check_exact_resume
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 GPU = ["trainer=gpu", "trainer.deterministic=true"]
@@ -36,10 +35,4 @@ def test_the_weights_that_ship_give_the_answers_of_the_cpu():
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 def test_a_training_that_was_stopped_goes_on_exactly(network, tmp_path):
     settings = plain(compose([*TINY, *GPU, *network, f"data.cache_dir={tmp_path}/cache"]))
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    for folder in (whole, parts):
-        folder.mkdir()
-    summary = carry_out(settings, whole)
-    again = stopped(settings, parts, Stop(2), Stop(validation=(1, 0)))
-    assert numbers(parts) == numbers(whole)
-    assert again["test"] == summary["test"]
+    check_exact_resume(settings, tmp_path, Stop(2), Stop(validation=(1, 0)))

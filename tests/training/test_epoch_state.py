@@ -79,6 +79,18 @@ def stopped(settings, folder, *stops):
     return carry_out(settings, folder)
 
 
+def check_exact_resume(settings, folder, *stops):
+    """Checks that a run that is stopped leaves the numbers of one that is not; returns the folder of the latter."""
+    whole, parts = folder / "whole", folder / "parts"
+    for own in (whole, parts):
+        own.mkdir()
+    summary = carry_out(settings, whole)
+    again = stopped(settings, parts, *stops)
+    assert numbers(parts) == numbers(whole)
+    assert again["test"] == summary["test"]
+    return whole
+
+
 def numbers(folder):
     """Returns everything that a run leaves and that must be equal; its times and speeds need not be."""
     table = read_table(folder / "metrics.csv")

@@ -6,7 +6,7 @@ import torch
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.tables import read_table
 from partoken.training.engine import carry_out
-from tests.training.test_epoch_state import Stop, job, numbers, stopped
+from tests.training.test_epoch_state import Stop, check_exact_resume, job
 from tests.training.toy import ToyModule
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
@@ -24,25 +24,13 @@ class Overflowing(ToyModule):
 @pytest.mark.parametrize("batch", [0, 1, 6, 13])
 def test_a_run_that_was_stopped_goes_on_with_the_numbers_drawn_on_the_gpu(batch, tmp_path):
     """Dropout draws from the generator of the GPU."""
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    for folder in (whole, parts):
-        folder.mkdir()
-    summary = carry_out(job(trainer=GPU), whole)
+    whole = check_exact_resume(job(trainer=GPU), tmp_path, Stop(batch))
     assert read_checkpoint(whole / "checkpoints/last.ckpt")["callbacks"]["ExactResume"]["cuda"]
-    again = stopped(job(trainer=GPU), parts, Stop(batch))
-    assert numbers(parts) == numbers(whole)
-    assert again["test"] == summary["test"]
 
 
 @pytest.mark.parametrize("batch", [1, 4, 13])
 def test_the_scale_of_half_precision_is_resumed(batch, tmp_path):
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    for folder in (whole, parts):
-        folder.mkdir()
-    settings = job(trainer={**GPU, "precision": "16-mixed"})
-    carry_out(settings, whole)
-    stopped(settings, parts, Stop(batch))
-    assert numbers(parts) == numbers(whole)
+    check_exact_resume(job(trainer={**GPU, "precision": "16-mixed"}), tmp_path, Stop(batch))
 
 
 def test_a_step_that_the_scaler_skips_does_not_advance_the_schedule(tmp_path):
