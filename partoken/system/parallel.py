@@ -150,8 +150,7 @@ def _until_broken(
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for future in waiting:
-                future.cancel()
+            pool.shutdown(cancel_futures=True)  # Python 3.11.2 can hang if the futures are cancelled one by one
 
 
 @contextlib.contextmanager
