@@ -63,7 +63,8 @@ class Storm:
         kinds = {"no kill": self.unproved, "corrupt": self.corrupt, "not synced": self.unsynced}
         kinds |= {"too many steps lost": costly, "differs": self.differing, "failed": self.failures}
         lines = [f"{kind}: {what}" for kind, found in kinds.items() for what in found]
-        return lines + ([f"{self.left_over} partial files are left"] if self.left_over else [])
+        left = {"partial files": self.left_over, "processes": self.count_alive()}
+        return lines + [f"{number} {kind} are left" for kind, number in left.items() if number]
 
     def count_alive(self, seconds: float = 15.0) -> int:
         """Returns the number of groups with processes that live on after some seconds."""

@@ -56,8 +56,12 @@ def thread_variables(threads: int) -> dict[str, str]:
     return {name: str(threads) for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")}
 
 
-def die_with_parent() -> None:
+def die_with_parent(parent: int | None = None) -> None:
     """Makes the system kill this process as soon as its parent process has ended, where it can do so.
+
+    Arguments:
+        parent: number of the parent process. If that has ended before this call, the process ends at once. None: the
+            parent cannot have ended yet.
 
     See also:
         https://man7.org/linux/man-pages/man2/PR_SET_PDEATHSIG.2const.html
@@ -65,6 +69,8 @@ def die_with_parent() -> None:
     prctl = getattr(ctypes.CDLL(None), "prctl", None) if os.name == "posix" else None
     if prctl is not None:
         prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if parent is not None and os.getppid() != parent:
+        os._exit(1)
 
 
 def discard_output() -> int:

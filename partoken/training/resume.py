@@ -1,7 +1,9 @@
 """Checkpoints that survive a kill, and a resume that continues with the same numbers."""
 
+import os
 import random
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from partoken.errors import UserError
 from partoken.system.files import atomic_write, sync_folder
+from partoken.system.process import die_with_parent
 from partoken.system.run_folder import check_still_there
 
 __all__ = ["AtomicCheckpointIO", "BestCheckpoint", "DealtBatch", "ExactResume", "Patience", "ResumableDataModule"]
@@ -241,9 +244,15 @@ class ResumableLoader(DataLoader[Any]):
         # A generator: nothing runs before the first batch is asked for, when the sampler knows its epoch.
         self.handed_out, self._start = self._start, 0
         self._order.start = self.handed_out
+        # torch's worker looks for its parent too, but takes another one for it if that was killed while it started.
+        self.worker_init_fn = partial(_begin_worker, os.getpid())
         for batch in super().__iter__():
             self.handed_out += 1
             yield batch
+
+
+def _begin_worker(parent: int, _: int) -> None:
+    die_with_parent(parent)
 
 
 class ResumableDataModule(pl.LightningDataModule):

@@ -46,3 +46,13 @@ def test_a_reader_that_ends_early_gives_no_traceback(command):
     process.stderr.close()
     assert process.wait() == 1
     assert errors == b""
+
+
+@pytest.mark.parametrize(("is_parent", "status"), [(True, 0), (False, 1)])
+def test_a_process_whose_parent_has_ended_before_it_asked_ends_at_once(is_parent, status):
+    """The number of a process that has ended stands for a parent that was killed."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    code = "import sys; from partoken.system.process import die_with_parent; die_with_parent(int(sys.argv[1]))"
+    parent = os.getpid() if is_parent else ended.pid
+    assert subprocess.run([sys.executable, "-c", code, str(parent)]).returncode == status

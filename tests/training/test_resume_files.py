@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -45,3 +46,34 @@ def test_a_kill_while_saving_leaves_a_readable_checkpoint(tmp_path):
     process.wait()
     process.stdout.close()
     assert torch.equal(read_checkpoint(target)["state_dict"]["w"], torch.ones(500_000))
+
+
+def test_a_worker_ends_with_its_training_at_once():
+    """torch's workers look for it every five seconds, and never notice if it was killed while they started."""
+    code = (
+        "import os, time\n"
+        "from partoken.training.resume import ResumableLoader, ResumableSampler\n"
+        "class Data:\n"
+        "    def __len__(self): return 1\n"
+        "    def __getitem__(self, _): return os.getpid()\n"
+        "batches = iter(ResumableLoader(Data(), ResumableSampler(1), num_workers=1))\n"
+        "print(next(batches), flush=True)\n"
+        "time.sleep(60)"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    worker = int(process.stdout.readline())
+    process.kill()
+    process.wait()
+    process.stdout.close()
+    end = time.monotonic() + 2
+    while is_running(worker) and time.monotonic() < end:
+        time.sleep(0.01)
+    assert not is_running(worker)
+
+
+def is_running(process):
+    """Returns whether a process exists and has not ended; one that ended may wait for its parent."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
