@@ -3,9 +3,10 @@
     python benchmarks/recipes.py --path chains.npz                                        every variant, three seeds
     python benchmarks/recipes.py --path chains.npz --variants recipe --shares 0.1 0.3     the learning curve
 
-Each variant and seed is a run of `experiment=enzymes` in a process of its own, with one thread: one network with seven
+Each variant and seed is a run of `experiment=enzymes` in a process of its own, with one thread: one network with ten
 labels, from the columns `ec_top`, `enzyme`, `ec`, `cath` and `cath_class` of the table. Its splits are used. A topology
-is learned if 40 training chains have it, an architecture if 60 have it. --shares keeps parts of the training clusters,
+of the first domain is learned if 40 training chains have it, an architecture if 60 have it; of those of all domains,
+three labels more, rarer ones are learned too. --shares keeps parts of the training clusters,
 the same ones every time, and all validation and test chains. Runs share their embeddings and other computed numbers in
 the cache folder. A run that has its summary is not repeated. The tables are written to --out.
 
@@ -51,10 +52,20 @@ VARIANTS: dict[str, list[str]] = {
     "messages without geometry": ["model.exchange=touching", "model.exchange_layers=1"],
     "learned partition": ["model.partition=learned", "model.max_clusters=10"],
     "balanced classes": ["model.class_balance=0.5"],
-    "chains weighted by cluster": ["data.cluster_balance=0.5"],
+    "chains count the same": ["data.cluster_balance=0"],
+    "first domains alone": [],
+    "without superfamilies": [],
     "random encoder": ["model.init=random", "model.frozen_encoder=true"],
 }
 LEVELS = {"topology": (3, 40), "architecture": (2, 60)}
+ALL_DOMAINS = {
+    "all_topologies": "depth: 3, min_class_size: 25",
+    "all_architectures": "depth: 2, min_class_size: 25, weight: 0.7",
+    "all_superfamilies": "depth: 4, min_class_size: 12, weight: 0.5",
+}
+"""Labels of all domains of a chain."""
+LEFT_OUT = {"first domains alone": tuple(ALL_DOMAINS), "without superfamilies": ("all_superfamilies",)}
+"""Labels that a variant does not learn."""
 
 
 def level_of(row: dict[str, str], depth: int) -> str:
@@ -63,8 +74,8 @@ def level_of(row: dict[str, str], depth: int) -> str:
     return ".".join(first.split(".")[:depth]) if first else ""
 
 
-def labels_of(rows: Sequence[dict[str, str]]) -> str:
-    """Returns `data.label_columns`: seven labels, with the topologies and architectures of enough training chains."""
+def labels_of(rows: Sequence[dict[str, str]], left_out: Sequence[str] = ()) -> str:
+    """Returns `data.label_columns`: the labels, with the topologies and architectures of enough training chains."""
     parts = ["ec_top"]
     for name, (depth, enough) in LEVELS.items():
         counts = Counter(level_of(row, depth) for row in rows if row["split"] == "train")
@@ -76,6 +87,11 @@ def labels_of(rows: Sequence[dict[str, str]]) -> str:
     parts += [
         f"{{name: ec_{depth}, column: ec, depth: {depth}, first: true, weight: 0.5, min_class_size: {enough}}}"
         for depth, enough in ((2, 25), (3, 18))
+    ]
+    parts += [
+        f"{{name: {name}, column: cath, multi_label: true, {fields}}}"
+        for name, fields in ALL_DOMAINS.items()
+        if name not in left_out
     ]
     return f"data.label_columns=[{','.join(parts)}]"
 
@@ -128,8 +144,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path = settings.path.resolve()
     table_file = table_path(path)
-    labels = labels_of(list(read_label_table(table_file)))
-    common = ["experiment=enzymes", "data=arrays", f"data.path={path}", labels]
+    rows = list(read_label_table(table_file))
+    common = ["experiment=enzymes", "data=arrays", f"data.path={path}"]
     common += ["trainer.enable_progress_bar=false", "trainer.check_val_every_n_epoch=4", *settings.overrides]
     jobs = []
     for seed in settings.seeds:
@@ -137,7 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             kept = write_share(table_file, share, out / f"share{share:g}.csv")
             for variant in settings.variants:
                 name = variant if share == 1 else f"{variant}, {share:.0%} of the training clusters"
-                overrides = [*common, f"data.table={kept}", *VARIANTS[variant], f"train.seed={seed}"]
+                labels = labels_of(rows, LEFT_OUT.get(variant, ()))
+                overrides = [*common, labels, f"data.table={kept}", *VARIANTS[variant], f"train.seed={seed}"]
                 jobs.append(
                     (name, overrides, out / f"{variant.replace(' ', '_').replace(',', '')}-{share:g}" / str(seed))
                 )
