@@ -16,12 +16,20 @@ from partoken.protein.geometry.regions import find_regions
 from partoken.protein.geometry.surroundings import SURROUNDINGS, surroundings
 from partoken.protein.model.importance import check_method, explain
 from partoken.protein.model.saved import SavedNetwork
+from partoken.protein.model.self_supervised import SelfSupervised
 
 INSIDE = "inside "
 """Begins the names of lines about substructures."""
-REGION = 12
+REGIONS = (12, 20)
 """Residues of a region."""
-METHODS = ("substitution", "reading", "attention", "reading_and_prior")
+METHODS = (
+    "substitution",
+    "reading",
+    "attention",
+    "reading_and_prior",
+    "self_supervised",
+    "reading_and_self_supervised",
+)
 """Methods of importance that are compared."""
 TOP = (1, 3, 5)
 """Numbers of substructures to look into."""
@@ -32,7 +40,9 @@ Lines = dict[str, dict[str, float]]
 """Scores by line and by name of the score."""
 
 
-def score_network(saved: SavedNetwork, chain: Backbone, sites: Sequence[int]) -> Lines:
+def score_network(
+    saved: SavedNetwork, chain: Backbone, sites: Sequence[int], self_supervised: SelfSupervised | None = None
+) -> Lines:
     """Scores the methods of importance that a network supports, and substructures by each."""
     inputs = collate([chain]).inputs()
     lines: Lines = {}
@@ -42,7 +52,7 @@ def score_network(saved: SavedNetwork, chain: Backbone, sites: Sequence[int]) ->
             check_method(method, saved.network)
         except UserError:
             continue
-        output, importance = explain(saved.network, saved.labels, inputs, method)
+        output, importance = explain(saved.network, saved.labels, inputs, method, self_supervised)
         own = members(output.assignment.numpy())
         lines |= _score(method, chain, importance.numpy(), sites)
         if own:
@@ -60,15 +70,16 @@ def score_geometry(chain: Backbone, sites: Sequence[int]) -> Lines:
     lines: Lines = {}
     for name, ranking in (rankings | {"closeness x pocket": closeness * pocket}).items():
         lines |= _score(name, chain, ranking, sites)
-    lines[f"{INSIDE}random regions"] = by_chance([list(range(REGION))] * max(TOP), chain, sites)
+    for size in REGIONS:
+        lines[f"{INSIDE}random regions of {size}"] = by_chance([list(range(size))] * max(TOP), chain, sites)
     return lines
 
 
-def regions_of(chain: Backbone, scores: np.ndarray) -> list[list[int]]:
-    """Returns the first regions of a chain, that with the largest sum of scores first."""
+def regions_of(chain: Backbone, scores: np.ndarray, size: int) -> list[list[int]]:
+    """Returns the first regions of up to `size` residues of a chain, that with the largest sum of scores first."""
     batch = collate([chain])
-    graph = featurize(batch.coords, batch.ptr, 3 * REGION, features=False)
-    return members(find_regions(graph, torch.from_numpy(scores), REGION, max(TOP)).assignment.numpy())
+    graph = featurize(batch.coords, batch.ptr, 3 * size, features=False)
+    return members(find_regions(graph, torch.from_numpy(scores), size, max(TOP)).assignment.numpy())
 
 
 def members(assignment: np.ndarray) -> list[list[int]]:
@@ -95,13 +106,18 @@ def by_chance(like: Sequence[Sequence[int]], chain: Backbone, sites: Sequence[in
 
 def _score(name: str, chain: Backbone, importance: np.ndarray, sites: Sequence[int]) -> Lines:
     found = score_ranking(importance, sites)
-    regions = regions_of(chain, importance)
-    shares = share_inside(regions, [-number for number in range(len(regions))], sites, TOP)
+    inside_regions = {}
+    for size in REGIONS:
+        regions = regions_of(chain, importance, size)
+        shares = share_inside(regions, [-number for number in range(len(regions))], sites, TOP)
+        inside_regions[f"{INSIDE}regions of {size} by {name}"] = {
+            f"first {count}": share for count, share in shares.items()
+        }
     return {
         name: {
             "in the top tenth": found.in_top_tenth,
             "all in the top 20": found.all_in_top_20,
             "median rank": found.median_rank,
         },
-        f"{INSIDE}regions of {REGION} by {name}": {f"first {count}": share for count, share in shares.items()},
+        **inside_regions,
     }

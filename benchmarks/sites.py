@@ -5,8 +5,9 @@
     python benchmarks/sites.py --path chains.npz --sites catalytic_sites.csv -- train.epochs=8
 
 The clusters of the table are divided into two folds. Each enzyme of SITES is explained by a network that saw no chain
-of its cluster in training, and no site at all. Only the encoder that ships, which learned from structures without
-labels, may know the chain. The columns `enzyme`, `ec_top`, `ec` and `cluster` of the table are used. The variants:
+of its cluster in training, and no site at all. The self-supervised score, too, is learned from the other fold. Only the
+encoder that ships, which learned from structures without labels, may know the chain. The columns `enzyme`, `ec_top`,
+`ec` and `cluster` of the table are used. The variants:
 
     recipe              experiment=active_sites: enzyme or not, and the four levels of the EC number
     labels shuffled     the same with the labels of other chains
@@ -24,6 +25,7 @@ import argparse
 import csv
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,8 @@ import numpy as np
 import torch
 from importance import read_chains
 from runs import place, run_once, spread
+from self_supervised import read_store
+from self_supervised import train as train_self_supervised
 from site_scores import INSIDE, score_geometry, score_network
 from tqdm import tqdm
 
@@ -38,6 +42,7 @@ from partoken.protein.chains.backbone import Backbone
 from partoken.protein.explanation_checks.sites import read_sites
 from partoken.protein.model.partoken import ParToken
 from partoken.protein.model.saved import SavedNetwork, load_network
+from partoken.protein.model.self_supervised import SelfSupervised
 from partoken.protein.model.shipped import load_shipped_encoder
 from partoken.protein.sources.arrays import table_path
 from partoken.protein.sources.label_table import read_label_table
@@ -135,6 +140,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         run_once([*common, *quiet, *VARIANTS[variant], *settings.overrides], folder)
         return folder
 
+    @cache
+    def self_supervised(fold: int) -> SelfSupervised:
+        clusters = {row["id"]: row["cluster"] for row in rows if folds[row["id"]] != fold}
+        return train_self_supervised(read_store(path), clusters)
+
     def explain_fold(variant: str, fold: int, seed: int) -> Scores:
         """Returns the scores of the chains of a fold, and keeps them in a file."""
         folder = train("no substructures" if variant == UNTRAINED else variant, fold, seed)
@@ -143,7 +153,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             saved = load_network(folder / "checkpoints" / "last.ckpt")
             saved = without_training(saved, seed) if variant == UNTRAINED else saved
             own = [chain for chain in chains if folds[chain.id] == fold]
-            file.write_text(json.dumps({chain.id: score_network(saved, chain, sites[chain.id]) for chain in own}))
+            score = self_supervised(fold)
+            scores = {chain.id: score_network(saved, chain, sites[chain.id], score) for chain in own}
+            file.write_text(json.dumps(scores))
         found: Scores = json.loads(file.read_text())
         return found
 

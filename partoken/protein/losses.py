@@ -34,7 +34,7 @@ def sum_loss(logits: Tensor, label: Tensor, weights: Tensor | None, of_chains: T
     """
     known = is_labelled(label)
     if weights is None:
-        # The sum over the classes is the negative log-likelihood of the chain's answer, as cross entropy is for one class.
+        # Summed over the classes, it is the negative log-likelihood of the label, as cross entropy is for one class.
         losses = F.binary_cross_entropy_with_logits(logits, label.nan_to_num(), reduction="none").sum(1)
     else:
         number = label.clamp(min=0)

@@ -29,7 +29,9 @@ from partoken.protein.geometry.surroundings import surroundings as compute_surro
 from partoken.protein.model.contributions import RESIDUES
 from partoken.protein.model.labels import LearnedLabel, split_logits
 from partoken.protein.model.partoken import ParToken, ParTokenOutput
+from partoken.protein.model.ranks import multiply_ranks, share_out
 from partoken.protein.model.residues import UNKNOWN
+from partoken.protein.model.self_supervised import SelfSupervised, load_self_supervised
 
 __all__ = ["METHODS", "ExplainedBatch", "check_method", "default_method", "explain", "log_odds"]
 
@@ -42,12 +44,17 @@ METHODS = {
     "substitution_and_prior": "substitution x prior, as ranks",
     "reading_and_prior": "reading x prior, as ranks",
     "prior": "closeness to the centroid x pocket, without the network",
+    "self_supervised": "conserved x polar x surprising x prior, learned without labels, without the network",
+    "substitution_and_self_supervised": "substitution x self_supervised, as ranks",
+    "reading_and_self_supervised": "reading x self_supervised, as ranks",
 }
 """Methods, and what they measure."""
 
-_GRADIENTS = ("substitution", "gradient", "reading", "substitution_and_prior", "reading_and_prior")
-_WITH_READING = ("attention", "reading", "reading_and_prior")
+_WITH_READING = ("attention", "reading", "reading_and_prior", "reading_and_self_supervised")
 _WITH_PRIOR = ("prior", "substitution_and_prior", "reading_and_prior")
+_SELF_SUPERVISED = ("self_supervised", "substitution_and_self_supervised", "reading_and_self_supervised")
+_READ_OFF = ("attention", "substructures", "prior", "self_supervised")
+"""Methods that need no gradient."""
 
 
 class ExplainedBatch(NamedTuple):
@@ -64,6 +71,7 @@ def explain(
     labels: Sequence[LearnedLabel],
     inputs: Mapping[str, Any],
     method: str | None = None,
+    self_supervised: SelfSupervised | None = None,
 ) -> ExplainedBatch:
     """Answers for a batch of chains, and computes the importance of each residue, from one forward pass.
 
@@ -79,9 +87,10 @@ def explain(
         labels: The labels that it answers, in the order of its logits.
         inputs: The arguments of its `forward` by name, as `ChainBatch.inputs` returns them.
         method: One of `METHODS`; None: `default_method`.
+        self_supervised: What computes the score of the methods `self_supervised`; None: the one that ships.
 
     Raises:
-        UserError: as for `check_method` and `ParToken.forward`.
+        UserError: as for `check_method` and `ParToken.forward`; or a method needs residue types and there are none.
 
     Example:
         >>> from partoken.protein.model.settings import NetworkSettings
@@ -96,17 +105,22 @@ def explain(
     method = check_method(method, network)
     with torch.inference_mode(False), torch.autocast(inputs["coords"].device.type, enabled=False):
         given = {name: _outside_inference(value) for name, value in inputs.items()}
-        if method in _WITH_PRIOR and given.get("surroundings") is None:
+        needs_surroundings = method in (*_WITH_PRIOR, *_SELF_SUPERVISED)
+        if needs_surroundings and given.get("surroundings") is None:
             given["surroundings"] = compute_surroundings(given["coords"], given["ptr"])
-        if method in _GRADIENTS:
-            output, columns = _differentiate(network, labels, given, method)
-        else:
+        columns: list[Tensor] = []
+        if method in _READ_OFF:
             with torch.no_grad():
                 output = network(**given)
-            columns = []
+        else:
+            output, columns = _differentiate(network, labels, given, method)
         columns += _read_off(output, given, method)
-        present = given["coords"][:, :3].isfinite().all(dim=2).all(dim=1)
-        return ExplainedBatch(output, _combine(columns, given["ptr"], present))
+        ptr, present = given["ptr"], given["coords"][:, :3].isfinite().all(dim=2).all(dim=1)
+        if method in _SELF_SUPERVISED:
+            of_labels = [multiply_ranks(columns, ptr, present)] if columns else []
+            columns = [*of_labels, _self_supervised(given, self_supervised)]
+        combined = columns[0] if len(columns) == 1 else multiply_ranks(columns, ptr, present)
+        return ExplainedBatch(output, share_out(combined, ptr, present))
 
 
 def default_method(network: ParToken) -> str:
@@ -243,25 +257,12 @@ def _read_off(output: ParTokenOutput, inputs: Mapping[str, Any], method: str) ->
     return []
 
 
-def _combine(columns: Sequence[Tensor], ptr: Tensor, present: Tensor) -> Tensor:
-    """Combines scores `[N]` to one of sum 1 over each chain: a single one as it is, several by their ranks."""
-    combined = []
-    for begin, end in zip(ptr[:-1].tolist(), ptr[1:].tolist(), strict=True):
-        of_chain, is_there = [column[begin:end] for column in columns], present[begin:end]
-        product = torch.ones_like(of_chain[0])
-        for scores in of_chain:
-            product = product * (scores if len(columns) == 1 else _rank(scores, is_there))
-        product = product.float() * is_there
-        combined.append(product / product.sum().clamp(min=torch.finfo(product.dtype).tiny))
-    return torch.cat(combined)
-
-
-def _rank(scores: Tensor, present: Tensor) -> Tensor:
-    """Ranks the scores `[L]` of present residues: the fraction of smaller ones, plus half the fraction of equal ones.
-
-    Others have the rank 0.
-    """
-    _, place, count = scores[present].unique(return_inverse=True, return_counts=True)
-    ranks = torch.zeros_like(scores)
-    ranks[present] = ((count.cumsum(0) - count / 2) / max(1, len(place)))[place].to(ranks.dtype)
-    return ranks
+@torch.no_grad()
+def _self_supervised(inputs: Mapping[str, Any], network: SelfSupervised | None) -> Tensor:
+    """Computes the self-supervised score of each residue, `[N]`, on the device of the chains."""
+    if inputs.get("sequence") is None:
+        raise UserError("importance=self_supervised: these chains have no sequence; choose another method")
+    coords = inputs["coords"]
+    network = (network or load_self_supervised()).to(coords.device)
+    scores: Tensor = network(coords.float(), inputs["ptr"], inputs["sequence"], inputs["surroundings"].float())
+    return scores

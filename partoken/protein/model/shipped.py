@@ -12,7 +12,7 @@ from partoken.protein.model.settings import NetworkSettings, split_settings
 from partoken.system.checkpoint import read_checkpoint
 from partoken.system.shipped import shipped_weights
 
-__all__ = ["ENCODER_WEIGHTS", "begin_encoder", "choose_init", "load_shipped_encoder"]
+__all__ = ["ENCODER_WEIGHTS", "begin_encoder", "choose_init", "load_shipped_encoder", "shipped_encoder"]
 
 log = logging.getLogger(__name__)
 
@@ -70,22 +70,44 @@ def load_shipped_encoder(network: ResidueNetwork) -> None:
     Raises:
         UserError: this installation has no such weights, or they are for another architecture or for other inputs.
     """
+    content = _read_shipped()
+    _check_fit(network.settings, content["hyper_parameters"])
+    if next(network.encoder.parameters()).is_meta:
+        return
+    _copy_encoder(content, network)
+    log.info("the encoder starts with the weights that ship (model.init=pretrained), the other parts with new ones")
+
+
+def shipped_encoder() -> ResidueNetwork:
+    """Returns the encoder that ships, frozen, on the CPU and in evaluation mode.
+
+    Raises:
+        UserError: this installation has no such weights.
+    """
+    content = _read_shipped()
+    network = ResidueNetwork(_settings_of(content["hyper_parameters"]))
+    _copy_encoder(content, network)
+    network.freeze_encoder()
+    return network.eval()
+
+
+def _read_shipped() -> dict[str, Any]:
     path = shipped_weights().get(ENCODER_WEIGHTS)
     if path is None:
         raise UserError(
             f"model.init=pretrained: this installation of partoken lacks pretrained/{ENCODER_WEIGHTS}.ckpt; install "
             "partoken again, or set model.init=random"
         )
-    content = read_checkpoint(path)
-    _check_fit(network.settings, content["hyper_parameters"])
-    if next(network.encoder.parameters()).is_meta:
-        return
+    return read_checkpoint(path)
+
+
+def _copy_encoder(content: Mapping[str, Any], network: ResidueNetwork) -> None:
+    """Gives a network of the same architecture the encoder of a checkpoint."""
     for part in network.encoder_parts:
         module, prefix = getattr(network, part), f"network.{part}."
         if module is not None:
             weights = {name.removeprefix(prefix): value for name, value in content["state_dict"].items()}
             module.load_state_dict({name: weights[name] for name in module.state_dict()})
-    log.info("the encoder starts with the weights that ship (model.init=pretrained), the other parts with new ones")
 
 
 def _check_fit(settings: NetworkSettings, theirs: Mapping[str, Any]) -> None:
