@@ -56,6 +56,7 @@ VARIANTS: dict[str, list[str]] = {
     "first domains alone": [],
     "without superfamilies": [],
     "random encoder": ["model.init=random", "model.frozen_encoder=true"],
+    "weights averaged": ["+callbacks.average={_target_: pytorch_lightning.callbacks.EMAWeightAveraging, decay: 0.998}"],
 }
 LEVELS = {"topology": (3, 40), "architecture": (2, 60)}
 ALL_DOMAINS = {

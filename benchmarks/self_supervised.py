@@ -84,7 +84,8 @@ def _compare(first: str, second: str, scoring: gemmi.AlignmentScoring) -> np.nda
 
     Both are multiplied by one minus the identity; they are 0 if the identity does not fit.
     """
-    result = gemmi.align_string_sequences(list(first), list(second), [], scoring)
+    names = [gemmi.expand_one_letter_sequence(text, gemmi.ResidueKind.AA) for text in (first, second)]
+    result = gemmi.align_string_sequences(*names, [], scoring)
     rows = [np.frombuffer(result.add_gaps(text, row).encode(), "S1") for row, text in enumerate((first, second), 1)]
     in_first = rows[0] != b"-"
     partner, same = rows[1][in_first] != b"-", (rows[0] == rows[1])[in_first]

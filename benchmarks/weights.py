@@ -224,12 +224,15 @@ def check_answers(before: Path, after: Path) -> None:
 
 
 def add_importance(weights: Path) -> None:
-    """Writes into `about` how often the default importance finds known sites; see `introduce_importance`."""
+    """Writes into `about` how often two methods of importance find known sites; see `introduce_importance`."""
     saved, sites = load_network(weights), read_sites("embedded")
-    chains, method = read_chains(None, list(sites)), default_method(saved.network)
-    recall = compare(saved, chains, sites)[method]["recall"]
+    chains = read_chains(None, list(sites))
+    found = compare(saved, chains, sites)
     content = read_checkpoint(weights)
-    content["about"]["importance"] = {method: {"recall": float(recall), "enzymes": len(chains)}}
+    content["about"]["importance"] = {
+        method: {"recall": float(found[method]["recall"]), "enzymes": len(chains)}
+        for method in (default_method(saved.network), "reading_and_self_supervised")
+    }
     torch.save(content, weights)
 
 

@@ -129,3 +129,5 @@ def test_weights_that_were_measured_say_how_often_the_importance_is_right():
     assert "the classes of 1,234 chains were learned, no sites" in said
     assert said.endswith("has 0.61 of the catalytic residues of 26 enzymes (by chance 0.10)") and "\n" not in said
     assert introduce_importance(about, [], "gradient").endswith("was not measured for this checkpoint")
+    about["importance"]["reading"] = {"recall": 0.5, "enzymes": 26}
+    assert introduce_importance(about, [], "reading").endswith("; with --importance substitution it has 0.61")

@@ -36,7 +36,8 @@ class Head(nn.Module):
     """Creates the classifier of chains with substructures.
 
     Substructures that touch exchange messages by attention, with a residual; or `GeometryExchange` does it. The summary
-    of the chain then attends to the substructures; these attention weights are the importance scores. A gate mixes the
+    of the chain then attends to the substructures; these attention weights are the importance scores, unless the
+    partition brings weights of its own. A gate mixes the
     result with the summary and one classifier reads the mixture, or each has a `PartClassifier` of its own and their
     scores are added.
 
@@ -51,6 +52,7 @@ class Head(nn.Module):
             input, the classifier is that of a gate or that of a part.
         exchange: Messages between substructures: among those that are `"touching"`, or by their `"geometry"`.
         exchange_layers: Rounds of messages by geometry.
+        weighs: False: the partition brings the weights of the substructures.
     """
 
     def __init__(
@@ -64,19 +66,21 @@ class Head(nn.Module):
         combine: str = "gate",
         exchange: str = "touching",
         exchange_layers: int = 1,
+        weighs: bool = True,
     ):
         super().__init__()
         self.pool = ChainPooling(dim, pooling)
         self.standardise = Standardise(self.pool.width)
         self.drop = Dropout(drop_rate)
-        self.gate = None
+        self.gate = self.query = None
         if reads != "summary":
             if exchange == "touching":
                 self.before = nn.LayerNorm(dim)
                 self.exchange = nn.Linear(dim, 3 * dim)
                 self.exchanged = nn.Linear(dim, dim)
-            self.query = nn.Linear(dim, dim)
-            self.key = nn.Linear(dim, dim, bias=False)
+            if weighs:
+                self.query = nn.Linear(dim, dim)
+                self.key = nn.Linear(dim, dim, bias=False)
             self.gate = nn.Linear(2 * dim, dim) if reads == "both" and combine == "gate" else None
         self.classify: nn.Sequential | PartClassifier
         self.classify_summary = None
@@ -141,9 +145,12 @@ class Head(nn.Module):
             Their mean `[B, dim]`, weighted by importance, and the importance `[B, K]`.
         """
         tokens = self._exchange(tokens, partition, graph)
-        scores = torch.einsum("bd,bkd->bk", self.query(summary), self.key(tokens))
-        scores = scores / tokens.shape[-1] ** 0.5
-        importance = _masked_softmax(scores, partition.mask)
+        if self.query is None:
+            assert partition.weight is not None, "a partition weighs its substructures if the head does not"
+            importance = partition.weight.to(torch.promote_types(tokens.dtype, torch.float32))
+        else:
+            scores = torch.einsum("bd,bkd->bk", self.query(summary), self.key(tokens))
+            importance = _masked_softmax(scores / tokens.shape[-1] ** 0.5, partition.mask)
         return torch.einsum("bk,bkd->bd", importance, tokens), importance
 
     @property

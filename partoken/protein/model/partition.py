@@ -29,6 +29,8 @@ class Partition:
     """Probability with which its substructure took each residue, `[N]`: 1 for a seed, 0 for a residue without one."""
     core: Tensor | None = None
     """Residues that give a substructure its place and direction, `[N]` bool; None: all of its residues."""
+    weight: Tensor | None = None
+    """Weight of each substructure in the answer, `[B, K]`, sum 1 over a chain; None: the classifier decides."""
 
 
 class Partitioner(nn.Module):

@@ -21,7 +21,7 @@ from partoken.protein.model.partition import Partition, Partitioner
 from partoken.protein.model.reading import AttentionReading
 from partoken.protein.model.regions import RegionPartitioner
 from partoken.protein.model.residues import ResidueNetwork
-from partoken.protein.model.settings import NetworkSettings
+from partoken.protein.model.settings import FOLLOW_ATTENTION, NetworkSettings
 from partoken.system.distributed import gather_rows, total
 
 __all__ = ["ParToken", "ParTokenOutput"]
@@ -110,6 +110,7 @@ class ParToken(ResidueNetwork):
             combine=settings.combine,
             exchange=settings.exchange,
             exchange_layers=settings.exchange_layers,
+            weighs=settings.partition not in FOLLOW_ATTENTION,
         )
         self.reading = None
         if settings.residue_attention:
@@ -263,7 +264,7 @@ class ParToken(ResidueNetwork):
         Arguments:
             h: Residue features, `[N, dim]`.
             graph: The batch of chains.
-            surroundings: Surroundings of the residues, `[N, S]`; needed with `partition` attention.
+            surroundings: Surroundings of the residues, `[N, S]`; needed if the partition follows the attention.
         """
         with torch.autocast(h.device.type, enabled=False):
             h = h.to(self.tau.dtype)
@@ -358,8 +359,9 @@ class ParToken(ResidueNetwork):
 
 
 def _build_partitioner(dim: int, settings: NetworkSettings) -> Partitioner | ElementPartitioner | RegionPartitioner:
-    if settings.partition == "attention":
-        return RegionPartitioner(settings.max_clusters, settings.cluster_size_max)
+    if settings.partition in FOLLOW_ATTENTION:
+        along_chain = settings.partition == "stretches"
+        return RegionPartitioner(settings.max_clusters, settings.cluster_size_max, along_chain=along_chain)
     if settings.partition == "elements":
         return ElementPartitioner(settings.max_clusters)
     return Partitioner(

@@ -10,7 +10,9 @@ __all__ = ["POOLINGS", "LossSettings", "NetworkSettings", "feature_width", "spli
 
 POOLINGS = ("sum", "mean", "max", "attention", "moments", "environments")
 ENCODERS = ("gvp", "frames")
-PARTITIONS = ("learned", "random", "elements", "attention", "none")
+PARTITIONS = ("learned", "random", "elements", "attention", "stretches", "none")
+FOLLOW_ATTENTION = ("attention", "stretches")
+"""Partitions into regions around the residues of large attention."""
 EXCHANGES = ("touching", "geometry")
 DISTANCES = ("l2", "cosine")
 TOKEN_SOURCES = ("codes", "features")
@@ -92,9 +94,10 @@ class NetworkSettings:
     partition: str = "learned"
     """learned: networks choose seeds and members. random: chance does. elements: the helices and strands of a chain are
     its substructures, with the residues that lie nearest along the chain. attention: regions around the residues of
-    large attention, see `find_regions`; needs `residue_attention`. none: the network has no substructures. Of the keys
-    of the partitioner, `max_clusters` alone has an effect on elements; on attention also `cluster_size_max`, which
-    should be smaller than `num_neighbors`."""
+    large attention, see `find_regions`; stretches: the same along the chain. Both need `residue_attention`, and a
+    substructure counts as much as its residues have attention. none: the network has no substructures. Of the keys of
+    the partitioner, `max_clusters` alone has an effect on elements; on attention and stretches also `cluster_size_max`,
+    which should be smaller than `num_neighbors` with attention."""
     max_clusters: int = 10
     """Largest number K of substructures in a chain. With elements, the longest ones stay."""
     nhid: int = 50
@@ -199,10 +202,10 @@ class NetworkSettings:
             )
 
     def _check_partition(self) -> None:
-        if self.partition == "attention" and not self.residue_attention:
+        if self.partition in FOLLOW_ATTENTION and not self.residue_attention:
             raise UserError(
-                "model.partition=attention: its regions follow the attention over residues, which this network does "
-                "not have; set model.residue_attention=true, or another model.partition"
+                f"model.partition={self.partition}: its regions follow the attention over residues, which this network "
+                "does not have; set model.residue_attention=true, or another model.partition"
             )
 
     def _check_temperatures(self) -> None:

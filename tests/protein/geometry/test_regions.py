@@ -94,3 +94,22 @@ def test_a_missing_chain_has_no_region():
     coords = torch.full((5, 4, 3), torch.nan)
     regions = find_regions(graph_of(coords, torch.tensor([0, 5])), torch.ones(5), size=3, max_regions=2)
     assert (regions.assignment == -1).all() and not regions.mask.any()
+
+
+def test_along_the_chain_a_region_is_a_stretch_without_a_gap(batch, scores):
+    batch.coords[70:73] = torch.nan
+    graph = graph_of(batch.coords, batch.ptr)
+    regions = find_regions(graph, scores, size=12, max_regions=6, along_chain=True)
+    for chain, number in regions.mask.nonzero().tolist():
+        members = ((graph.chain == chain) & (regions.assignment == number)).nonzero()[:, 0]
+        assert 1 <= len(members) <= 12 and (members.diff() == 1).all()
+    assert (regions.assignment[70:73] == -1).all()
+
+
+def test_the_first_stretch_has_the_largest_sum_of_all_windows(batch, scores):
+    graph = graph_of(batch.coords, batch.ptr)
+    regions = find_regions(graph, scores, size=11, max_regions=1, along_chain=True)
+    for chain, (begin, end) in enumerate(zip(batch.ptr[:-1].tolist(), batch.ptr[1:].tolist(), strict=True)):
+        best = np.convolve(scores[begin:end].numpy(), np.ones(11), "valid").max()
+        members = (graph.chain == chain) & (regions.assignment == 0)
+        assert members.sum() == 11 and scores[members].sum().item() == pytest.approx(best, rel=1e-5)

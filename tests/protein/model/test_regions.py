@@ -1,5 +1,7 @@
 """The partition into regions of large attention, alone and as part of a network."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -52,6 +54,31 @@ def test_the_first_region_of_a_network_holds_more_attention_than_the_last(networ
     for number in range(4):
         held = [attention[(chain == number) & (output.assignment == region)].sum() for region in range(6)]
         assert held == sorted(held, reverse=True)
+
+
+def test_a_substructure_counts_as_much_as_its_residues_have_attention(network, chains):
+    batch = collate(chains[:4])
+    output = network(**batch.inputs())
+    attention = output.attention.mean(1)
+    chain = torch.arange(4).repeat_interleave(batch.ptr.diff())
+    for number in range(4):
+        held = [attention[(chain == number) & (output.assignment == region)].sum() for region in range(6)]
+        expected = torch.stack(held) / sum(held)
+        torch.testing.assert_close(output.importance[number], expected)
+
+
+def test_the_weights_of_substructures_teach_the_attention(network, chains):
+    network.train()
+    network(**collate(chains[:4]).inputs()).contributions["substructures"].square().sum().backward()
+    assert network.reading.score[2].weight.grad.abs().sum() > 0
+
+
+def test_stretches_are_parts_of_the_chain(chains):
+    torch.manual_seed(0)
+    network = ParToken([3, 2], replace(SETTINGS, partition="stretches")).eval()
+    output = network(**collate(chains[:1]).inputs())
+    for region in output.cluster_mask[0].nonzero()[:, 0].tolist():
+        assert ((output.assignment == region).nonzero()[:, 0].diff() == 1).all()
 
 
 def test_a_chain_has_the_same_answer_alone_and_in_a_batch(network, chains):

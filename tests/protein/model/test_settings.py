@@ -77,7 +77,7 @@ def test_lists_from_yaml_become_tuples():
     ("key", "value", "allowed"),
     [
         ("pooling", "average", "choose sum, mean, max, attention, moments or environments"),
-        ("partition", "both", "choose learned, random, elements, attention or none"),
+        ("partition", "both", "choose learned, random, elements, attention, stretches or none"),
         ("tokens_from", "code", "choose codes or features. Did you mean codes?"),
         ("exchange", "near", "choose touching or geometry"),
         ("exchange_layers", 4, "1 or more and at most 3"),
