@@ -19,7 +19,7 @@ COLORS = 256
 VIEWS = {
     "index": "#index",
     "found": "#chain/1ah7_A",
-    "missed": "#chain/1eov_A",
+    "missed": "#chain/1vr7_B",
     "dictionary": "#dictionary",
     "token": "#token/194",
     "model": "#model",
