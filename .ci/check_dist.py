@@ -10,7 +10,7 @@ from collections import defaultdict
 from pathlib import Path, PurePosixPath
 
 ROOT = Path(__file__).resolve().parents[1]
-USED = {".ckpt", ".css", ".csv", ".js", ".npz", ".py", ".txt", ".typed", ".yaml"}
+USED = {".ckpt", ".css", ".csv", ".js", ".npz", ".pt", ".py", ".txt", ".typed", ".yaml"}
 """Suffixes of the files that an installed package uses."""
 
 
