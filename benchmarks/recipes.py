@@ -5,10 +5,10 @@
 
 Each variant and seed is a run of `experiment=enzymes` in a process of its own, with one thread: one network with ten
 labels, from the columns `ec_top`, `enzyme`, `ec`, `cath` and `cath_class` of the table. Its splits are used. A topology
-of the first domain is learned if 40 training chains have it, an architecture if 60 have it; of those of all domains,
-three labels more, rarer ones are learned too. --shares keeps parts of the training clusters,
-the same ones every time, and all validation and test chains. Runs share their embeddings and other computed numbers in
-the cache folder. A run that has its summary is not repeated. The tables are written to --out.
+of the first domain is learned if 40 training chains have it, an architecture if 60 have it. The three labels of all
+domains keep rarer classes too. --shares keeps parts of the training clusters, the same ones every time, and all
+validation and test chains. Runs share their embeddings and other computed numbers in the cache folder. A run that has
+its summary is not repeated. The tables are written to --out.
 
 Scores are accuracy / macro-F1, mean and standard deviation over the seeds: on the validation chains, which are there to
 choose a variant, and on the test chains.

@@ -1,6 +1,6 @@
 """Makes the weights of the self-supervised score: it learns which residues matter from chains alone, without a label.
 
-    python benchmarks/self_supervised.py --path chains.npz          five minutes on one core; into the package
+    python benchmarks/self_supervised.py --path chains.npz          into the package
 
 The table beside the NPZ file has the columns id and cluster. Each chain is aligned with up to five chains of its
 cluster. A residue is conserved as far as these have the same type there; pairs of less similar chains count more, and

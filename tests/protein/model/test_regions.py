@@ -36,6 +36,18 @@ def network():
     return network
 
 
+def attention_held(network, batch):
+    """The answer for some chains, and the attention inside each of their six regions, `[chains, 6]`."""
+    output = network(**batch.inputs())
+    attention = output.attention.detach().mean(1)
+    chain = torch.arange(len(batch)).repeat_interleave(batch.ptr.diff())
+    held = [
+        [attention[(chain == number) & (output.assignment == region)].sum() for region in range(6)]
+        for number in range(len(batch))
+    ]
+    return output, torch.tensor(held)
+
+
 def test_a_feature_is_the_mean_of_the_residues_of_its_region(chains):
     batch = collate(chains[:4])
     graph = featurize(batch.coords, batch.ptr, features=False)
@@ -47,24 +59,13 @@ def test_a_feature_is_the_mean_of_the_residues_of_its_region(chains):
 
 
 def test_the_first_region_of_a_network_holds_more_attention_than_the_last(network, chains):
-    batch = collate(chains[:4])
-    output = network(**batch.inputs())
-    attention = output.attention.mean(1)
-    chain = torch.arange(4).repeat_interleave(batch.ptr.diff())
-    for number in range(4):
-        held = [attention[(chain == number) & (output.assignment == region)].sum() for region in range(6)]
-        assert held == sorted(held, reverse=True)
+    held = attention_held(network, collate(chains[:4]))[1]
+    assert torch.equal(held, held.sort(dim=1, descending=True).values)
 
 
 def test_a_substructure_counts_as_much_as_its_residues_have_attention(network, chains):
-    batch = collate(chains[:4])
-    output = network(**batch.inputs())
-    attention = output.attention.mean(1)
-    chain = torch.arange(4).repeat_interleave(batch.ptr.diff())
-    for number in range(4):
-        held = [attention[(chain == number) & (output.assignment == region)].sum() for region in range(6)]
-        expected = torch.stack(held) / sum(held)
-        torch.testing.assert_close(output.importance[number], expected)
+    output, held = attention_held(network, collate(chains[:4]))
+    torch.testing.assert_close(output.importance, held / held.sum(1, keepdim=True))
 
 
 def test_the_weights_of_substructures_teach_the_attention(network, chains):
