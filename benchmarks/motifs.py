@@ -58,7 +58,8 @@ def predict(folder: Path) -> tuple[list[Backbone], list[Prediction]]:
 
 def measure(folder: Path, chains: Sequence[Backbone], predictions: Sequence[Prediction]) -> dict[str, float]:
     """Compares the substructures of a run's test chains with their motifs."""
-    scores = [_compare(chain, prediction) for chain, prediction in zip(chains, predictions, strict=True)]
+    pairs = [pair for pair in zip(chains, predictions, strict=True) if pair[0].fields.get("motif")]
+    scores = [_compare(*pair) for pair in pairs]
     summary = json.loads((folder / "summary.json").read_text())
     means = {key: statistics.mean(score[key] for score in scores) for key in scores[0]}
     return {"accuracy": summary["test"]["accuracy"], "frequent": summary["majority_accuracy"], **means}
@@ -134,9 +135,10 @@ def plot_chains(seen: dict[str, tuple[list[Backbone], list[Prediction]]], path: 
     figure, panels = plt.subplots(1, len(seen), figsize=(9, 0.2 * rows + 1.2), sharey=True, layout="constrained")
     for axes, (name, (chains, predictions)) in zip(np.atleast_1d(panels), seen.items(), strict=True):
         for row, (chain, prediction) in enumerate(zip(chains[:rows], predictions[:rows], strict=True)):
-            first, last = _motif(chain)
             axes.plot([0, len(chain) - 1], [row, row], color="0.9", linewidth=1, zorder=0)
-            axes.barh(row, last - first + 1, left=first - 0.5, height=0.8, color="tab:orange", alpha=0.45, zorder=1)
+            if chain.fields.get("motif"):
+                first, last = _motif(chain)
+                axes.barh(row, last - first + 1, left=first - 0.5, height=0.8, color="tab:orange", alpha=0.45, zorder=1)
             for residues, weight in zip(prediction.residues, prediction.importance, strict=True):
                 axes.plot(
                     residues, [row] * len(residues), "o", color="tab:blue", markersize=3, alpha=0.1 + 0.9 * weight

@@ -207,6 +207,7 @@ def synthetic(
     shortest: int = 60,
     longest: int = 200,
     recipe_seed: int = 0,
+    without_motif: bool = False,
     split: str = "random",
     cache_dir: str | None = None,
     **options: Any,
@@ -221,6 +222,7 @@ def synthetic(
         shortest: residues of the shortest chain.
         longest: residues of the longest chain.
         recipe_seed: seed of the chains.
+        without_motif: True adds a class `none` of chains without a motif.
         split: "random" or "cluster".
         cache_dir: cache folder; None takes the user's cache folder.
         options: fields of `DataOptions`, and `batch_size`, `num_workers` and `seed` of `ProteinDataModule`.
@@ -229,7 +231,7 @@ def synthetic(
         UserError: an option is out of range.
     """
     check_number("data.recipe_seed", recipe_seed, minimum=0, whole=True)
-    recipe = Recipe(num_chains, num_classes, shortest, longest, recipe_seed)
+    recipe = Recipe(num_chains, num_classes, shortest, longest, recipe_seed, without_motif)
 
     def read(label_specs: Sequence[LabelSpec]) -> Collection:
         store = open_synthetic(recipe, cache_dir)

@@ -22,7 +22,7 @@ from partoken.protein.chains.validation import READER_VERSION
 from partoken.protein.geometry.superposition import rmsd
 from partoken.system.parallel import map_parallel
 
-__all__ = ["MIN_DISTANCE", "MOTIF_LENGTH", "Recipe", "make_chains", "motif_dihedrals", "open_synthetic"]
+__all__ = ["MIN_DISTANCE", "MOTIF_LENGTH", "NO_MOTIF", "Recipe", "make_chains", "motif_dihedrals", "open_synthetic"]
 
 MIN_DISTANCE = 2.4
 """Angstrom between atoms of residues three or more apart."""
@@ -49,6 +49,9 @@ MOTIF_SPREAD = 3.0
 """Standard deviation of a motif's dihedrals between chains, in degrees."""
 MIN_MOTIF_RMSD = 2.5
 """Smallest root mean square deviation between the CA atoms of two motifs, in angstrom."""
+
+NO_MOTIF = "none"
+"""Class of the chains without a motif."""
 
 BLOCK = 64
 """Chains made together from one seed, so that the number of processes does not change the chains."""
@@ -78,14 +81,23 @@ class Recipe:
     """Residues of the longest chain."""
     seed: int = 0
     """Seed of the chains."""
+    without_motif: bool = False
+    """Adds a class `none` of chains without a motif, as large as the others. Otherwise a network can know one of the
+    classes by the absence of the other motifs, and never look at the motif of that class."""
+
+    @property
+    def all_classes(self) -> int:
+        """Number of classes, with `none` if there is one."""
+        return self.num_classes + self.without_motif
 
     def __post_init__(self) -> None:
         if self.num_classes < 2 or self.num_classes > 50:
             raise UserError(f"data.num_classes={self.num_classes}: choose 2 to 50")
-        if self.num_chains < 3 * self.num_classes:
+        if self.num_chains < 3 * self.all_classes:
+            none = " and of the class without a motif" if self.without_motif else ""
             raise UserError(
-                f"data.num_chains={self.num_chains}: must be at least {3 * self.num_classes}, "
-                f"three for each of data.num_classes={self.num_classes}"
+                f"data.num_chains={self.num_chains}: must be at least {3 * self.all_classes}, "
+                f"three for each of data.num_classes={self.num_classes}{none}"
             )
         if not 2 * MOTIF_LENGTH <= self.shortest <= self.longest:
             raise UserError(
@@ -110,6 +122,8 @@ def open_synthetic(recipe: Recipe, cache_dir: str | os.PathLike[str] | None = No
 
 def make_chains(recipe: Recipe, workers: int | None = None) -> Iterator[Backbone]:
     """Makes chains with the fields `label` and `motif`, the first and last residue of the motif: `start-stop`, from 0.
+
+    A chain of the class `none` has no field `motif`.
 
     Arguments:
         recipe: the chains to make. The same recipe gives the same chains, in any number of processes.
@@ -150,10 +164,13 @@ def _make_block(block: int, recipe: Recipe) -> list[Backbone]:
     motifs = motif_dihedrals(recipe)
     numbers = np.arange(block * BLOCK, min((block + 1) * BLOCK, recipe.num_chains))
     random = np.random.default_rng((recipe.seed, 2, block))
-    classes = numbers % recipe.num_classes
+    classes = numbers % recipe.all_classes
     lengths = random.integers(recipe.shortest, recipe.longest + 1, len(numbers))
     starts = random.integers(0, lengths - MOTIF_LENGTH + 1)
-    plans = [_plan(lengths.max(), start, motifs[kind], random) for start, kind in zip(starts, classes, strict=True)]
+    plans = [
+        _plan(lengths.max(), start, motifs[kind] if kind < len(motifs) else None, random)
+        for start, kind in zip(starts, classes, strict=True)
+    ]
     coords_of_chains = _grow(np.stack(plans), lengths, random)
     width = len(str(recipe.num_chains - 1))
     return [
@@ -161,19 +178,21 @@ def _make_block(block: int, recipe: Recipe) -> list[Backbone]:
             f"s{number:0{width}d}",
             coords[:length].astype(np.float32),
             random.integers(0, UNKNOWN, length).astype(np.uint8),
-            {"label": f"motif{kind}", "motif": f"{start}-{start + MOTIF_LENGTH - 1}"},
+            {"label": f"motif{kind}", "motif": f"{start}-{start + MOTIF_LENGTH - 1}"}
+            if kind < len(motifs)
+            else {"label": NO_MOTIF},
         )
         for number, kind, start, length, coords in zip(numbers, classes, starts, lengths, coords_of_chains, strict=True)
     ]
 
 
-def _plan(length: int, start: int, motif: np.ndarray, random: np.random.Generator) -> np.ndarray:
+def _plan(length: int, start: int, motif: np.ndarray | None, random: np.random.Generator) -> np.ndarray:
     """Plans helices, strands and loops around a motif.
 
     Arguments:
         length: number of residues.
         start: first residue of the motif.
-        motif: its dihedrals, degrees [MOTIF_LENGTH, 2].
+        motif: its dihedrals, degrees [MOTIF_LENGTH, 2]; None: a loop is in its place.
         random: source of random numbers.
 
     Returns:
@@ -189,7 +208,8 @@ def _plan(length: int, start: int, motif: np.ndarray, random: np.random.Generato
         end = part.stop + int(random.integers(2, 7))  # a loop, because a strand right after a helix would clash with it
     stop = start + MOTIF_LENGTH
     plan[max(start - 3, 0) : stop + 3] = np.nan  # loops at both ends, so that the chain can avoid clashes
-    plan[start:stop] = np.column_stack([motif, np.full(MOTIF_LENGTH, MOTIF_SPREAD)])
+    if motif is not None:
+        plan[start:stop] = np.column_stack([motif, np.full(MOTIF_LENGTH, MOTIF_SPREAD)])
     return plan
 
 

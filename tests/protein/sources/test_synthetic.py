@@ -1,5 +1,7 @@
 """Synthetic chains: geometry, motifs, reproducibility."""
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from scipy.spatial import cKDTree
@@ -133,9 +135,34 @@ def test_the_data_module_has_the_motif_of_each_chain(tmp_path):
     assert all("-" in dataset.store.columns["motif"][row] for row in dataset.rows)
 
 
+def test_the_class_without_a_motif_is_as_large_as_the_others_and_has_none(tmp_path):
+    recipe = Recipe(num_chains=25, num_classes=4, shortest=40, longest=60, without_motif=True)
+    chains = list(make_chains(recipe, workers=0))
+    assert Counter(chain.fields["label"] for chain in chains) == dict.fromkeys(
+        ["motif0", "motif1", "motif2", "motif3", "none"], 5
+    )
+    motifs = motif_dihedrals(recipe)
+    for chain in chains:
+        angles = dihedrals(chain.coords)[:, :2]
+        windows = np.lib.stride_tricks.sliding_window_view(angles, MOTIF_LENGTH, axis=0).transpose(0, 2, 1)
+        difference = (windows[:, None] - motifs + 180) % 360 - 180
+        has_motif = (np.abs(difference) < 5 * MOTIF_SPREAD).all((-2, -1)).any()
+        assert ("motif" in chain.fields) == (chain.fields["label"] != "none")
+        if chain.fields.get("motif") and 0 < int(chain.fields["motif"].split("-")[0]) < len(chain) - MOTIF_LENGTH - 1:
+            assert has_motif  # the first and the last residue of a chain lack a dihedral
+        elif "motif" not in chain.fields:
+            assert not has_motif
+    data = catalog.synthetic(
+        num_chains=40, num_classes=3, shortest=30, longest=60, without_motif=True, cache_dir=str(tmp_path)
+    )
+    data.setup("fit")
+    assert data.class_names == ["motif0", "motif1", "motif2", "none"]
+
+
 @pytest.mark.parametrize(
     "options, message",
     [
+        ({"num_chains": 14, "without_motif": True}, "must be at least 15"),
         ({"num_classes": 1}, "data.num_classes=1: choose 2 to 50"),
         ({"num_chains": 5}, "data.num_chains=5"),
         ({"shortest": 10}, "data.shortest=10"),
