@@ -5,15 +5,17 @@ import multiprocessing
 import os
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
+from itertools import chain
 from types import ModuleType
 from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-__all__ = ["map_parallel", "run_apart"]
+__all__ = ["map_parallel", "map_together", "run_apart"]
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -58,10 +60,29 @@ def map_parallel(
         BrokenProcessPool: a process died and `when_killed` is None.
         Exception: any error of `function`.
     """
+    return map_together(
+        partial(_each, function), items, description=description, when_killed=when_killed, workers=workers, few=few
+    )
+
+
+def map_together(
+    function: Callable[[Sequence[Item]], Iterable[Result]],
+    items: Sequence[Item],
+    *,
+    description: str,
+    when_killed: Callable[[Item], Result] | None = None,
+    workers: int | None = None,
+    few: int = FEW,
+) -> Iterator[Result]:
+    """Yields the results of a function that takes up to `TASK` items at once and gives one result for each.
+
+    Otherwise as `map_parallel`.
+    """
     if workers is None:
         workers = len(os.sched_getaffinity(0)) if len(items) >= few else 0
     if workers <= 1:
-        results: Iterator[Result] = map(function, items)
+        tasks = (items[start : start + TASK] for start in range(0, len(items), TASK))
+        results: Iterator[Result] = chain.from_iterable(map(function, tasks))
     else:
         results = _pooled(function, items, when_killed, workers)
     yield from tqdm(results, description, len(items), disable=not sys.stderr.isatty(), leave=False)
@@ -93,7 +114,7 @@ def run_apart(function: Callable[[Item], Result], item: Item) -> Result:
 
 
 def _pooled(
-    function: Callable[[Item], Result],
+    function: Callable[[Sequence[Item]], Iterable[Result]],
     items: Sequence[Item],
     when_killed: Callable[[Item], Result] | None,
     workers: int,
@@ -114,7 +135,9 @@ def _pooled(
 
 
 def _alone(
-    function: Callable[[Item], Result], task: Sequence[Item], when_killed: Callable[[Item], Result] | None
+    function: Callable[[Sequence[Item]], Iterable[Result]],
+    task: Sequence[Item],
+    when_killed: Callable[[Item], Result] | None,
 ) -> Iterator[Result]:
     """Yields the results of a task from a process of its own; if the process dies, each item gets one."""
     try:
@@ -129,12 +152,16 @@ def _alone(
             yield when_killed(task[0])
 
 
-def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
-    return [function(item) for item in items]
+def _each(function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
+    return map(function, items)
+
+
+def _all(function: Callable[[Sequence[Item]], Iterable[Result]], items: Sequence[Item]) -> list[Result]:
+    return list(function(items))
 
 
 def _until_broken(
-    function: Callable[[Item], Result], tasks: Sequence[Sequence[Item]], workers: int
+    function: Callable[[Sequence[Item]], Iterable[Result]], tasks: Sequence[Sequence[Item]], workers: int
 ) -> Iterator[list[Result]]:
     """Yields the results of each task, until a process dies."""
     # "fork" can deadlock, because torch has started threads.
@@ -144,7 +171,7 @@ def _until_broken(
         try:
             for task in tasks:
                 with _no_main():
-                    waiting.append(pool.submit(_each, function, task))
+                    waiting.append(pool.submit(_all, function, task))
                 if len(waiting) >= AHEAD * workers:
                     yield waiting.popleft().result()
             while waiting:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import partoken
-from partoken.system.parallel import TASK, TASKS, map_parallel
-from tests.system.functions import process_id, square, square_or_die
+from partoken.system.parallel import TASK, TASKS, map_parallel, map_together
+from tests.system.functions import process_id, square, square_or_die, squares_or_die
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -24,6 +24,14 @@ def test_an_item_that_kills_its_process_gets_the_given_result_and_the_others_the
     numbers = range(2 * TASK * TASKS)  # so many that a process gets several at once
     results = list(map_parallel(square_or_die, numbers, description="", when_killed=lambda n: -n, workers=2))
     assert results == [-n if n in (13, 40) else n * n for n in numbers]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_function_of_several_items_gets_some_at_once_and_gives_a_result_for_each(workers):
+    numbers = [n for n in range(2 * TASK * TASKS) if workers or n not in (13, 40)]
+    found = list(map_together(squares_or_die, numbers, description="", when_killed=lambda n: (-n, 1), workers=workers))
+    assert [result for result, _ in found] == [-n if n in (13, 40) else n * n for n in numbers]
+    assert max(size for _, size in found) == TASK
 
 
 def test_a_script_without_a_main_guard_runs_once(tmp_path):

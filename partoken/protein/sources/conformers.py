@@ -1,7 +1,5 @@
 """Chooses one conformer of each residue."""
 
-from collections import Counter
-
 import numpy as np
 
 from partoken.protein.chains.backbone import ATOMS
@@ -15,8 +13,7 @@ def choose_conformers(
     residue: np.ndarray,
     altloc: np.ndarray,
     occupancy: np.ndarray,
-    notes: Counter[str],
-) -> np.ndarray:
+) -> tuple[np.ndarray, np.ndarray]:
     """Chooses one atom for each residue and slot, all from one conformer of the residue: that with the most occupancy.
 
     Arguments:
@@ -25,10 +22,9 @@ def choose_conformers(
         residue: residue name of each atom, int [n].
         altloc: conformer of each atom, int [n]; 0 for none.
         occupancy: float [n].
-        notes: gets the number of residues with several conformers.
 
     Returns:
-        Positions of the chosen atoms, int.
+        Positions of the chosen atoms, int; and of an atom of each residue that has several conformers, int.
     """
     occupancy = np.nan_to_num(occupancy, nan=0.0)
     named = _best(site, residue, occupancy, np.ones(len(site), dtype=bool))
@@ -39,8 +35,8 @@ def choose_conformers(
     ranked = np.lexsort((np.arange(len(site)), -occupancy, ~in_conformer, key))
     ranked = ranked[in_residue[ranked]]
     chosen = ranked[np.unique(key[ranked], return_index=True)[1]]
-    notes["residues with alternate conformations"] += len(np.unique(site[~in_residue | (altloc != 0)]))
-    return chosen
+    several = (~in_residue | (altloc != 0)).nonzero()[0]
+    return chosen, several[np.unique(site[several], return_index=True)[1]]
 
 
 def _best(site: np.ndarray, code: np.ndarray, occupancy: np.ndarray, allowed: np.ndarray) -> np.ndarray:

@@ -46,7 +46,7 @@ def stem_of(path: str | os.PathLike[str]) -> str:
     >>> stem_of("a/1abc.pdb.gz"), stem_of("fold_1.2.cif")
     ('1abc', 'fold_1.2')
     """
-    name = Path(path).name
+    name = os.path.basename(path)
     for extension in (".gz", *EXTENSIONS):
         if name.lower().endswith(extension):
             name = name[: -len(extension)]

@@ -19,8 +19,8 @@ from partoken.protein.sources.chain_names import ChainNames
 from partoken.protein.sources.content import MAX_FILE_MB
 from partoken.protein.sources.finding import READABLE, FolderFiles, find_files, members_of, stem_of
 from partoken.protein.sources.label_table import read_label_table
-from partoken.protein.sources.reading import FileContent, read_file
-from partoken.system.parallel import map_parallel
+from partoken.protein.sources.reading import FileContent, read_files
+from partoken.system.parallel import map_together
 from partoken.system.skipped import Skipped
 from partoken.system.user_files import printable
 
@@ -250,8 +250,8 @@ def _stream(
             reason = f"duplicate: the name {printable(stem)} is already that of {other}"
             yield Skipped("", name, reason, unusable=False)
     yield Counter({f"{NOT_READ}{suffix}": count for suffix, count in others.most_common()})
-    contents = map_parallel(
-        partial(_read, limits=limits),
+    contents = map_together(
+        partial(read_files, **limits),
         distinct,
         when_killed=_killed,
         description="reading structures",
@@ -273,11 +273,6 @@ def _stream(
 def _name_below(root: Path, file: Path | TarMember) -> str:
     """Returns the name of a file below a folder, as tables show it."""
     return printable(os.fspath(Path(file).relative_to(root)))
-
-
-def _read(item: tuple[Path | TarMember, str], limits: Mapping[str, Any]) -> FileContent:
-    path, name = item
-    return read_file(path, name, **limits)
 
 
 def _killed(item: tuple[Path | TarMember, str]) -> FileContent:

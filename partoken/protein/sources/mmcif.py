@@ -95,8 +95,9 @@ def atoms_of_table(table: Table, further: int = 0, *, b_factors: bool = True) ->
         in_polymer=is_hetero & is_placed,
         residue_names=residue_names,
         chain_names=chain_names,
-        polymer_names=frozenset(chain_names[one] for one in np.unique(chain[~is_hetero])),
-        further_models=further + len(models) - 1,
+        chain_files=np.zeros(len(chain_names), dtype=np.int64),
+        polymer_names=[frozenset(chain_names[one] for one in np.unique(chain[~is_hetero]))],
+        further_models=[further + len(models) - 1],
     )
     is_backbone = slot < len(SLOTS)
     return atoms if is_backbone.all() else atoms.only(is_backbone)

@@ -1,4 +1,4 @@
-"""Divides the residues of a file into protein chains.
+"""Divides the residues of files into protein chains.
 
 Every residue is judged by itself: it belongs to a chain if it has the backbone atoms of an amino acid. A hetero residue
 must also be bonded to a neighbour or lie between residues of the chain, or else it is a free ligand.
@@ -11,9 +11,10 @@ from itertools import pairwise
 
 import numpy as np
 
+from partoken.protein.chains.validation import Flaws, find_flaws
 from partoken.protein.sources.amino_acids import amino_acid
-from partoken.protein.sources.atoms import Atoms, UnusableFile, run_starts
-from partoken.protein.sources.residues import MAX_REPEATED, TWICE, Residues, earlier, residues_of
+from partoken.protein.sources.atoms import Atoms, Notes, UnusableFile, run_starts
+from partoken.protein.sources.residues import MAX_REPEATED, TWICE, Residues, ascend, earlier, residues_of
 
 __all__ = ["ListedChain", "chains_of"]
 
@@ -41,17 +42,18 @@ class ListedChain:
     """int [L]: numbers of the residues, see `Atoms`."""
     icodes: np.ndarray
     """int [L]: insertion codes, see `Atoms`."""
+    flaws: Flaws
 
 
-def chains_of(atoms: Atoms, notes: Counter[str]) -> list[ListedChain]:
-    """Returns the protein chains of a file.
+def chains_of(atoms: Atoms, notes: Notes) -> list[list[ListedChain]]:
+    """Returns the protein chains of each file.
 
     Arguments:
-        atoms: the backbone atoms of its first model.
+        atoms: the backbone atoms of the first model of each file.
         notes: gets the number of residues, atoms and chains that each kind of cleaning changed.
 
     Raises:
-        UnusableFile: several residues occur twice at one place.
+        UnusableFile: several residues of a file occur twice at one place.
     """
     residues = residues_of(atoms, notes)
     known = [amino_acid(name) for name in atoms.residue_names]
@@ -62,32 +64,38 @@ def chains_of(atoms: Atoms, notes: Counter[str]) -> list[ListedChain]:
     has_backbone = _has_backbone(residues, is_known)
     if not has_backbone.all():
         residues = residues.only(has_backbone)
-    residues = _without_copies(_by_chain(residues), notes)
+    residues = _without_copies(_by_chain(residues), atoms.chain_files, notes)
     bonded = _bonded(residues)
     part = _parts(residues, bonded)
     in_chain = _in_chain(residues, part, bonded, is_known[residues.name])
     if not in_chain.all():
-        notes["amino acids outside of chains"] += int((residues.is_listed[~in_chain, :3].all(1)).sum())
+        free = ~in_chain & residues.is_listed[:, :3].all(1)
+        notes.count("amino acids outside of chains", atoms.chain_files[residues.chain[free]])
         residues, part = residues.only(in_chain), part[in_chain]
-    notes["modified or unknown residues"] += int(is_odd[residues.name].sum())
-    unreadable = residues.is_listed & np.isnan(residues.coords[:, :, 0])
-    notes["backbone atoms without readable coordinates"] += int(unreadable.sum())
+    notes.count("modified or unknown residues", atoms.chain_files[residues.chain[is_odd[residues.name]]])
+    unreadable = (residues.is_listed & np.isnan(residues.coords[:, :, 0])).nonzero()[0]
+    notes.count("backbone atoms without readable coordinates", atoms.chain_files[residues.chain[unreadable]])
     residue_names = np.array(atoms.residue_names, dtype=object)
-    limits = [*run_starts(part).tolist(), len(part)]
-    found = [
-        ListedChain(
-            atoms.chain_names[residues.chain[start]],
-            residues.coords[start:end],
-            letters[residues.name[start:end]].tobytes().decode(),
-            residues.b_factors[start:end],
-            residue_names[residues.name[start:end]],
-            residues.number[start:end],
-            residues.icode[start:end],
+    starts = run_starts(part)
+    flaws = find_flaws(residues.coords, starts)
+    found: list[list[ListedChain]] = [[] for _ in range(atoms.num_files)]
+    for start, end in pairwise([*starts.tolist(), len(part)]):
+        chain = residues.chain[start]
+        found[atoms.chain_files[chain]].append(
+            ListedChain(
+                atoms.chain_names[chain],
+                residues.coords[start:end],
+                letters[residues.name[start:end]].tobytes().decode(),
+                residues.b_factors[start:end],
+                residue_names[residues.name[start:end]],
+                residues.number[start:end],
+                residues.icode[start:end],
+                flaws[start:end],
+            )
         )
-        for start, end in pairwise(limits)
-    ]
-    notes["chains that are no protein"] += len(atoms.polymer_names - {one.name for one in found})
-    return list(_distinct(found))
+    for of_file, names, chains in zip(notes.of_file, atoms.polymer_names, found, strict=True):
+        of_file["chains that are no protein"] += len(names - {one.name for one in chains})
+    return [list(_distinct(chains)) for chains in found]
 
 
 def _has_backbone(residues: Residues, is_known: np.ndarray) -> np.ndarray:
@@ -108,16 +116,19 @@ def _by_chain(residues: Residues) -> Residues:
     return residues.only(np.argsort(first[inverse], kind="stable"))
 
 
-def _without_copies(residues: Residues, notes: Counter[str]) -> Residues:
-    """Leaves out residues that occur again at the same place."""
+def _without_copies(residues: Residues, chain_files: np.ndarray, notes: Notes) -> Residues:
+    """Leaves out residues that occur again at the same place; `chain_files` is the file of each chain, int [chains]."""
+    if ascend(residues.number, residues.chain):
+        return residues
     again, before = earlier(residues.number, residues.icode, residues.chain, residues.segment, residues.run)
     if not len(again):
         return residues
     distance = _distances(residues.coords[again, 1], residues.coords[before, 1])
     copies = again[distance < SAME_PLACE]
-    if len(copies) > MAX_REPEATED:
+    files = chain_files[residues.chain[copies]]
+    if len(files) and np.bincount(files).max() > MAX_REPEATED:
         raise UnusableFile(TWICE)
-    notes["residues that occur twice"] += len(copies)
+    notes.count("residues that occur twice", files)
     return residues.only(np.delete(np.arange(len(residues)), copies)) if len(copies) else residues
 
 
@@ -170,6 +181,8 @@ def _restarts(residues: Residues, part: np.ndarray, bonded: np.ndarray) -> Itera
         part: molecule of each residue as far as it is known, int [L].
         bonded: which residues have a bond to the residue before them, bool [L].
     """
+    if ascend(residues.number, part):
+        return
     again, before = earlier(residues.number, residues.icode, part)
     if not len(again):
         return

@@ -8,7 +8,7 @@ import numpy as np
 from partoken.protein.sources.amino_acids import amino_acid, is_force_field_name
 from partoken.protein.sources.atoms import number_names, number_runs
 
-__all__ = ["Names", "read_names", "segments"]
+__all__ = ["Names", "chain_codes", "files_of", "read_names", "segments"]
 
 MAX_STRETCH = 3
 """Residues in a row with an unknown name of four letters; longer stretches are a chain with a name of two letters."""
@@ -17,6 +17,7 @@ MIN_ATOMS = 5
 """Backbone atoms of a segment, on average over the file."""
 
 _BLANK = ord(" ")
+_FILE_BITS = 16
 
 
 @dataclass(frozen=True)
@@ -29,53 +30,72 @@ class Names:
     """int [n]: position in `chain_names`."""
     residue_names: list[str]
     chain_names: list[str]
+    chain_files: np.ndarray
+    """int [chain names]: the file of each."""
     long_chains: frozenset[int]
-    """Columns 21 and 22 that are a chain name of two letters, as little-endian numbers."""
+    """Codes of chains whose name has two letters, see `chain_codes`."""
 
     def chain_name(self, code: int) -> str:
-        """Returns the chain name in columns 21 and 22, given as a little-endian number."""
-        return _decode(code if code in self.long_chains else code & 0xFF00)
+        """Returns the chain name of a code of `chain_codes`."""
+        return _decode(code & 0xFFFF if code in self.long_chains else code & 0xFF00)
 
 
-def read_names(text: np.ndarray, number: np.ndarray) -> Names:
+def chain_codes(columns: np.ndarray, file: np.ndarray) -> np.ndarray:
+    """Returns numbers for chains, int64 [n]: columns 21 and 22 as a little-endian number, and above them the file.
+
+    Arguments:
+        columns: uint16 [n].
+        file: number of the file, int [n].
+    """
+    return columns | (file << _FILE_BITS)
+
+
+def files_of(codes: np.ndarray) -> np.ndarray:
+    """Returns the files of codes of `chain_codes`."""
+    return codes >> _FILE_BITS
+
+
+def read_names(text: np.ndarray, number: np.ndarray, file: np.ndarray) -> Names:
     """Reads residue and chain names.
 
-    Column 21 belongs to the residue name (`LYSH`) or to the chain name (`AA`). All atoms with the same columns 21 and
-    22 have one answer.
+    Column 21 belongs to the residue name (`LYSH`) or to the chain name (`AA`). All atoms of a file with the same
+    columns 21 and 22 have one answer.
 
     Arguments:
         text: columns 18 to 22 of n atoms, ASCII codes, uint8 [n, 5].
         number: residue numbers, int [n].
+        file: number of the file of each atom, int [n].
     """
-    residue, chain = text[:, :4].view("<u4")[:, 0], text[:, 3:].view("<u2")[:, 0]
+    residue, chain = text[:, :4].view("<u4")[:, 0], chain_codes(text[:, 3:].view("<u2")[:, 0], file)
     long_chains = frozenset[int]()
     if (text[:, 3] != _BLANK).any():
         pairs = np.unique(chain[text[:, 3] != _BLANK])
         long_chains = frozenset(int(pair) for pair in pairs if not _is_residue_name(int(pair), residue, chain, number))
     is_long = np.isin(chain, list(long_chains)) if long_chains else False
     residue = np.where(is_long, residue & 0xFFFFFF, residue)
-    chain = np.where(is_long, chain, chain & 0xFF00)
-    residue, residue_codes = number_runs(residue)
-    chain, chain_codes = number_runs(chain)
+    chain = np.where(is_long, chain, chain & ~0xFF)
+    residue, distinct_residues = number_runs(residue)
+    chain, distinct_chains = number_runs(chain)
     return Names(
         residue,
         chain,
-        [_decode(int(code)) for code in residue_codes],
-        [_decode(int(code)) for code in chain_codes],
+        [_decode(code) for code in distinct_residues.tolist()],
+        [_decode(code & 0xFFFF) for code in distinct_chains.tolist()],
+        files_of(distinct_chains),
         long_chains,
     )
 
 
 def _is_residue_name(pair: int, residue: np.ndarray, chain: np.ndarray, number: np.ndarray) -> bool:
-    """Says whether column 21 of the atoms with a pair of columns 21 and 22 belongs to their residue names.
+    """Says whether column 21 of the atoms with a code of columns 21 and 22 belongs to their residue names.
 
     It does if all names of four letters are known. It also does if the first three letters are never an amino acid, as
     in `TIP3`, or if the residues sit one by one among those of the chain in column 22 and continue its numbers.
 
     Arguments:
-        pair: the two columns, a little-endian number.
+        pair: the code, see `chain_codes`.
         residue: columns 18 to 21 of n atoms, little-endian numbers [n].
-        chain: columns 21 and 22, little-endian numbers [n].
+        chain: codes of n atoms, int64 [n].
         number: residue numbers, int [n].
     """
     members = chain == pair
@@ -97,28 +117,30 @@ def _continues(start: int, end: int, chain: np.ndarray, number: np.ndarray) -> b
     return any(
         0 <= before
         and after < len(chain)
-        and (chain[before] ^ chain[after]) & 0xFF00 == 0
+        and (chain[before] ^ chain[after]) & ~0xFF == 0
         and number[after] - number[before] == 1
         for before, after in beside
     )
 
 
-def segments(text: np.ndarray) -> np.ndarray:
+def segments(text: np.ndarray, file: np.ndarray) -> np.ndarray:
     """Numbers the segment identifiers of n atoms, int [n].
 
-    All numbers are 0 if the columns cannot be identifiers, because they change too often: some formats write charges
-    there.
+    All numbers of a file are 0 if the columns cannot be identifiers, because they change too often: some formats write
+    charges there.
 
     Arguments:
         text: columns 73 to 76, ASCII codes, uint8 [n, 4].
+        file: number of the file of each atom, int [n].
     """
     words = text.view("<u4")[:, 0]
     if len(words) == 0 or (words == words[0]).all():
         return np.zeros(len(words), dtype=np.int64)
     words, distinct = number_runs(words)
     codes = number_names(_decode(int(word)) for word in distinct)[0][words]
-    num_changes = np.count_nonzero(np.diff(codes))
-    return codes if num_changes * MIN_ATOMS <= len(codes) else np.zeros(len(codes), dtype=np.int64)
+    changes = (codes[1:] != codes[:-1]) & (file[1:] == file[:-1])
+    is_steady = np.bincount(file[1:], changes, file[-1] + 1) * MIN_ATOMS <= np.bincount(file)
+    return np.where(is_steady[file], codes, 0)
 
 
 @lru_cache(maxsize=4096)

@@ -1,13 +1,12 @@
 """Groups backbone atoms into residues, with one conformer of each."""
 
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
 
 from partoken.protein.chains.backbone import ATOMS
 from partoken.protein.sources.amino_acids import amino_acid
-from partoken.protein.sources.atoms import Atoms, UnusableFile, run_starts
+from partoken.protein.sources.atoms import Atoms, Notes, UnusableFile, run_starts
 from partoken.protein.sources.conformers import choose_conformers
 
 __all__ = ["MAX_REPEATED", "Residues", "residues_of"]
@@ -28,7 +27,7 @@ _OXYGEN = ATOMS.index("O")
 
 @dataclass(frozen=True)
 class Residues:
-    """L residues of a file, each with at least one backbone atom, in the order of their first atoms."""
+    """L residues of some files, each with at least one backbone atom, in the order of their first atoms."""
 
     coords: np.ndarray
     """float64 [L, 4, 3]: N, CA, C, O in angstrom; NaN for a missing atom."""
@@ -41,7 +40,7 @@ class Residues:
     segment: np.ndarray
     """int [L]."""
     run: np.ndarray
-    """int [L]: number of TER lines before the residue."""
+    """int [L]: number of TER lines before the residue, in all files."""
     number: np.ndarray
     """int [L]."""
     icode: np.ndarray
@@ -61,15 +60,15 @@ class Residues:
         return Residues(**{name: value[which] for name, value in vars(self).items()})
 
 
-def residues_of(atoms: Atoms, notes: Counter[str]) -> Residues:
+def residues_of(atoms: Atoms, notes: Notes) -> Residues:
     """Groups atoms into residues.
 
     Arguments:
-        atoms: the atoms of one model.
+        atoms: the atoms of one model of each file.
         notes: gets the numbers of residues with several conformers and of atoms that occur twice.
 
     Raises:
-        UnusableFile: more than `MAX_REPEATED` residues contain an atom twice.
+        UnusableFile: more than `MAX_REPEATED` residues of a file contain an atom twice.
     """
     atoms, site = _sites(atoms)
     chosen = _chosen(atoms, site, notes)
@@ -156,6 +155,21 @@ def earlier(*keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return again[ascending], before[ascending]
 
 
+def ascend(number: np.ndarray, group: np.ndarray) -> bool:
+    """Says whether n numbers ascend within each group, and each group is one stretch: then no number occurs twice.
+
+    >>> ascend(np.array([1, 2, 1, 3]), np.array([0, 0, 1, 1])), ascend(np.array([1, 2]), np.array([0, 1]))
+    (True, True)
+    >>> ascend(np.array([1, 1]), np.array([0, 0])), ascend(np.array([1, 2, 3]), np.array([0, 1, 0]))
+    (False, False)
+    """
+    goes_on = group[1:] == group[:-1]
+    if (number[1:] <= number[:-1])[goes_on].any():
+        return False
+    groups = group[run_starts(group)].tolist()
+    return len(set(groups)) == len(groups)
+
+
 def _divided(atoms: Atoms, stretch: np.ndarray, candidates: np.ndarray) -> np.ndarray:
     """Divides stretches in which a complete residue is followed by a second one; returns their numbers, int [n]."""
     starts = np.zeros(len(stretch), dtype=np.int64)
@@ -176,8 +190,11 @@ def _divided(atoms: Atoms, stretch: np.ndarray, candidates: np.ndarray) -> np.nd
 def _continued(atoms: Atoms, stretch: np.ndarray) -> np.ndarray:
     """Joins stretches with the names and number of an earlier one that lacks their atoms; numbers residues, int [n]."""
     first = run_starts(stretch)
-    keys = [code[first] for code in (atoms.number, atoms.icode, atoms.residue, atoms.chain, atoms.segment, atoms.run)]
-    later, before = earlier(*keys)
+    number, chain = atoms.number[first], atoms.chain[first]
+    if ascend(number, chain):
+        return stretch
+    keys = [code[first] for code in (atoms.icode, atoms.residue, atoms.segment, atoms.run)]
+    later, before = earlier(number, chain, *keys)
     if not len(later):
         return stretch
     # A bit for each kind of atom; integers, because a damaged file may have millions of stretches.
@@ -192,13 +209,22 @@ def _continued(atoms: Atoms, stretch: np.ndarray) -> np.ndarray:
     return np.unique(site_of, return_inverse=True)[1][stretch]
 
 
-def _chosen(atoms: Atoms, site: np.ndarray, notes: Counter[str]) -> np.ndarray:
+def _chosen(atoms: Atoms, site: np.ndarray, notes: Notes) -> np.ndarray:
     """Returns the positions of one conformer of each residue, with each atom once."""
     repeated = _repeated(atoms, site)
-    if repeated.any():
-        if len(np.unique(site[repeated])) > MAX_REPEATED:
-            raise UnusableFile(TWICE)
-        notes["atoms that occur twice"] += int(repeated.sum())
-    elif not atoms.altloc.any():
+    has_choice = repeated | (atoms.altloc != 0)
+    if not has_choice.any():
         return np.arange(len(site))
-    return choose_conformers(site, atoms.slot, atoms.residue, atoms.altloc, atoms.occupancy, notes)
+    if repeated.any():
+        file_of_site = np.zeros(int(site.max()) + 1, dtype=np.int64)
+        file_of_site[site] = atoms.chain_files[atoms.chain]
+        if np.bincount(file_of_site[np.unique(site[repeated])]).max() > MAX_REPEATED:
+            raise UnusableFile(TWICE)
+        notes.count("atoms that occur twice", atoms.chain_files[atoms.chain[repeated]])
+    has_choice = np.bincount(site, has_choice)[site] > 0
+    alone, choice = (~has_choice).nonzero()[0], has_choice.nonzero()[0]
+    chosen, changed = choose_conformers(
+        site[choice], atoms.slot[choice], atoms.residue[choice], atoms.altloc[choice], atoms.occupancy[choice]
+    )
+    notes.count("residues with alternate conformations", atoms.chain_files[atoms.chain[choice[changed]]])
+    return np.concatenate([alone, choice[chosen]])

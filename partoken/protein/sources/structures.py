@@ -13,8 +13,8 @@ from partoken.protein.chains.validation import MIN_LENGTH
 from partoken.protein.sources.confidence import check_min_plddt
 from partoken.protein.sources.content import MAX_FILE_MB
 from partoken.protein.sources.finding import list_structures
-from partoken.protein.sources.reading import FileContent, read_file
-from partoken.system.parallel import map_parallel
+from partoken.protein.sources.reading import FileContent, read_files
+from partoken.system.parallel import map_together
 from partoken.system.skipped import Skipped
 from partoken.system.user_files import printable
 
@@ -93,15 +93,15 @@ def read_contents(
 
     Arguments:
         paths: files, folders and patterns.
-        limits: keyword arguments of `read_file`.
+        limits: keyword arguments of `read_files`.
         workers: as for `read_structures`.
     """
     files, missing = list_structures(paths)
     for skipped in missing:
         yield FileContent([], [skipped], Counter())
-    yield from map_parallel(
-        partial(_read, limits=limits),
-        files,
+    yield from map_together(
+        partial(read_files, **limits),
+        [(file, None) for file in files],
         when_killed=_killed,
         description="reading structures",
         workers=workers,
@@ -121,10 +121,6 @@ def check_any(num_chains: int, skipped: Sequence[Skipped]) -> None:
     raise UserError(f"no protein chain could be read from the given paths:\n{reasons}{more}")
 
 
-def _read(path: str | os.PathLike[str], limits: Mapping[str, Any]) -> FileContent:
-    return read_file(path, **limits)
-
-
-def _killed(path: str | os.PathLike[str]) -> FileContent:
+def _killed(file: tuple[str | os.PathLike[str], None]) -> FileContent:
     """Returns the result for a file on which the reading process died."""
-    return FileContent([], [Skipped("", printable(os.fspath(path)), "reading it killed the process")], Counter())
+    return FileContent([], [Skipped("", printable(os.fspath(file[0])), "reading it killed the process")], Counter())

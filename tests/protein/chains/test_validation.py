@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from partoken.protein.chains.validation import UnusableChain, validate
+from partoken.protein.chains.validation import UnusableChain, find_flaws, validate
 
 
 def test_good_coordinates_stay_unchanged(chains):
@@ -26,6 +26,21 @@ def test_a_residue_with_an_impossible_bond_is_removed_and_counted(chains):
     points, count = validate(coords)
     assert np.isnan(points[4]).all() and count == 1
     assert np.isfinite(np.delete(points, 4, axis=0)).all()
+
+
+def test_the_flaws_of_chains_one_after_another_are_those_of_each(chains):
+    coords = [one.coords.astype(float) for one in chains[:3]]
+    coords[0][4, 3] += 5
+    coords[1][0] = coords[0][-1]  # two chains meet: not a flaw
+    coords[2][[3, 7], 1] = np.nan
+    coords[2][9] = coords[2][8]
+    starts = np.cumsum([0, *map(len, coords[:-1])])
+    together = find_flaws(np.concatenate(coords), starts)
+    assert together.impossible.sum() >= 2
+    for start, one in zip(starts, coords, strict=True):
+        flaws = find_flaws(one)
+        np.testing.assert_array_equal(together[start : start + len(one)].missing, flaws.missing)
+        np.testing.assert_array_equal(together[start : start + len(one)].impossible, flaws.impossible)
 
 
 @pytest.mark.parametrize(

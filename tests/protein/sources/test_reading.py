@@ -7,9 +7,10 @@ import re
 import numpy as np
 import pytest
 
-from partoken.protein.chains.backbone import Backbone
+from partoken.protein.chains.backbone import ATOMS, Backbone
 from partoken.protein.chains.validation import DISTANCES
-from partoken.protein.sources.reading import read_file
+from partoken.protein.sources import reading
+from partoken.protein.sources.reading import FileContent, read_file, read_files
 from tests.protein.structures import atom_line, cif_text, pdb_chain, pdb_text
 
 
@@ -275,3 +276,91 @@ def test_randomly_damaged_files_give_plausible_chains_or_a_reason(write, chains,
             assert is_plausible(chain), f"seed {seed} gave an implausible chain"
         kept += bool(content.chains)
     assert 15 < kept < 200, "the mutations should spoil some files and spare others"
+
+
+def described(content: FileContent) -> tuple[object, ...]:
+    """Returns all that is read of a file, in a form that can be compared."""
+    chains = [
+        (one.id, one.coords.tobytes(), one.letters, dict(one.fields), one.names.numbers, one.names.insertion_codes)
+        for one in content.chains
+    ]
+    return chains, content.skipped, dict(content.notes)
+
+
+def odd_files(chains: list[Backbone]) -> list[bytes]:
+    """Returns files that are read, each with something that other files lack."""
+    one, other = pdb_chain(chains[0]), pdb_chain(chains[1], "B")
+    lines = one.splitlines(keepends=True)
+    conformers = [
+        line[:16] + letter + line[17:54] + f"{0.5 + place / 10:6.2f}" + line[60:]
+        for line in lines[:8]
+        for place, letter in enumerate("AB")
+    ]
+    moved = chains[0].coords[1, 1] + 0.2
+    twice = [*lines[:6], atom_line("CA", lines[5][17:20], 2, moved, occupancy=2.0), *lines[6:]]
+    segments = "".join(f"{line[:72]:<72}S{place // 200:<3}\n" for place, line in enumerate(lines))
+    charges = "".join(f"{line[:72]:<72}{place % 7}+\n" for place, line in enumerate(lines))
+    two = "".join(f"{line[:72]:<72}S{line[21:22]}\n" for line in (one + other).splitlines()).replace(" B ", " A ")
+    full = "".join(f"{line[:-1]:<80}\n" for line in lines)
+    water = "".join(atom_line("O", "HOH", i, (i, 9, 0), record="HETATM") for i in range(300, 320))
+    free = "".join(atom_line(n, "MSE", len(chains[0]) + 1, (i, 0, 9), record="HETATM") for i, n in enumerate(ATOMS))
+    dna = "".join(atom_line(n, " DA", i, (i, 0, 0), chain="D") for i in range(1, 15) for n in ("P", "C4'", "N9"))
+    three = Backbone("x", chains[1].coords[:3], chains[1].sequence[:3])
+    long_name = pdb_chain(three, start=len(chains[0]) + 1).replace(" A", "HA")
+    return [
+        text.encode()
+        for text in (
+            one + other + "END\n",
+            one,
+            long_name + pdb_chain(chains[2], start=100),  # its numbers go on where those of the file before end
+            other + one + water,
+            "".join([*conformers, *lines[8:]]),
+            "".join(twice),
+            "".join(twice).replace(" A ", " C "),
+            "".join(twice).replace(" A ", " E "),
+            segments,
+            two,
+            charges,
+            full[:30] + "\x01" + full[31:],
+            one + free,
+            one.replace("ALA", "MSE") + one.replace(" A ", " B ") + "TER\nTER\n",
+            f"MODEL        1\n{one}ENDMDL\nMODEL        2\n{other}ENDMDL\nMODEL        3\n{other}ENDMDL\n",
+            one.replace("\n", "\r\n"),
+            one.replace("\n", "\r"),
+            "\n".join(line[:54] for line in one.splitlines()),
+            one.replace("LYS ", "LYSH").replace("GLY ", "GLYX"),
+            "".join(lines[40:] + lines[:40]),
+            "".join(lines[36:40] + lines[:36] + lines[40:]),  # begins with the residue with which the file before ends
+            one[:-4] + dna + water,
+            "REMARK" + "\n" * 7 + one,
+            cif_text(chains[2]),
+            cif_text(chains[0], chains[1]),
+        )
+    ]
+
+
+def test_files_that_are_read_together_give_what_each_gives_alone(write, chains):
+    texts = odd_files(chains)
+    texts += [mutated(text, random.Random(seed)) for seed, text in enumerate(texts * 2)]
+    files = [(write(text, f"f{number}.pdb"), None) for number, text in enumerate(texts)]
+    alone = {file: described(read_file(file[0], keep_names=True)) for file in files}
+    good = [file for file in files if alone[file][0]]
+    assert len(good) > 30 and len({note for file in good for note in alone[file][2]}) >= 6
+    groups = [good, *(random.Random(seed).sample(good if seed % 3 else files, 10) for seed in range(12))]
+    for group in groups:
+        assert [described(content) for content in read_files(group, keep_names=True)] == [alone[one] for one in group]
+
+
+def test_a_group_of_files_without_errors_is_parsed_once(write, chains, monkeypatch):
+    sizes = []
+    parse = reading._parsed_together
+    monkeypatch.setattr(reading, "_parsed_together", lambda texts, b: sizes.append(len(texts)) or parse(texts, b))
+    files = [(write(text, f"f{number}.pdb"), None) for number, text in enumerate(odd_files(chains))]
+    assert all(content.chains for content in read_files(files)) and sizes == [len(files)]
+    sizes.clear()
+    bad = (write("ATOM      1  N   AL", "bad.pdb"), None)
+    contents = list(read_files([files[0], bad, files[1]]))
+    assert sizes == [3, 1, 1, 1] and [bool(content.chains) for content in contents] == [True, False, True]
+    sizes.clear()
+    monkeypatch.setattr(reading, "TOGETHER", 1)
+    assert all(content.chains for content in read_files(files)) and sizes == [1] * len(files)
