@@ -19,7 +19,7 @@ from partoken.protein.sources.chain_names import ChainNames
 from partoken.protein.sources.content import MAX_FILE_MB
 from partoken.protein.sources.finding import READABLE, FolderFiles, find_files, members_of, stem_of
 from partoken.protein.sources.label_table import read_label_table
-from partoken.protein.sources.reading import FileContent, read_files
+from partoken.protein.sources.reading import FEW_FILES, FileContent, read_files
 from partoken.system.parallel import map_together
 from partoken.system.skipped import Skipped
 from partoken.system.user_files import printable
@@ -256,6 +256,7 @@ def _stream(
         when_killed=_killed,
         description="reading structures",
         workers=workers,
+        few=FEW_FILES,
     )
     seen: set[str] = set()
     for content in contents:

@@ -27,7 +27,10 @@ from partoken.protein.sources.residue_names import residue_names
 from partoken.system.skipped import Skipped
 from partoken.system.user_files import printable
 
-__all__ = ["FileContent", "read_file", "read_files"]
+__all__ = ["FEW_FILES", "FileContent", "read_file", "read_files"]
+
+FEW_FILES = 1000
+"""Below this number of files, starting processes takes longer than it saves."""
 
 TOGETHER = 1 << 21
 """Bytes of small files that are parsed together. The more, the less each costs, until they no longer fit into the cache

@@ -13,7 +13,7 @@ from partoken.protein.chains.validation import MIN_LENGTH
 from partoken.protein.sources.confidence import check_min_plddt
 from partoken.protein.sources.content import MAX_FILE_MB
 from partoken.protein.sources.finding import list_structures
-from partoken.protein.sources.reading import FileContent, read_files
+from partoken.protein.sources.reading import FEW_FILES, FileContent, read_files
 from partoken.system.parallel import map_together
 from partoken.system.skipped import Skipped
 from partoken.system.user_files import printable
@@ -105,6 +105,7 @@ def read_contents(
         when_killed=_killed,
         description="reading structures",
         workers=workers,
+        few=FEW_FILES,
     )
 
 
