@@ -87,17 +87,11 @@ def read_files(
         by its own name if the file has several chains: `1abc_A`. With `min_plddt` the field `confidence` is the mean
         over the residues of the chain, from 0 to 100; it is missing for an experimental structure.
     """
+    limits = _Limits(min_length, max_length, min_plddt, keep_names)
     for group in _groups(files, max_file_mb):
-        usable = [file for file in group if not file.reason]
-        listed = iter(_listed_chains([file.content for file in usable], b_factors=min_plddt is not None))
+        listed = iter(_listed_chains([file.content for file in group if not file.reason], min_plddt is not None))
         for file in group:
-            found = UnusableFile(file.reason) if file.reason else next(listed)
-            try:
-                if isinstance(found, UnusableFile):
-                    raise found
-                yield _checked(file, *found, min_length, max_length, min_plddt, keep_names)
-            except (UnusableFile, NoConfidence) as reason:
-                yield FileContent([], [Skipped("", file.name, str(reason))], Counter())
+            yield _result(file, UnusableFile(file.reason) if file.reason else next(listed), limits)
 
 
 @dataclass(frozen=True)
@@ -111,6 +105,20 @@ class _File:
     """Unpacked."""
     reason: str
     """Why it has no content; "" if it has."""
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """Options of `read_files`."""
+
+    min_length: int
+    max_length: int | None
+    min_plddt: float | None
+    keep_names: bool
+
+
+_Listed = tuple[list[ListedChain], Counter[str]]
+"""The protein chains in a file, and its notes."""
 
 
 def _groups(files: Iterable[tuple[str | os.PathLike[str], str | None]], max_file_mb: float) -> Iterator[list[_File]]:
@@ -132,25 +140,21 @@ def _groups(files: Iterable[tuple[str | os.PathLike[str], str | None]], max_file
         yield group
 
 
-def _listed_chains(
-    contents: Sequence[bytes], *, b_factors: bool
-) -> list[tuple[list[ListedChain], Counter[str]] | UnusableFile]:
-    """Returns the protein chains in each file with its notes, or the reason why there are none."""
+def _listed_chains(contents: Sequence[bytes], b_factors: bool) -> list[_Listed | UnusableFile]:
+    """Returns the protein chains in each file, or the reason why there are none."""
     try:
         return _parsed_together(contents, b_factors)
     except Exception as error:  # one file must not end the reading of the others
         if len(contents) > 1:
-            return [found for content in contents for found in _listed_chains([content], b_factors=b_factors)]
+            return [found for content in contents for found in _listed_chains([content], b_factors)]
         if isinstance(error, UnusableFile):
             return [error]
         reason = str(error).strip().partition("\n")[0][:200]
         return [UnusableFile(f"cannot be read: {type(error).__name__}: {reason}")]
 
 
-def _parsed_together(
-    contents: Sequence[bytes], b_factors: bool
-) -> list[tuple[list[ListedChain], Counter[str]] | UnusableFile]:
-    """As `_listed_chains`, but an error in one file is raised."""
+def _parsed_together(contents: Sequence[bytes], b_factors: bool) -> list[_Listed | UnusableFile]:
+    """As `_listed_chains`, but raises an error in any file."""
     pdb = [number for number, content in enumerate(contents) if _is_pdb(content)]
     others = sorted(set(range(len(contents))) - set(pdb))
     parts = [read_pdb([contents[number] for number in pdb], b_factors=b_factors)] if pdb else []
@@ -159,12 +163,12 @@ def _parsed_together(
         return []
     atoms = join(parts)
     notes = Notes(len(contents))
-    found: list[tuple[list[ListedChain], Counter[str]] | UnusableFile] = [UnusableFile("")] * len(contents)
-    listed = zip(chains_of(atoms, notes), notes.of_file, atoms.further_models, strict=True)
-    for number, (chains, of_file, further_models) in zip([*pdb, *others], listed, strict=True):
-        of_file["further models"] += further_models
-        found[number] = (chains, of_file) if chains else UnusableFile("no protein chain with backbone atoms")
-    return found
+    chains = chains_of(atoms, notes)
+    found: dict[int, _Listed | UnusableFile] = {}
+    for number, own, of_file, models in zip([*pdb, *others], chains, notes.of_file, atoms.further_models, strict=True):
+        of_file["further models"] += models
+        found[number] = (own, of_file) if own else UnusableFile("no protein chain with backbone atoms")
+    return [found[number] for number in range(len(contents))]
 
 
 def _is_pdb(content: bytes) -> bool:
@@ -180,20 +184,23 @@ def _atoms(content: bytes, b_factors: bool) -> Atoms:
     raise UnusableFile("no atom records, neither of PDB nor of mmCIF")
 
 
-def _checked(
-    file: _File,
-    listed: list[ListedChain],
-    notes: Counter[str],
-    min_length: int,
-    max_length: int | None,
-    min_plddt: float | None,
-    keep_names: bool,
-) -> FileContent:
-    """Returns the chains of a file that can be used; see `read_files`.
+def _result(file: _File, found: _Listed | UnusableFile, limits: _Limits) -> FileContent:
+    """Returns what is read of a file."""
+    try:
+        if isinstance(found, UnusableFile):
+            raise found
+        return _checked(file, *found, limits)
+    except (UnusableFile, NoConfidence) as reason:
+        return FileContent([], [Skipped("", file.name, str(reason))], Counter())
+
+
+def _checked(file: _File, listed: list[ListedChain], notes: Counter[str], limits: _Limits) -> FileContent:
+    """Returns the chains of a file that can be used.
 
     Raises:
         NoConfidence: the B factors of the file are no confidence.
     """
+    min_plddt = limits.min_plddt
     confidences = None
     if min_plddt is not None:
         header = experiment_text(file.content) if is_binary_cif(file.content) else file.content
@@ -211,7 +218,9 @@ def _checked(
             notes[f"residues below min_plddt={min_plddt:g}"] += int(is_low.sum())
             low = f"; {is_low.sum()} residues are below min_plddt={min_plddt:g}"
         try:
-            points, impossible = validate(coords, min_length=min_length, max_length=max_length, flaws=flaws)
+            points, impossible = validate(
+                coords, min_length=limits.min_length, max_length=limits.max_length, flaws=flaws
+            )
         except UnusableChain as reason:
             skipped.append(Skipped(chain_id, file.name, str(reason) + low, unusable=False))
             continue
@@ -219,7 +228,7 @@ def _checked(
         incomplete = np.isnan(points[:, :, 0])
         if incomplete.any():
             notes["residues with missing backbone atoms"] += int(incomplete.any(1).sum())
-        names = residue_names(file.path, one) if keep_names else None
+        names = residue_names(file.path, one) if limits.keep_names else None
         chains.append(Backbone(chain_id, points, encode(one.letters), fields, names))
     if not chains:
         more = f" (the first of {len(skipped)} unusable chains)" if len(skipped) > 1 else ""
