@@ -9,6 +9,8 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -88,10 +90,8 @@ def read_files(
         over the residues of the chain, from 0 to 100; it is missing for an experimental structure.
     """
     limits = _Limits(min_length, max_length, min_plddt, keep_names)
-    for group in _groups(files, max_file_mb):
-        listed = iter(_listed_chains([file.content for file in group if not file.reason], min_plddt is not None))
-        for file in group:
-            yield _result(file, UnusableFile(file.reason) if file.reason else next(listed), limits)
+    # Unlike a loop, `map` keeps no group while the next files are opened.
+    return chain.from_iterable(map(partial(_contents, limits=limits), _groups(files, max_file_mb)))
 
 
 @dataclass(frozen=True)
@@ -122,31 +122,36 @@ _Listed = tuple[list[ListedChain], Counter[str]]
 
 
 def _groups(files: Iterable[tuple[str | os.PathLike[str], str | None]], max_file_mb: float) -> Iterator[list[_File]]:
-    """Yields files in groups of up to `TOGETHER` bytes; a larger file is alone."""
+    """Yields files in groups that end when they have `TOGETHER` bytes; so only one large file is open at a time."""
     group: list[_File] = []
-    size = 0
     for path, name in files:
         content, reason = b"", ""
         try:
             content = read_content(path, max_file_mb)
         except UnusableFile as error:
             reason = str(error)
-        if group and size + len(content) > TOGETHER:
-            yield group
-            group, size = [], 0
         group.append(_File(path, printable(str(path) if name is None else name), content, reason))
-        size += len(content)
+        if sum(len(file.content) for file in group) >= TOGETHER:
+            yield group
+            group = []
     if group:
         yield group
 
 
-def _listed_chains(contents: Sequence[bytes], b_factors: bool) -> list[_Listed | UnusableFile]:
+def _contents(group: Sequence[_File], limits: _Limits) -> list[FileContent]:
+    """Returns what is read of each file of a group."""
+    contents = [file.content for file in group if not file.reason]
+    listed = iter(_listed_chains(contents, b_factors=limits.min_plddt is not None))
+    return [_result(file, UnusableFile(file.reason) if file.reason else next(listed), limits) for file in group]
+
+
+def _listed_chains(contents: Sequence[bytes], *, b_factors: bool) -> list[_Listed | UnusableFile]:
     """Returns the protein chains in each file, or the reason why there are none."""
     try:
         return _parsed_together(contents, b_factors)
     except Exception as error:  # one file must not end the reading of the others
         if len(contents) > 1:
-            return [found for content in contents for found in _listed_chains([content], b_factors)]
+            return [found for content in contents for found in _listed_chains([content], b_factors=b_factors)]
         if isinstance(error, UnusableFile):
             return [error]
         reason = str(error).strip().partition("\n")[0][:200]
