@@ -66,8 +66,12 @@ ALL_DOMAINS = {
     "all_superfamilies": "depth: 4, min_class_size: 12, weight: 0.5",
 }
 """Labels of all domains of a chain."""
-LEFT_OUT = {"first domains alone": tuple(ALL_DOMAINS), "without superfamilies": ("all_superfamilies",)}
-"""Labels that a variant does not learn."""
+LEFT_OUT = {
+    "first domains alone": tuple(ALL_DOMAINS),
+    "without superfamilies": ("all_superfamilies",),
+    "balanced classes": tuple(ALL_DOMAINS),
+}
+"""Labels that a variant does not learn. Classes cannot be balanced where a chain has several."""
 
 
 def level_of(row: dict[str, str], depth: int) -> str:
