@@ -11,13 +11,13 @@ from torch import Tensor
 
 from partoken.errors import UserError
 from partoken.protein.chains.batch import ChainBatch, is_labelled
-from partoken.protein.chains.label_spec import SCORES, label_names
+from partoken.protein.chains.label_spec import SCORES, label_names, read_label_columns
 from partoken.protein.evaluation import MEAN_SCORES, evaluate, join_scores, score_parts
 from partoken.protein.losses import class_weights, sum_loss
 from partoken.protein.metrics import codebook_usage, partition_statistics
 from partoken.protein.model.codebook import Codebook
 from partoken.protein.model.feature_input import check_feature_width
-from partoken.protein.model.labels import LearnedLabel, learned_labels, shares, split_logits
+from partoken.protein.model.labels import learned_labels, shares, split_logits
 from partoken.protein.model.partoken import ParToken, ParTokenOutput
 from partoken.protein.model.settings import feature_width, split_settings
 from partoken.protein.model.shipped import begin_encoder, choose_init
@@ -36,6 +36,9 @@ CALIBRATION_CHAINS = 64
 LATEST_KEY = "partoken_latest_rows"
 """Where a checkpoint within an epoch has the rows of the latest training batches."""
 _TERMS = ("loss", "task", "summary", "parts", "vq", "entropy", "coverage")
+
+
+_UNLABELLED = "data.unlabelled=true: this model learns labels; set it to false, or pretrain with experiment=pretrain"
 
 
 class ParTokenTask(ScheduledModule):
@@ -79,11 +82,9 @@ class ParTokenTask(ScheduledModule):
         settings = replace(settings, feature_width=feature_width(data))
         self.labels = learned_labels(data)
         if not self.labels:
-            raise UserError(
-                "data.unlabelled=true: this model learns labels; set it to false, or pretrain with experiment=pretrain"
-            )
+            raise UserError(_UNLABELLED)
         for label in self.labels:
-            _check_balance(loss.class_balance, label)
+            _check_balance(loss.class_balance, label.name, label.multi_label)
         if settings.feature_width:
             self.predict_options = ("--residue-features FILE",)
         self.init = choose_init(settings, loss.init)
@@ -123,6 +124,18 @@ class ParTokenTask(ScheduledModule):
             return cls.metrics
         scores = [*MEAN_SCORES, "loss", *(f"{name}_{score}" for name in names for score in SCORES)]
         return (*metric_names(scores, [*_TERMS, *(f"{name}_loss" for name in names)]), "val_used_codes")
+
+    @classmethod
+    def check_groups(cls, groups: Mapping[str, Any]) -> None:
+        """Checks that there are labels, and that classes are balanced only where a chain has one."""
+        balance, data = groups["model"].get("class_balance", 0.0), groups["data"]
+        if data.get("unlabelled"):
+            raise UserError(_UNLABELLED)
+        several, columns = data.get("multi_label", False), data.get("label_columns")
+        if columns is None:
+            _check_balance(balance, "", several)
+        for spec in () if columns is None else read_label_columns(columns, multi_label=several):
+            _check_balance(balance, spec.name, spec.multi_label)
 
     def _set_class_prior(self, balance: float) -> None:
         """Weights the classes, and starts the network at their weighted frequencies in the training chains."""
@@ -466,9 +479,9 @@ def _check_classes(checkpoint: Mapping[str, Any], data: Mapping[str, Any]) -> No
             )
 
 
-def _check_balance(balance: float, label: LearnedLabel) -> None:
-    if balance and label.multi_label:
-        where = f"data.label_columns.{label.name}" if label.name else "data"
+def _check_balance(balance: float, label: str, multi_label: bool) -> None:
+    if balance and multi_label:
+        where = f"data.label_columns.{label}" if label else "data"
         raise UserError(
             f"model.class_balance={balance}: must be 0 with {where}.multi_label=true, "
             "because a chain then has no single class to weight it by"

@@ -131,6 +131,8 @@ def check_settings(train: TrainSettings, groups: Mapping[str, Any]) -> None:
             known = kind.metrics_of(of_stage) if not groups.get("callbacks") else ()  # a callback may log a metric
             check_metric(stage.settings.key("monitor"), stage.settings.monitor, known)
             outline = outlines[stage.name] = _check_model(stage, train, group, kind)
+            with named(stage):
+                kind.check_groups(of_stage)
             source = weights_source(stages, number)
             if source is not None:
                 _check_start(stage, outlines, source, given)

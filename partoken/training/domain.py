@@ -83,6 +83,10 @@ class Task(Protocol):
     def metrics_of(cls, groups: Mapping[str, Any]) -> tuple[str, ...]:
         """Returns `metrics`, and further ones that depend on the configuration, whose plain groups are given."""
 
+    @classmethod
+    def check_groups(cls, groups: Mapping[str, Any]) -> None:
+        """Raises `UserError` if settings of the model and of the data, in plain groups, do not fit each other."""
+
     def training_step(self, batch: Any, batch_idx: int) -> Any:
         """Returns the loss of a batch and logs what `metrics.csv` shall hold."""
 

@@ -129,6 +129,17 @@ class ScheduledModule(pl.LightningModule):
         """
         return cls.metrics
 
+    @classmethod
+    def check_groups(cls, groups: Mapping[str, Any]) -> None:
+        """Checks that settings of the model and of the data fit each other, before the data are read.
+
+        Arguments:
+            groups: of the configuration, plain; each is valid by itself.
+
+        Raises:
+            UserError: naming both keys.
+        """
+
     @property
     def stage(self) -> TrainStage[TrainSettings]:
         """The stage that is trained."""
