@@ -8,10 +8,10 @@ gemmi writes them. A tar archive holds files cif.gz, as those of AlphaFold DB do
 
 Each measurement is a process of its own. CPU time is that of all its processes, which other programs on the machine
 change less than the time on the clock. Peak memory is that of the main process and that of its largest worker.
+`--before` names a checkout of another commit, such as one of `git worktree add`, and measures it beside this one.
 
 "read" and "gemmi" compare the reader with the parser gemmi, both in one process and without the cache: files per
 second, from the shortest time of several rounds for each group of files. gemmi does nothing with what it has parsed.
-`--before` names a checkout of another commit, such as one of `git worktree add`, and measures it beside this one.
 """
 
 import argparse

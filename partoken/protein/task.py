@@ -11,7 +11,7 @@ from torch import Tensor
 
 from partoken.errors import UserError
 from partoken.protein.chains.batch import ChainBatch, is_labelled
-from partoken.protein.chains.label_spec import SCORES, label_names, read_label_columns
+from partoken.protein.chains.label_spec import SCORES, LabelSpec, label_names, read_label_columns
 from partoken.protein.evaluation import MEAN_SCORES, evaluate, join_scores, score_parts
 from partoken.protein.losses import class_weights, sum_loss
 from partoken.protein.metrics import codebook_usage, partition_statistics
@@ -132,9 +132,8 @@ class ParTokenTask(ScheduledModule):
         if data.get("unlabelled"):
             raise UserError(_UNLABELLED)
         several, columns = data.get("multi_label", False), data.get("label_columns")
-        if columns is None:
-            _check_balance(balance, "", several)
-        for spec in () if columns is None else read_label_columns(columns, multi_label=several):
+        single = (LabelSpec(multi_label=several),)
+        for spec in single if columns is None else read_label_columns(columns, multi_label=several):
             _check_balance(balance, spec.name, spec.multi_label)
 
     def _set_class_prior(self, balance: float) -> None:

@@ -5,7 +5,7 @@ Files are read together: a step of NumPy takes the same time for one small file 
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
@@ -91,21 +91,7 @@ class Atoms:
         return replace(self, **{name: getattr(self, name)[which] for name in _OF_ATOMS})
 
 
-_OF_ATOMS = (
-    "slot",
-    "points",
-    "residue",
-    "chain",
-    "segment",
-    "run",
-    "number",
-    "icode",
-    "altloc",
-    "occupancy",
-    "b_factor",
-    "is_hetero",
-    "in_polymer",
-)
+_OF_ATOMS = tuple(field.name for field in fields(Atoms) if field.type is np.ndarray and field.name != "chain_files")
 """The fields of `Atoms` that have a value for each atom."""
 
 
@@ -115,11 +101,9 @@ def join(parts: Sequence[Atoms]) -> Atoms:
         return parts[0]
     arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in _OF_ATOMS}
     lengths = [len(part) for part in parts]
-    for name, counts in (
-        ("residue", [len(part.residue_names) for part in parts]),
-        ("chain", [len(part.chain_names) for part in parts]),
-    ):
-        arrays[name] = arrays[name] + np.repeat(np.cumsum([0, *counts[:-1]]), lengths)
+    for name, names in (("residue", "residue_names"), ("chain", "chain_names")):
+        before = np.cumsum([0, *(len(getattr(part, names)) for part in parts[:-1])])
+        arrays[name] = arrays[name] + np.repeat(before, lengths)
     first_files = np.cumsum([0, *(part.num_files for part in parts[:-1])])
     return Atoms(
         **arrays,
