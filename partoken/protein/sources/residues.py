@@ -143,8 +143,6 @@ def earlier(*keys: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     >>> again.tolist(), before.tolist()
     ([2, 3], [0, 2])
     """
-    if (keys[0][1:] > keys[0][:-1]).all():
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     keys = tuple(key for key in keys if len(key) and (key != key[0]).any()) or keys[:1]
     order = np.lexsort(keys)  # stable: equal keys stay in order
     same = np.ones(max(len(order) - 1, 0), dtype=bool)
